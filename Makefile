@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: help demo test up down status check bench lock format install clean
+.PHONY: help demo test up down status check bench docs lock format install clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,9 @@ bench: install  ## every benchmark, quick form
 
 format: install  ## format and sort imports
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .
+
+docs: install  ## write the pages that are made from the code
+	@$(BIN)/python -m tests.architecture.reference
 
 lock:  ## resolve requirements/lock.txt again; UPGRADE=1 takes newer versions
 	@PYTHON="$(PYTHON)" UPGRADE="$(UPGRADE)" bash requirements/lock.sh

@@ -1,0 +1,68 @@
+"""Shapes that every module's wire schemas share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from aidos.errors import InvalidRequest
+
+T = TypeVar("T")
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""Letters, digits, dot, underscore and hyphen, at most 100 characters, beginning with a letter or digit."""
+Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+"""Free text without NUL."""
+
+
+class Wire(BaseModel):
+    """Base of what is sent: built from a stored dataclass by ``model_validate``."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Asked(BaseModel):
+    """Base of what is received: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; further members are the error's own fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="URN of the error, e.g. `urn:aidos:modelhub:run-not-found`.")
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(None, description="Request id, found again in the logs.")
+
+
+class PageOf(Wire, Generic[T]):
+    """A page; ``next_cursor`` is absent on the last one."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+def encode_cursor(*key: Any) -> str:
+    """An opaque cursor of the last row's sort key."""
+    return base64.urlsafe_b64encode(json.dumps(key, default=str).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, parts: int) -> list[Any] | None:
+    """The sort key in a cursor. Raises: InvalidRequest when it is not one of ours."""
+    if cursor is None:
+        return None
+    try:
+        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, binascii.Error):
+        key = None
+    if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str | int | float) for part in key):
+        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.")
+    return key

@@ -1,0 +1,157 @@
+"""The outbox: a state change and its event are one transaction; consumers read with a cursor of their own.
+
+At least once, in order per subject, idempotent by event id. ``NOTIFY aidos_events`` wakes whoever waits; the
+wire form is CloudEvents 1.0 (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from cloudevents.core.v1.event import CloudEvent
+from psycopg.types.json import Jsonb
+
+from cluster.db import Connection, Database, load_queries, new_id
+from cluster.telemetry import current_traceparent
+
+CHANNEL = "aidos_events"
+Q = load_queries("cluster")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. ``type`` is ``<module>.<noun>.<past tense>``; ``subject`` the id it happened to."""
+
+    type: str
+    subject: str
+    org_id: UUID
+    project_id: UUID | None
+    actor: str
+    data: dict[str, Any]
+    id: UUID = field(default_factory=new_id)
+    time: datetime | None = None
+    traceparent: str | None = None
+    seq: int = 0
+
+    def to_cloudevent(self) -> CloudEvent:
+        """The event as CloudEvents 1.0, with the project as an extension attribute."""
+        attributes: dict[str, Any] = {
+            "id": str(self.id),
+            "type": f"aidos.{self.type}",
+            "source": f"/projects/{self.project_id}" if self.project_id else f"/organisations/{self.org_id}",
+            "subject": self.subject,
+            "specversion": "1.0",
+            "datacontenttype": "application/json",
+            "actor": self.actor,
+        }
+        if self.time:
+            attributes["time"] = self.time
+        if self.traceparent:
+            attributes["traceparent"] = self.traceparent
+        return CloudEvent(attributes=attributes, data=self.data)
+
+
+async def publish(conn: Connection, event: Event) -> None:
+    """Write the event in the caller's transaction and wake the consumers at its commit."""
+    await conn.execute(
+        Q.publish,
+        {
+            "id": event.id,
+            "type": event.type,
+            "subject": event.subject,
+            "org_id": event.org_id,
+            "project_id": event.project_id,
+            "actor": event.actor,
+            "data": Jsonb(event.data),
+            "traceparent": event.traceparent or current_traceparent(),
+        },
+    )
+
+
+async def list_events(conn: Connection, *, after_seq: int, subject: str | None = None, limit: int = 100) -> list[Event]:
+    """Events of the tenant that the transaction sees, oldest first."""
+    rows = await (await conn.execute(Q.list_events, {"after_seq": after_seq, "subject": subject, "limit": limit})).fetchall()
+    return [Event(**row) for row in rows]
+
+
+Handler = Callable[[Connection, list[Event]], Awaitable[None]]
+
+
+async def consume_batch(db: Database, consumer: str, handler: Handler, *, limit: int = 500) -> int:
+    """Hand the next events to ``handler`` in the transaction that moves the cursor; the number handled.
+
+    The handler's own writes are therefore exactly once; it must not call the network (an external effect is a row
+    that a reconciler works off).
+    """
+    async with db.platform() as conn:
+        cursor = await (await conn.execute(Q.lock_cursor, {"consumer": consumer})).fetchone()
+        if cursor is None:
+            return 0  # another replica is at it
+        rows = await (await conn.execute(Q.next_events, {**cursor, "limit": limit})).fetchall()
+        if not rows:
+            return 0
+        last = rows[-1]
+        await handler(conn, [Event(**{key: value for key, value in row.items() if key != "xid"}) for row in rows])
+        await conn.execute(Q.move_cursor, {"consumer": consumer, "xid": last["xid"], "seq": last["seq"]})
+        return len(rows)
+
+
+class Wakeup:
+    """Waits for the next event of this database, so that loops need not poll often."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._changed = asyncio.Condition()
+        self._count = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Wakeup:
+        self._task = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _listen(self) -> None:
+        async for _payload in self._db.listen(CHANNEL):
+            async with self._changed:
+                self._count += 1
+                self._changed.notify_all()
+
+    async def wait(self, timeout_s: float, seen: int | None = None) -> int:
+        """Return at the next notification or after ``timeout_s``; the counter to pass as ``seen`` next time."""
+        async with self._changed:
+            start = self._count if seen is None else seen
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait_for(lambda: self._count != start), timeout_s)
+            return self._count
+
+
+async def follow(db: Database, wakeup: Wakeup, consumer: str, handler: Handler) -> None:
+    """Consume for ever. A failing batch is tried again after the next wake-up; its cursor has not moved."""
+    seen = 0
+    while True:
+        handled = await consume_batch(db, consumer, handler)
+        if not handled:
+            seen = await wakeup.wait(5.0, seen)
+
+
+async def changes(wakeup: Wakeup, timeout_s: float) -> AsyncIterator[None]:
+    """Yield now and after every notification until ``timeout_s`` has passed: the heart of ``GET …?wait=``."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    seen = await wakeup.wait(0, None)
+    while True:
+        yield
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
+        seen = await wakeup.wait(min(left, 2.0), seen)

@@ -1,0 +1,183 @@
+"""S3: bytes by presigned URL straight between clients and the store; keys are made here, never by users.
+
+Keys are ``<project>/<kind>/…`` with parts that this module builds, so no user string reaches a path (SECURITY I5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import urllib3
+from minio import Minio
+from minio.error import S3Error
+
+from aidos.errors import Unavailable
+from cluster.settings import Settings, get_settings
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """Size and ETag of a stored object."""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+def blob_key(project_id: UUID, sha256: str) -> str:
+    """Key of the content-addressed blob. Raises: ValueError unless ``sha256`` is 64 lower-case hex digits."""
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256 digest: {sha256!r}")
+    return f"{project_id}/blobs/{sha256[:2]}/{sha256}"
+
+
+def prefix_key(project_id: UUID, kind: str, owner_id: UUID, name: str = "") -> str:
+    """Key under ``<project>/<kind>/<owner>/``; ``name`` is a relative path that the caller has normalised."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"not a relative path: {name!r}")
+    return f"{project_id}/{kind}/{owner_id}/{name}"
+
+
+class Objects:
+    """The platform's bucket. Methods that touch the network run in a thread."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or get_settings()
+        endpoint = urlsplit(self.settings.s3_endpoint)
+        self.bucket = self.settings.s3_bucket
+        self.client = Minio(
+            endpoint.netloc,
+            access_key=self.settings.s3_access_key.get_secret_value(),
+            secret_key=self.settings.s3_secret_key.get_secret_value(),
+            secure=endpoint.scheme == "https",
+            region=self.settings.s3_region,
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=5, read=60),
+                maxsize=16,
+                retries=urllib3.Retry(total=6, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504], allowed_methods=None),
+            ),
+        )
+
+    def presign_get(self, key: str, expiry_s: int | None = None, filename: str | None = None) -> str:
+        """A URL that downloads the object; browsers save it as an attachment."""
+        headers = {"response-content-disposition": f'attachment; filename="{filename}"'} if filename else None
+        return self.client.get_presigned_url(
+            "GET", self.bucket, key, expires=timedelta(seconds=expiry_s or self.settings.presign_expiry_s), response_headers=headers
+        )
+
+    def presign_put(self, key: str, expiry_s: int | None = None) -> str:
+        """A URL that uploads the object in one PUT."""
+        return self.client.get_presigned_url("PUT", self.bucket, key, expires=timedelta(seconds=expiry_s or self.settings.presign_expiry_s))
+
+    def presign_part(self, key: str, upload_id: str, part_number: int) -> str:
+        """A URL that uploads part ``part_number`` (from 1) of a multipart upload."""
+        return self.client.get_presigned_url(
+            "PUT",
+            self.bucket,
+            key,
+            expires=timedelta(seconds=self.settings.presign_expiry_s),
+            extra_query_params={"partNumber": str(part_number), "uploadId": upload_id},
+        )
+
+    async def start_multipart(self, key: str) -> str:
+        """Begin a multipart upload; its id."""
+        return await self._call(lambda: self.client._create_multipart_upload(self.bucket, key, {}))
+
+    async def finish_multipart(self, key: str, upload_id: str) -> ObjectInfo:
+        """Join the parts that were uploaded."""
+
+        def finish() -> None:
+            parts = self.client._list_parts(self.bucket, key, upload_id, max_parts=10_000).parts
+            self.client._complete_multipart_upload(self.bucket, key, upload_id, parts)
+
+        await self._call(finish)
+        info = await self.find(key)
+        assert info is not None
+        return info
+
+    async def find(self, key: str) -> ObjectInfo | None:
+        """What is stored under ``key``, or None."""
+
+        def stat() -> ObjectInfo | None:
+            try:
+                found = self.client.stat_object(self.bucket, key)
+            except S3Error as error:
+                if error.code in {"NoSuchKey", "NoSuchObject", "NotFound"}:
+                    return None
+                raise
+            return ObjectInfo(key, found.size or 0, (found.etag or "").strip('"'))
+
+        return await self._call(stat)
+
+    async def list_prefix(self, prefix: str) -> list[ObjectInfo]:
+        """Everything under ``prefix``, sorted by key."""
+        return await self._call(
+            lambda: [
+                ObjectInfo(o.object_name, o.size or 0, (o.etag or "").strip('"'))
+                for o in self.client.list_objects(self.bucket, prefix=prefix, recursive=True)
+            ]
+        )
+
+    async def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
+        """Store small data that the platform itself made."""
+        done = await self._call(lambda: self.client.put_object(self.bucket, key, io.BytesIO(data), len(data), content_type=content_type))
+        return ObjectInfo(key, len(data), done.etag or "")
+
+    async def put_blob(self, project_id: UUID, data: bytes) -> str:
+        """Store content-addressed; its SHA-256. Storing the same content again changes nothing."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = blob_key(project_id, sha256)
+        if await self.find(key) is None:
+            await self.put(key, data)
+        return sha256
+
+    async def get(self, key: str, offset: int = 0, length: int = 0) -> bytes:
+        """Read an object (or a range of it) that the platform needs itself."""
+
+        def read() -> bytes:
+            response = self.client.get_object(self.bucket, key, offset=offset, length=length)
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+
+        return await self._call(read)
+
+    async def download(self, key: str, path: str) -> None:
+        """Write the object to a local file."""
+        await self._call(lambda: self.client.fget_object(self.bucket, key, path))
+
+    async def remove(self, keys: Iterator[str] | list[str]) -> None:
+        """Delete the objects; those that are not there are no error."""
+
+        def delete() -> None:
+            for key in keys:
+                self.client.remove_object(self.bucket, key)
+
+        await self._call(delete)
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket if it is not there."""
+
+        def make() -> None:
+            if not self.client.bucket_exists(self.bucket):
+                self.client.make_bucket(self.bucket)
+
+        await self._call(make)
+
+    async def _call(self, work):  # type: ignore[no-untyped-def]  # the lambda's type is the result's
+        try:
+            return await asyncio.to_thread(work)
+        except (urllib3.exceptions.HTTPError, ConnectionError) as error:
+            raise Unavailable(reason="The object store cannot be reached.", retry_after_s=3) from error

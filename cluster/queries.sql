@@ -1,0 +1,66 @@
+-- publish --
+WITH event AS (
+    INSERT INTO cluster.events (id, type, subject, org_id, project_id, actor, data, traceparent)
+    VALUES (%(id)s, %(type)s, %(subject)s, %(org_id)s, %(project_id)s, %(actor)s, %(data)s, %(traceparent)s)
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT pg_notify('aidos_events', %(subject)s);
+
+-- list_events --
+SELECT seq, id, type, subject, org_id, project_id, actor, data, traceparent, time
+  FROM cluster.events
+ WHERE seq > %(after_seq)s
+   AND project_id = cluster.current_project()
+   AND (%(subject)s::text IS NULL OR subject = %(subject)s)
+ ORDER BY seq
+ LIMIT %(limit)s;
+
+-- lock_cursor --
+WITH known AS (
+    INSERT INTO cluster.event_cursors (consumer) VALUES (%(consumer)s) ON CONFLICT DO NOTHING
+)
+SELECT xid, seq FROM cluster.event_cursors WHERE consumer = %(consumer)s FOR UPDATE SKIP LOCKED;
+
+-- next_events --
+SELECT seq, xid, id, type, subject, org_id, project_id, actor, data, traceparent, time
+  FROM cluster.events
+ WHERE (xid, seq) > (%(xid)s::xid8, %(seq)s::bigint)
+   AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ ORDER BY xid, seq
+ LIMIT %(limit)s;
+
+-- move_cursor --
+UPDATE cluster.event_cursors SET xid = %(xid)s, seq = %(seq)s, updated_at = now() WHERE consumer = %(consumer)s;
+
+-- acquire_lease --
+INSERT INTO cluster.leases AS held (name, holder, epoch, expires_at)
+VALUES (%(name)s, %(holder)s, 1, clock_timestamp() + make_interval(secs => %(ttl_s)s))
+ON CONFLICT (name) DO UPDATE
+   SET holder = excluded.holder,
+       epoch = held.epoch + CASE WHEN held.holder = excluded.holder THEN 0 ELSE 1 END,
+       expires_at = excluded.expires_at
+ WHERE held.holder = excluded.holder OR held.expires_at < clock_timestamp()
+RETURNING name, holder, epoch, expires_at;
+
+-- hold_lease --
+SELECT 1 FROM cluster.leases WHERE name = %(name)s AND epoch = %(epoch)s AND expires_at > clock_timestamp() FOR SHARE;
+
+-- release_lease --
+UPDATE cluster.leases SET expires_at = clock_timestamp() WHERE name = %(name)s AND epoch = %(epoch)s;
+
+-- find_answer --
+SELECT request_sha256, status, headers, body FROM cluster.idempotency
+ WHERE org_id = %(org_id)s AND principal = %(principal)s AND key = %(key)s;
+
+-- reserve_answer --
+INSERT INTO cluster.idempotency (org_id, principal, key, request_sha256)
+VALUES (%(org_id)s, %(principal)s, %(key)s, %(request_sha256)s)
+ON CONFLICT DO NOTHING
+RETURNING 1;
+
+-- keep_answer --
+UPDATE cluster.idempotency SET status = %(status)s, headers = %(headers)s, body = %(body)s
+ WHERE org_id = %(org_id)s AND principal = %(principal)s AND key = %(key)s;
+
+-- forget_answers --
+DELETE FROM cluster.idempotency WHERE created_at < now() - interval '24 hours';

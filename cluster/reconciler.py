@@ -1,0 +1,164 @@
+"""The one way in which AI-DOS does anything that takes time: claim → process → apply.
+
+``claim`` and ``apply`` are transactions, ``process`` works on Ray or S3 outside any. A row is claimed with
+``FOR UPDATE SKIP LOCKED``, a lock token and a deadline that a heartbeat moves on; ``apply`` must repeat the token in its
+WHERE clause, so a worker that was slow or partitioned away cannot overwrite its successor. What fails comes back after
+an exponential pause with jitter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from uuid import UUID, uuid4
+
+from psycopg import sql
+
+from cluster import leases, telemetry
+from cluster.db import Connection, Database
+from cluster.events import Wakeup
+
+log = telemetry.get_logger(__name__)
+
+
+class Lockable(Protocol):
+    """A row with the columns ``id, lock_token, locked_until, attempts, next_attempt_at, last_error``."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def attempts(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Lockable)
+
+
+class LostClaim(Exception):
+    """The row's lock token is no longer ours."""
+
+
+class Reconciler(Generic[Item]):
+    """Subclass it: a ``table``, a ``claim`` and a ``process`` whose outcome ``apply`` writes."""
+
+    name: ClassVar[str]
+    table: ClassVar[tuple[str, str]]
+    concurrency: ClassVar[int] = 4
+    lock_s: ClassVar[float] = 30.0
+    poll_s: ClassVar[float] = 5.0
+    backoff_base_s: ClassVar[float] = 1.0
+    backoff_cap_s: ClassVar[float] = 60.0
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    async def claim(self, conn: Connection, token: UUID, lock_s: float, limit: int) -> Sequence[Item]:
+        """Up to ``limit`` rows that want work, now locked with ``token`` until ``lock_s`` from now."""
+        raise NotImplementedError
+
+    async def process(self, item: Item) -> Any:
+        """Do the work, outside any transaction. Must be idempotent: it may run twice."""
+        raise NotImplementedError
+
+    async def apply(self, conn: Connection, item: Item, token: UUID, outcome: Any) -> bool:
+        """Write the outcome where id and token still match, and unlock; False if they do not."""
+        raise NotImplementedError
+
+    async def give_up(self, conn: Connection, item: Item, token: UUID, error: BaseException) -> bool:
+        """Called when ``process`` raised. Return True if the row was brought to a final state; False retries it later."""
+        return False
+
+    async def run(self, holder: str, wakeup: Wakeup) -> None:
+        """Reconcile for ever while holding the lease of this reconciler."""
+        slots = asyncio.Semaphore(self.concurrency)
+        seen = 0
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    lease = await self._lease(holder)
+                    worked = lease is not None and await self._claim_and_start(lease, slots, tasks)
+                except Exception as error:
+                    log.warning("reconciler.paused", reconciler=self.name, error=str(error))
+                    worked = False
+                if not worked:
+                    seen = await wakeup.wait(self.poll_s, seen)
+
+    async def run_once(self, holder: str = "once") -> int:
+        """Claim one batch and work it off; the number of rows. For tests and for drains."""
+        lease = await self._lease(holder)
+        if lease is None:
+            return 0
+        token = uuid4()
+        async with self.db.platform() as conn:
+            items = await self.claim(conn, token, self.lock_s, self.concurrency)
+        await asyncio.gather(*(self._work(item, token, lease) for item in items))
+        return len(items)
+
+    async def _lease(self, holder: str) -> leases.Lease | None:
+        async with self.db.platform() as conn:
+            return await leases.acquire(conn, f"reconciler:{self.name}", holder, ttl_s=15)
+
+    async def _claim_and_start(self, lease: leases.Lease, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> bool:
+        await slots.acquire()
+        slots.release()
+        token = uuid4()
+        async with self.db.platform() as conn:
+            await leases.hold(conn, lease)
+            items = await self.claim(conn, token, self.lock_s, 1)
+        for item in items:
+            await slots.acquire()
+            tasks.create_task(self._work(item, token, lease)).add_done_callback(lambda _: slots.release())
+        return bool(items)
+
+    async def _work(self, item: Item, token: UUID, lease: leases.Lease) -> None:
+        worker = asyncio.create_task(self.process(item))
+        beat = asyncio.create_task(self._heartbeat(item, token, worker))
+        try:
+            outcome = await worker
+        except asyncio.CancelledError:
+            if beat.done():
+                return  # the claim was lost: whoever has it now does the work
+            worker.cancel()
+            raise
+        except Exception as error:
+            await self._after_failure(item, token, lease, error)
+            return
+        finally:
+            beat.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await beat
+        try:
+            async with self.db.platform() as conn:
+                await leases.hold(conn, lease)
+                if not await self.apply(conn, item, token, outcome):
+                    log.info("reconciler.claim_lost", reconciler=self.name, item=str(item.id))
+        except Exception as error:
+            log.warning("reconciler.apply_failed", reconciler=self.name, item=str(item.id), error=str(error))
+
+    async def _heartbeat(self, item: Item, token: UUID, worker: asyncio.Task[Any]) -> None:
+        statement = sql.SQL(
+            "UPDATE {} SET locked_until = clock_timestamp() + make_interval(secs => %s) WHERE id = %s AND lock_token = %s RETURNING 1"
+        ).format(sql.Identifier(*self.table))
+        while True:
+            await asyncio.sleep(self.lock_s / 3)
+            with contextlib.suppress(Exception):  # an unreachable database ends the claim by its deadline, not here
+                async with self.db.platform() as conn:
+                    row = await (await conn.execute(statement, (self.lock_s, item.id, token))).fetchone()
+                if row is None:
+                    worker.cancel()
+                    return
+
+    async def _after_failure(self, item: Item, token: UUID, lease: leases.Lease, error: Exception) -> None:
+        pause_s = min(self.backoff_cap_s, self.backoff_base_s * 2 ** min(item.attempts, 10)) * random.uniform(0.5, 1.0)
+        log.warning("reconciler.failed", reconciler=self.name, item=str(item.id), error=str(error), retry_s=round(pause_s, 1), exc_info=error)
+        statement = sql.SQL(
+            "UPDATE {} SET lock_token = NULL, locked_until = NULL, attempts = attempts + 1, last_error = %s,"
+            " next_attempt_at = clock_timestamp() + make_interval(secs => %s) WHERE id = %s AND lock_token = %s"
+        ).format(sql.Identifier(*self.table))
+        with contextlib.suppress(Exception):  # the claim's deadline frees the row when even this write fails
+            async with self.db.platform() as conn:
+                await leases.hold(conn, lease)
+                if not await self.give_up(conn, item, token, error):
+                    await conn.execute(statement, (str(error)[:2000], pause_s, item.id, token))

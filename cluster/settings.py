@@ -1,0 +1,103 @@
+"""Settings of the platform: read once from the environment and ``AIDOS_HOME``, then frozen.
+
+The environment wins; what it does not say comes from ``$AIDOS_HOME/secrets/aidos_<name>`` (files of mode
+0600 that ``aidos up`` writes). So a Ray worker needs only ``AIDOS_HOME``, and no secret is ever in the
+environment of ``ray start``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Each field is ``AIDOS_<NAME>`` in the environment; ``docs/settings.md`` documents them all."""
+
+    model_config = SettingsConfigDict(env_prefix="AIDOS_", frozen=True, extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default_factory=lambda: home_directory(), description="Where the embedded platform keeps everything.")
+    url: str = Field("http://127.0.0.1:8000", description="Public address of the gateway.")
+
+    database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL 18 URL; empty: the embedded server.")
+    database_pool_connections: int = Field(8, ge=1, description="Largest number of connections a process holds.")
+
+    s3_endpoint: str = Field("", description="S3 endpoint URL; empty: the embedded SeaweedFS.")
+    s3_access_key: SecretStr = Field(SecretStr(""), description="S3 access key.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="S3 secret key.")
+    s3_bucket: str = Field("aidos", description="The one bucket that the platform writes to.")
+    s3_region: str = Field("us-east-1", description="Region that S3 requests are signed for.")
+
+    ray_address: str = Field("", validation_alias="RAY_ADDRESS", description="GCS address of a Ray cluster; empty: a local head.")
+    ray_dashboard_url: str = Field("", description="Ray dashboard URL (Jobs API); empty: the local head's.")
+
+    gateway_host: str = Field("127.0.0.1", description="Address that HAProxy listens on.")
+    gateway_port: int = Field(8000, description="Port of the gateway and of every endpoint.")
+    gateway_replicas: int = Field(1, ge=1, description="Replicas of the gateway deployment.")
+    postgres_port: int = Field(8010, description="Port of the embedded PostgreSQL.")
+    s3_port: int = Field(8011, description="Port of the embedded S3; its other ports follow it.")
+    ray_port: int = Field(8030, description="Port of the local Ray GCS; the other Ray ports follow it.")
+    ray_dashboard_port: int = Field(8265, description="Port of the local Ray dashboard.")
+    ray_cpus: int = Field(0, ge=0, description="Logical CPUs of the local head; 0: twice the machine's, at least 8.")
+
+    start_timeout_s: float = Field(120.0, gt=0, description="Longest that `aidos up` waits for one program to answer.")
+    free_disk_bytes: int = Field(2**30, ge=0, description="Free space under AIDOS_HOME without which `aidos up` refuses to start.")
+
+    request_body_limit_bytes: int = Field(2_000_000, description="Largest request body the gateway reads.")
+    request_timeout_s: float = Field(65.0, description="Longest a request may take, long polls included.")
+    presign_expiry_s: int = Field(3600, description="How long a presigned S3 URL is valid.")
+    rate_limit_per_minute: int = Field(6000, description="Default requests a minute for a key, user or project.")
+    access_token_ttl_s: int = Field(600, description="Life of an access token.")
+    refresh_token_ttl_s: int = Field(30 * 86400, description="Life of a refresh token family.")
+    job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")
+    otlp_endpoint: str = Field("", description="OTLP/HTTP collector for traces; empty: traces stay in logs.")
+    log_level: str = Field("INFO", description="Lowest level that is logged.")
+
+    def secret_path(self, name: str) -> Path:
+        """Path of the file that holds secret ``name`` (mode 0600)."""
+        return self.home / "secrets" / f"aidos_{name}"
+
+    def secret(self, name: str) -> str:
+        """Content of a secret file. Raises: FileNotFoundError when ``aidos up`` never made it."""
+        return self.secret_path(name).read_text().strip()
+
+
+def home_directory() -> Path:
+    """``AIDOS_HOME`` or ``~/.aidos``, absolute."""
+    return Path(os.environ.get("AIDOS_HOME") or "~/.aidos").expanduser().absolute()
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """The settings of this process."""
+    return read_settings(home_directory())
+
+
+def read_settings(home: Path) -> Settings:
+    """The settings of the platform that lives in ``home``: the environment, then its secret files."""
+    secrets = home / "secrets"
+    return Settings(home=home, _secrets_dir=str(secrets) if secrets.is_dir() else None)
+
+
+_INHERITED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|SSL_CERT_\w+"
+    r"|(HTTP|HTTPS|NO|ALL)_PROXY|(CUDA|NVIDIA|NCCL|OMP|MKL)_\w+|RAY_(?!AUTH_|ADDRESS|REDIS_)\w+",
+    re.IGNORECASE,
+)
+
+
+def inherited_environment() -> dict[str, str]:
+    """What supervised programs get of this process's environment: no credential of the operator's shell is among it."""
+    return {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
+
+
+def ambient_environment() -> Mapping[str, str]:
+    """The whole environment of this process, for the doctor to look at."""
+    return MappingProxyType(dict(os.environ))

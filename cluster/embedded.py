@@ -1,0 +1,231 @@
+"""The one-machine default: PostgreSQL, S3 and a Ray head started from installed packages and kept running by supervisord.
+
+``start`` makes what is missing under ``AIDOS_HOME`` (directories of mode 0700, secrets of mode 0600) and returns when every program
+answers; ``stop`` ends them. A part that a setting replaces (``AIDOS_DATABASE_URL``, ``AIDOS_S3_ENDPOINT``, ``RAY_ADDRESS``) is not
+started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import filelock
+import psutil
+
+from aidos.errors import AidosError
+from cluster import launch, postgres_server, s3_server
+from cluster.settings import Settings, read_settings
+from cluster.supervision import Port, Program, Supervisor, write_private
+
+Progress = Callable[[str, str], None]
+"""Told a program's title and what happens to it, from several threads."""
+
+_GENERATED = ("postgres_password", "s3_access_key", "s3_secret_key", "s3_jwt_key", "ray_token", "key_pepper", "token_signing_key")
+_DIRECTORIES = ("secrets", "config", "logs", "run")
+
+
+class CannotStart(AidosError):
+    """The platform does not start; the sentence says why and what to do."""
+
+    status = 503
+    title = "Cannot start"
+    detail = "{reason}"
+
+
+def silent(title: str, message: str) -> None:
+    """A progress that nobody watches."""
+
+
+def start(settings: Settings, progress: Progress = silent, only: Collection[str] | None = None) -> Settings:
+    """Start the programs (all, or those named in ``only``) and wait until each answers; returns the settings that reach them.
+
+    Raises: CannotStart, with everything that already answers left running.
+    """
+    make_home(settings.home)
+    with start_lock(settings.home):
+        settings = make_secrets(settings)
+        everything = build_programs(settings, progress)
+        chosen = [program for program in everything if only is None or program.name in only]
+        supervisor = Supervisor(settings.home)
+        try:
+            supervisor.start(everything)
+        except (RuntimeError, TimeoutError, PermissionError) as error:
+            raise CannotStart(reason=str(error)) from error
+        _start_in_order(supervisor, chosen, settings.start_timeout_s, progress)
+    return settings
+
+
+def stop(settings: Settings, progress: Progress = silent) -> None:
+    """End every program of this home, users of a program before it, then the supervisor and whatever outlived it."""
+    supervisor = Supervisor(settings.home)
+    running = [status.name for status in supervisor.status() if status.pid]
+    for group in (("platform",), ("ray",), ("s3", "postgres")):
+        threads = []
+        for name in group:
+            if name in running:
+                progress(name, "stopping")
+                threads.append(threading.Thread(target=supervisor.stop_program, args=(name,)))
+                threads[-1].start()
+        for thread in threads:
+            thread.join()
+        launch.end_processes(process for name in group for process in launch.find_marked(settings.home, name))
+    supervisor.shutdown()
+    launch.end_leftovers(settings.home)
+
+
+def build_programs(settings: Settings, progress: Progress = silent) -> tuple[Program, ...]:
+    """The programs that these settings ask for, in the order of their needs. Needs the secrets of ``make_secrets``."""
+    programs = []
+    if is_embedded(settings, "database_url"):
+        password = settings.secret("postgres_password")
+        programs.append(postgres_server.build_program(settings, password, lambda text: progress("PostgreSQL 18", text)))
+    if is_embedded(settings, "s3_endpoint"):
+        keys = (settings.secret(name) for name in ("s3_access_key", "s3_secret_key", "s3_jwt_key"))
+        programs.append(s3_server.build_program(settings, *keys))
+    return tuple(programs)
+
+
+def make_home(home: Path) -> None:
+    """Make the home and its directories, private to their owner."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_uid != os.geteuid():
+        raise CannotStart(reason=f"{home} belongs to another user: choose your own directory by AIDOS_HOME")
+    if home.stat().st_mode & 0o007:
+        home.chmod(0o700)
+    for name in _DIRECTORIES:
+        (home / name).mkdir(mode=0o700, exist_ok=True)
+        (home / name).chmod(0o700)
+
+
+@contextlib.contextmanager
+def start_lock(home: Path) -> Iterator[None]:
+    """One start at a time; the lock dies with its holder. Raises: CannotStart when another process holds it."""
+    path = home / "run" / "up.lock"
+    holder = home / "run" / "up.pid"
+    try:
+        with filelock.FileLock(path, blocking=False):
+            write_private(holder, str(os.getpid()))
+            yield
+    except filelock.Timeout:
+        pid = holder.read_text() if holder.exists() else "unknown"
+        raise CannotStart(reason=f"another 'aidos up' for {home} is at work (process {pid}): wait for it, or end it") from None
+
+
+def is_embedded(settings: Settings, name: str) -> bool:
+    """Whether ``database_url`` or ``s3_endpoint`` is unset, or is what an earlier start wrote for the embedded server."""
+    value = _reveal(settings, name)
+    record = settings.home / "config" / f"embedded_{name}"
+    return not value or (record.exists() and record.read_text() == value)
+
+
+def make_secrets(settings: Settings) -> Settings:
+    """Write the secret files that are missing, and where the embedded servers are found; returns settings that hold them.
+
+    What the environment gives for an outer database or S3 is written too, so that a Ray worker needs only ``AIDOS_HOME``.
+    """
+    for name in _GENERATED:
+        if not settings.secret_path(name).exists():
+            write_private(settings.secret_path(name), _reveal(settings, name) or secrets.token_hex(32))
+    connections = {
+        "database_url": postgres_server.database_url(settings, settings.secret("postgres_password")),
+        "s3_endpoint": s3_server.endpoint(settings),
+    }
+    for name, value in connections.items():
+        if is_embedded(settings, name):
+            write_private(settings.home / "config" / f"embedded_{name}", value)
+            write_private(settings.secret_path(name), value)
+        else:
+            write_private(settings.secret_path(name), _reveal(settings, name))
+    if not is_embedded(settings, "s3_endpoint"):
+        for name in ("s3_access_key", "s3_secret_key"):
+            write_private(settings.secret_path(name), _reveal(settings, name))
+    fresh = read_settings(settings.home)
+    found = ("database_url", "s3_endpoint", "s3_access_key", "s3_secret_key")
+    return settings.model_copy(update={name: getattr(fresh, name) for name in found})
+
+
+def _reveal(settings: Settings, name: str) -> str:
+    value = getattr(settings, name, "")
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
+
+
+def _start_in_order(supervisor: Supervisor, programs: list[Program], timeout_s: float, progress: Progress) -> None:
+    """Start each program as soon as those it needs answer, all others beside it."""
+    answered = {program.name: threading.Event() for program in programs}
+    failed = threading.Event()
+
+    def bring_up(program: Program) -> None:
+        try:
+            for need in program.needs:
+                while need in answered and not answered[need].wait(0.2):
+                    if failed.is_set():
+                        return
+            _bring_up(supervisor, program, timeout_s, progress, failed)
+            answered[program.name].set()
+        except BaseException:
+            failed.set()
+            raise
+
+    if not programs:
+        return
+    with ThreadPoolExecutor(len(programs)) as pool:
+        done, _ = wait([pool.submit(bring_up, program) for program in programs], return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()
+
+
+def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progress: Progress, failed: threading.Event) -> None:
+    began = time.monotonic()
+    running = {status.name for status in supervisor.status() if status.state in ("RUNNING", "STARTING")}
+    if program.name not in running:
+        launch.end_leftovers(supervisor.home, program.name)
+        refuse_busy_ports(program.ports)
+    progress(program.title, "starting")
+    try:
+        supervisor.start_program(program)
+    except (RuntimeError, KeyError, OSError) as error:
+        raise CannotStart(reason=f"{program.title} cannot be prepared: {error}") from error
+    reason, pids = "", set()
+    while time.monotonic() - began < timeout_s and not failed.is_set():
+        try:
+            if program.provision:
+                program.provision()
+            program.ready()
+            progress(program.title, f"ready in {time.monotonic() - began:.1f} s")
+            return
+        except Exception as error:  # noqa: BLE001  # any failure means "not yet", and the last one is told
+            reason = " ".join(str(error).split())
+        pids |= {status.pid for status in supervisor.status() if status.name == program.name and status.pid}
+        if len(pids) > 4:
+            reason = f"it ended {len(pids) - 1} times"
+            break
+        failed.wait(0.1)
+    if not failed.is_set():
+        supervisor.stop_program(program.name)
+        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log is {supervisor.log_path(program.name)}")
+
+
+def refuse_busy_ports(ports: Collection[Port]) -> None:
+    """Raises: CannotStart naming the first port that is taken, and by which process."""
+    listening = {row.laddr.port: row.pid for row in psutil.net_connections(kind="tcp") if row.status == psutil.CONN_LISTEN}
+    for port in ports:
+        if port.number in listening:
+            raise CannotStart(
+                reason=f"port {port.number} ({port.name}) is taken by {describe(listening[port.number])}: end it, or set another port"
+            )
+
+
+def describe(pid: int | None) -> str:
+    """A process in words."""
+    with contextlib.suppress(psutil.Error, TypeError):
+        if pid:
+            process = psutil.Process(pid)
+            return f"process {pid} ({process.name()}, user {process.username()})"
+    return "a process of another user"

@@ -1,0 +1,91 @@
+"""The embedded S3: SeaweedFS on loopback, signed requests only, its inner ports closed by keys of their own."""
+
+from __future__ import annotations
+
+import json
+import sysconfig
+from pathlib import Path
+
+import urllib3
+from minio import Minio
+
+from cluster.settings import Settings
+from cluster.supervision import Port, Program, write_private
+
+WEED = Path(sysconfig.get_path("scripts")) / "weed"
+_PORTS = ("s3", "master", "volume", "filer", "master_grpc", "volume_grpc", "filer_grpc", "s3_grpc")
+
+
+def endpoint(settings: Settings) -> str:
+    """URL of the embedded S3."""
+    return f"http://127.0.0.1:{settings.s3_port}"
+
+
+def build_program(settings: Settings, access_key: str, secret_key: str, jwt_key: str) -> Program:
+    """The supervised server; ``jwt_key`` seeds the four keys that close the volume server and the filer."""
+    port = {name: settings.s3_port + offset for offset, name in enumerate(_PORTS)}
+    config = settings.home / "config" / "s3"
+    options = {
+        "dir": settings.home / "s3",
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "master.port": port["master"],
+        "master.port.grpc": port["master_grpc"],
+        # With one master nobody is waited for; the default lets a restarted server take 10 to 20 s to elect itself.
+        "master.electionTimeout": "300ms",
+        "master.heartbeatInterval": "100ms",
+        "master.volumeSizeLimitMB": 1024,
+        "master.telemetry": "false",
+        "volume.port": port["volume"],
+        "volume.port.grpc": port["volume_grpc"],
+        "volume.max": 0,
+        "volume.preStopSeconds": 0,
+        "filer.port": port["filer"],
+        "filer.port.grpc": port["filer_grpc"],
+        "filer.exposeDirectoryData": "false",
+        "s3.port": port["s3"],
+        "s3.port.grpc": port["s3_grpc"],
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.iam": "false",
+        "s3.config": config / "identities.json",
+    }
+    arguments = [f"-{name}={value}" for name, value in options.items()]
+    return Program(
+        name="s3",
+        title="SeaweedFS S3",
+        command=(str(WEED), f"-config_dir={config}", "-logtostderr", "server", "-filer", "-s3", *arguments),
+        ports=tuple(Port(name, number) for name, number in port.items()),
+        prepare=lambda: _prepare(settings, config, access_key, secret_key, jwt_key),
+        provision=lambda: _make_bucket(settings, access_key, secret_key),
+        ready=lambda: check(endpoint(settings), access_key, secret_key, settings.s3_region),
+        # On SIGTERM volumes and filer are closed within 0.1 s; then it waits 10 s and more for its own streams to end.
+        stop_wait_s=2,
+    )
+
+
+def connect(url: str, access_key: str | None, secret_key: str | None, region: str) -> Minio:
+    """A client that tries once and waits two seconds; without keys its requests are anonymous."""
+    parts = urllib3.util.parse_url(url)
+    http = urllib3.PoolManager(timeout=2.0, retries=False)
+    return Minio(parts.netloc or "", access_key, secret_key, secure=parts.scheme == "https", region=region, http_client=http)
+
+
+def check(url: str, access_key: str, secret_key: str, region: str) -> None:
+    """Raises: minio.error.S3Error or urllib3.exceptions.HTTPError unless a signed ListBuckets is answered."""
+    connect(url, access_key, secret_key, region).list_buckets()
+
+
+def _make_bucket(settings: Settings, access_key: str, secret_key: str) -> None:
+    client = connect(endpoint(settings), access_key, secret_key, settings.s3_region)
+    if not client.bucket_exists(settings.s3_bucket):
+        client.make_bucket(settings.s3_bucket)
+
+
+def _prepare(settings: Settings, config: Path, access_key: str, secret_key: str, jwt_key: str) -> None:
+    (settings.home / "s3").mkdir(mode=0o700, exist_ok=True)
+    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
+    identities = {"identities": [{"name": "aidos", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+    write_private(config / "identities.json", json.dumps(identities))
+    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    write_private(config / "security.toml", "".join(f'[{name}]\nkey = "{jwt_key}-{name}"\n' for name in sections))

@@ -79,3 +79,9 @@ class Scope:
         if self.project_id is None:
             raise ValueError("this operation needs a project")
         return self.project_id
+
+
+def platform_scope(org_id: UUID, project_id: UUID) -> Scope:
+    """The platform itself, acting in a project: what reconcilers pass to services."""
+    platform = Principal(kind=PrincipalKind.PLATFORM, id=UUID(int=0), name="platform", org_id=org_id)
+    return Scope(platform, org_id, project_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -55,14 +56,15 @@ def encode_cursor(*key: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(key, default=str).encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, parts: int) -> list[Any] | None:
-    """The sort key in a cursor. Raises: InvalidRequest when it is not one of ours."""
+def decode_cursor(cursor: str | None, kinds: Sequence[Callable[[str], Any]]) -> list[Any] | None:
+    """The sort key in a cursor, each part made by its kind, e.g. ``[datetime.fromisoformat, UUID]``.
+
+    Raises: InvalidRequest when the cursor is not one of ours.
+    """
     if cursor is None:
         return None
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error):
-        key = None
-    if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str | int | float) for part in key):
-        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.")
-    return key
+        return [kind(str(part)) for kind, part in zip(kinds, key, strict=True)]
+    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
+        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.") from error

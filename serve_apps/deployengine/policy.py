@@ -1,0 +1,56 @@
+"""Decisions of DeployEngine that need neither Ray nor a database."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from serve_apps.deployengine.errors import ModelNotServable
+from serve_apps.deployengine.models import Deployed, EndpointState
+
+SERVABLE_FLAVOURS = frozenset({"onnx"})
+"""What a replica can load without running code from the model: a graph that ONNX Runtime interprets."""
+
+
+class Version(Protocol):
+    """What of a model version decides whether it can be served."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def flavour(self) -> Any: ...
+    @property
+    def state(self) -> Any: ...
+
+
+def split_model(model: str) -> tuple[str, str]:
+    """``name@version`` or ``name@alias`` in its parts; without ``@``, the alias ``latest``."""
+    name, _, version = model.partition("@")
+    return name, version or "latest"
+
+
+def route_of(project: str, endpoint: str) -> str:
+    """The path that an endpoint answers under."""
+    return f"/serve/{project}/{endpoint}"
+
+
+def require_servable(version: Version) -> None:
+    """Raises: ModelNotServable."""
+    if str(version.state) != "READY":
+        raise ModelNotServable(model=version.model, version=version.version, reason=f"it is {version.state}, not READY")
+    if str(version.flavour) not in SERVABLE_FLAVOURS:
+        raise ModelNotServable(
+            model=version.model,
+            version=version.version,
+            reason=f"flavour '{version.flavour}' holds weights without a graph; log the model as ONNX to serve it",
+        )
+
+
+def decide(app_status: str | None, message: str, *, asked_generation_is_deployed: bool) -> Deployed | None:
+    """What a Serve application's status means for the endpoint; None: keep waiting or deploy (again)."""
+    if app_status == "RUNNING" and asked_generation_is_deployed:
+        return Deployed(EndpointState.READY)
+    if app_status in {"DEPLOY_FAILED", "UNHEALTHY"} and asked_generation_is_deployed:
+        return Deployed(EndpointState.FAILED, message or f"Serve reports {app_status}")
+    return None

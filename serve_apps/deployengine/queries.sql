@@ -1,0 +1,66 @@
+-- insert_endpoint --
+INSERT INTO deployengine.endpoints
+       (id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, traceparent, created_by)
+VALUES (%(id)s, %(org_id)s, %(project_id)s, %(name)s, %(route)s, %(model)s, %(version)s, %(model_version_id)s, %(replicas)s,
+        %(cpus)s, 'PENDING', %(traceparent)s, %(created_by)s)
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
+          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+
+-- find_endpoint --
+SELECT id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
+       deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts
+  FROM deployengine.endpoints
+ WHERE project_id = %(project_id)s AND (name = %(name)s OR id::text = %(name)s)
+ ORDER BY state = 'DELETED', id DESC
+ LIMIT 1;
+
+-- list_endpoints --
+SELECT id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
+       deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts
+  FROM deployengine.endpoints
+ WHERE project_id = %(project_id)s
+   AND state <> 'DELETED'
+   AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
+ ORDER BY id DESC
+ LIMIT %(limit)s;
+
+-- update_endpoint --
+UPDATE deployengine.endpoints
+   SET model = %(model)s, version = %(version)s, model_version_id = %(model_version_id)s, replicas = %(replicas)s, cpus = %(cpus)s,
+       state = 'PENDING', reason = '', generation = generation + 1, attempts = 0, next_attempt_at = now(), updated_at = now(),
+       lock_token = NULL, locked_until = NULL
+ WHERE id = %(id)s AND project_id = %(project_id)s AND state NOT IN ('DELETING', 'DELETED')
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
+          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+
+-- start_deleting --
+UPDATE deployengine.endpoints
+   SET state = 'DELETING', reason = '', generation = generation + 1, attempts = 0, next_attempt_at = now(), updated_at = now(),
+       lock_token = NULL, locked_until = NULL
+ WHERE id = %(id)s AND project_id = %(project_id)s AND state NOT IN ('DELETING', 'DELETED')
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
+          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+
+-- claim_endpoint --
+UPDATE deployengine.endpoints AS claimed
+   SET lock_token = %(token)s, locked_until = clock_timestamp() + make_interval(secs => %(lock_s)s),
+       state = CASE WHEN claimed.state = 'PENDING' THEN 'DEPLOYING' ELSE claimed.state END
+ WHERE claimed.id IN (
+        SELECT id FROM deployengine.endpoints
+         WHERE state IN ('PENDING', 'DEPLOYING', 'READY', 'DELETING')
+           AND next_attempt_at <= clock_timestamp()
+           AND (locked_until IS NULL OR locked_until < clock_timestamp())
+         ORDER BY state = 'READY', next_attempt_at
+         LIMIT %(limit)s
+           FOR UPDATE SKIP LOCKED)
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
+          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+
+-- apply_endpoint --
+UPDATE deployengine.endpoints
+   SET state = %(state)s, reason = %(reason)s, deployed_generation = %(generation)s, lease_id = %(lease_id)s,
+       attempts = 0, last_error = NULL, lock_token = NULL, locked_until = NULL,
+       updated_at = CASE WHEN state = %(state)s THEN updated_at ELSE now() END,
+       next_attempt_at = clock_timestamp() + make_interval(secs => %(again_s)s)
+ WHERE id = %(id)s AND lock_token = %(token)s AND generation = %(generation)s
+RETURNING id;

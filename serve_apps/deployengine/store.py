@@ -1,0 +1,57 @@
+"""The only SQL of DeployEngine: a function a named query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from cluster.db import Connection, load_queries
+from serve_apps.deployengine.models import Endpoint, EndpointState
+
+Q = load_queries(__package__)
+
+
+def _endpoint(row: Mapping[str, Any]) -> Endpoint:
+    return Endpoint(**{**row, "state": EndpointState(row["state"])})
+
+
+async def insert_endpoint(conn: Connection, values: Mapping[str, Any]) -> Endpoint:
+    """Raises: psycopg.errors.UniqueViolation on ``endpoints_name``."""
+    row = await (await conn.execute(Q.insert_endpoint, values)).fetchone()
+    assert row is not None
+    return _endpoint(row)
+
+
+async def find_endpoint(conn: Connection, project_id: UUID, name: str) -> Endpoint | None:
+    """By name, or by id; the living one before a deleted one of the same name."""
+    row = await (await conn.execute(Q.find_endpoint, {"project_id": project_id, "name": name})).fetchone()
+    return _endpoint(row) if row else None
+
+
+async def list_endpoints(conn: Connection, project_id: UUID, before: UUID | None, limit: int) -> list[Endpoint]:
+    rows = await (await conn.execute(Q.list_endpoints, {"project_id": project_id, "before": before, "limit": limit})).fetchall()
+    return [_endpoint(row) for row in rows]
+
+
+async def update_endpoint(conn: Connection, values: Mapping[str, Any]) -> Endpoint | None:
+    """None when it is being deleted."""
+    row = await (await conn.execute(Q.update_endpoint, values)).fetchone()
+    return _endpoint(row) if row else None
+
+
+async def start_deleting(conn: Connection, project_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+    """None when it is being deleted already."""
+    row = await (await conn.execute(Q.start_deleting, {"project_id": project_id, "id": endpoint_id})).fetchone()
+    return _endpoint(row) if row else None
+
+
+async def claim_endpoint(conn: Connection, token: UUID, lock_s: float, limit: int) -> list[Endpoint]:
+    """Lock up to ``limit`` endpoints that want work; those that answer already come last, to be looked after."""
+    rows = await (await conn.execute(Q.claim_endpoint, {"token": token, "lock_s": lock_s, "limit": limit})).fetchall()
+    return [_endpoint(row) for row in rows]
+
+
+async def apply_endpoint(conn: Connection, values: Mapping[str, Any]) -> bool:
+    """Write what a reconciliation came to; False when the claim was lost or the endpoint changed meanwhile."""
+    return await (await conn.execute(Q.apply_endpoint, values)).fetchone() is not None

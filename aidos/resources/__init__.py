@@ -1,0 +1,1 @@
+"""The operations of each module, one file a module: nouns with their verbs."""

@@ -1,0 +1,90 @@
+"""Named detached actors: the processes in which reconcilers and consumers live.
+
+A host is a plain class; ``get_or_create_host`` makes it the one detached actor of its name in the Ray namespace
+``aidos``, restarted without end and on another node if need be. Its loops hold leases, so a second copy after a
+partition waits or is fenced (docs/adr/0004).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Coroutine
+from typing import Any, ClassVar, TypeVar
+
+import ray
+
+from cluster import telemetry
+from cluster.db import Database
+from cluster.events import Wakeup
+from cluster.objects import Objects
+from cluster.settings import get_settings
+
+NAMESPACE = "aidos"
+_RESTART_PAUSE_S = 1.0
+T = TypeVar("T")
+
+
+class Host:
+    """Opens the database and the object store, then runs its loops for ever in a thread with an event loop of its own.
+
+    The loops begin with the constructor, because that is all that Ray calls when it restarts an actor. A loop that fails
+    is logged and all are started again.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.settings = get_settings()
+        telemetry.configure(self.settings, self.name)
+        self.log = telemetry.get_logger(f"host.{self.name}")
+        self.db = Database(self.settings)
+        self.objects = Objects(self.settings)
+        self.wakeup = Wakeup(self.db)
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_until_complete, args=(self._run_for_ever(),), name=self.name, daemon=True).start()
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """The coroutines of this host; each runs for ever."""
+        raise NotImplementedError
+
+    def ready(self) -> dict[str, Any]:
+        """Who and where this host is."""
+        return {"name": self.name, "pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+
+    def call(self, work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
+        """Run a coroutine on the host's event loop, for methods that Ray calls on other threads."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+    async def _run_for_ever(self) -> None:
+        await self.db.open()
+        async with self.wakeup:
+            while True:
+                try:
+                    async with asyncio.TaskGroup() as tasks:
+                        for loop in self.loops():
+                            tasks.create_task(loop)
+                except* Exception as failures:
+                    self.log.error("host.loop_failed", exc_info=failures)
+                await asyncio.sleep(_RESTART_PAUSE_S)
+
+
+def get_or_create_host(host: type[Host]) -> Any:
+    """The handle of the detached actor ``host.name``; made where there is none."""
+    return (
+        ray.remote(host)
+        .options(
+            name=host.name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_task_retries=-1,
+            num_cpus=0,
+            max_concurrency=16,
+        )
+        .remote()
+    )

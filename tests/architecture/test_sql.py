@@ -52,6 +52,10 @@ class TestSchemas:
         )
         assert [v.line for v in rules.foreign_schemas(bad)] == [2]
 
+    def test_the_substrates_functions_may_be_called(self) -> None:
+        text = "select cluster.wall_by_project('modelhub.runs');\nselect * from cluster.events;"
+        assert [v.line for v in rules.foreign_schemas(Source("actors/modelhub/migrations/0001_runs.sql", text))] == [2]
+
     def test_reads_neither_comments_nor_strings_nor_aliases(self) -> None:
         text = "-- see trainos.jobs\nselect r.id, 'trainos.job.started' from modelhub.runs r;"
         assert not list(rules.foreign_schemas(Source("actors/modelhub/queries.sql", text)))

@@ -133,6 +133,13 @@ class Database:
                 await asyncio.sleep(0.5)
 
 
+@contextlib.asynccontextmanager
+async def savepoint(conn: Connection) -> AsyncIterator[None]:
+    """Undo what is inside, and only that, when it raises."""
+    async with conn.transaction():
+        yield
+
+
 def one(kind: type[T], row: Mapping[str, Any] | None) -> T | None:
     """Build a model from a row, or None from no row. Columns and fields have the same names."""
     return kind(**row) if row is not None else None

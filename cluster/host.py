@@ -11,8 +11,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Coroutine
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import ray
 
@@ -34,22 +34,18 @@ class Host:
     is logged and all are started again.
     """
 
-    name: ClassVar[str]
-
-    def __init__(self) -> None:
+    def __init__(self, name: str, loops: Sequence[Loop]) -> None:
+        self.name = name
         self.settings = get_settings()
-        telemetry.configure(self.settings, self.name)
-        self.log = telemetry.get_logger(f"host.{self.name}")
+        telemetry.configure(self.settings, name)
+        self.log = telemetry.get_logger(f"host.{name}")
         self.db = Database(self.settings)
         self.objects = Objects(self.settings)
         self.wakeup = Wakeup(self.db)
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_until_complete, args=(self._run_for_ever(),), name=self.name, daemon=True).start()
-
-    def loops(self) -> list[Coroutine[Any, Any, None]]:
-        """The coroutines of this host; each runs for ever."""
-        raise NotImplementedError
+        self._loops = loops
+        self._events = asyncio.new_event_loop()
+        threading.Thread(target=self._events.run_until_complete, args=(self._run_for_ever(),), name=name, daemon=True).start()
 
     def ready(self) -> dict[str, Any]:
         """Who and where this host is."""
@@ -57,7 +53,7 @@ class Host:
 
     def call(self, work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
         """Run a coroutine on the host's event loop, for methods that Ray calls on other threads."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+        return asyncio.run_coroutine_threadsafe(work, self._events).result(timeout_s)
 
     async def _run_for_ever(self) -> None:
         await self.db.open()
@@ -65,26 +61,27 @@ class Host:
             while True:
                 try:
                     async with asyncio.TaskGroup() as tasks:
-                        for loop in self.loops():
-                            tasks.create_task(loop)
+                        for loop in self._loops:
+                            tasks.create_task(loop(self))
                 except* Exception as failures:
                     self.log.error("host.loop_failed", exc_info=failures)
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
 
-def get_or_create_host(host: type[Host]) -> Any:
-    """The handle of the detached actor ``host.name``; made where there is none."""
-    return (
-        ray.remote(host)
-        .options(
-            name=host.name,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_task_retries=-1,
-            num_cpus=0,
-            max_concurrency=16,
-        )
-        .remote()
-    )
+Loop = Callable[[Host], Coroutine[Any, Any, None]]
+"""A coroutine function that runs for ever with what the host holds."""
+
+
+def get_or_create_host(name: str, loops: Sequence[Loop], kind: type[Host] = Host) -> Any:
+    """The handle of the detached actor ``name``; made where there is none."""
+    options = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "num_cpus": 0,
+        "max_concurrency": 16,
+    }
+    return ray.remote(kind).options(**options).remote(name, loops)

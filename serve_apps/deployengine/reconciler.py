@@ -15,6 +15,7 @@ from actors.securityvault.models import platform_scope
 from aidos.errors import AidosError
 from cluster import telemetry
 from cluster.db import Connection
+from cluster.host import Host
 from cluster.reconciler import Reconciler
 from serve_apps.deployengine import policy, service, store
 from serve_apps.deployengine.app import build_app
@@ -92,3 +93,8 @@ class EndpointReconciler(Reconciler[Endpoint]):
 def _run(spec: EndpointSpec, app_name: str) -> None:
     target = serve.RunTarget(target=build_app(spec), name=app_name, route_prefix=spec.route)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+async def reconcile_endpoints(host: Host) -> None:
+    """The loop of the named actor ``deployengine``."""
+    await EndpointReconciler(host.db).run(host.holder, host.wakeup)

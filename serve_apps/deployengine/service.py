@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
+
+from psycopg.errors import UniqueViolation
 
 from actors.modelhub import service as modelhub
 from actors.modelhub.models import Node
 from actors.securityvault.models import Scope
-from cluster.db import Connection, new_id, unique
+from cluster.db import Connection, new_id, savepoint, unique
 from cluster.events import Event, publish
 from cluster.telemetry import current_traceparent
 from serve_apps.deployengine import policy, store
@@ -39,10 +42,21 @@ async def create_endpoint(conn: Connection, scope: Scope, *, name: str, model: s
         "traceparent": current_traceparent(),
         "created_by": scope.actor,
     }
-    with unique("endpoints_name", EndpointExists(name=name)):
-        endpoint = await store.insert_endpoint(conn, values)
+    endpoint = await _insert(conn, values)
     await _publish(conn, scope, endpoint, "created")
     return endpoint
+
+
+async def _insert(conn: Connection, values: dict[str, Any]) -> Endpoint:
+    """Insert under a route by project name or, where another organisation's project has that route, by project id."""
+    with unique("endpoints_name", EndpointExists(name=values["name"])):
+        try:
+            async with savepoint(conn):
+                return await store.insert_endpoint(conn, values)
+        except UniqueViolation as violation:
+            if violation.diag.constraint_name != "endpoints_route":
+                raise
+        return await store.insert_endpoint(conn, {**values, "route": policy.route_of(str(values["project_id"]), values["name"])})
 
 
 async def get_endpoint(conn: Connection, scope: Scope, name: str) -> Endpoint:

@@ -28,5 +28,7 @@ CREATE TABLE deployengine.endpoints (
 );
 -- A deleted endpoint stays as a row, because predictions and lineage name it; its name is free again.
 CREATE UNIQUE INDEX endpoints_name ON deployengine.endpoints (project_id, name) WHERE state <> 'DELETED';
+-- Two organisations may both have a project 'vision': whoever comes second gets a route by project id (service.create_endpoint).
+CREATE UNIQUE INDEX endpoints_route ON deployengine.endpoints (route) WHERE state <> 'DELETED';
 CREATE INDEX endpoints_work ON deployengine.endpoints (next_attempt_at) WHERE state <> 'DELETED' AND state <> 'FAILED';
 SELECT cluster.wall_by_project('deployengine.endpoints');

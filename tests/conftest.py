@@ -6,10 +6,17 @@ test process, rows deleted between tests. *ray*: one local cluster a session. *e
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:  # a plain test loads neither psycopg nor supervisor
+    from cluster.db import Database
+    from cluster.settings import Settings
+    from tests.support.database import Rows
 
 TIERS = ("plain", "postgres", "ray", "e2e")
 
@@ -44,3 +51,36 @@ def _plain_tests_start_no_ray(request: pytest.FixtureRequest, monkeypatch: pytes
     if ray is not None and getattr(ray, "is_initialized", bool)():
         ray.shutdown()
         raise RayInPlainTest("a plain test imported Ray and started it")
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of the session's PostgreSQL and S3, shared by all test processes."""
+    with importlib.import_module("tests.support.platform").shared_storage(tmp_path_factory) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def settings(storage: Settings, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings of this test process: a migrated database and a bucket name of its own."""
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    databases = importlib.import_module("tests.support.database")
+    made = databases.make_database(storage, f"test_{worker}").model_copy(update={"s3_bucket": f"test-{worker}"})
+    yield made
+    databases.drop_database(made)
+
+
+@pytest.fixture(scope="session")
+def _rows(settings: Settings) -> Iterator[Rows]:
+    rows = importlib.import_module("tests.support.database").Rows(settings)
+    yield rows
+    rows.close()
+
+
+@pytest.fixture
+async def database(settings: Settings, _rows: Rows) -> AsyncIterator[Database]:
+    """An open ``cluster.db.Database``; what the test wrote is gone afterwards."""
+    _rows.reset()
+    async with importlib.import_module("cluster.db").Database(settings) as opened:
+        yield opened
+    _rows.reset()

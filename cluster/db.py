@@ -29,7 +29,11 @@ from cluster.settings import Settings, get_settings
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[DictRow]
 
-_BEGIN = "SELECT set_config('role', %s, true), set_config('aidos.org', %s, true), set_config('aidos.project', %s, true)"
+# No transaction waits for a row for ever: who waits holds one of the pool's connections.
+_BEGIN = """SELECT set_config('role', %s, true), set_config('aidos.org', %s, true), set_config('aidos.project', %s, true),
+                   set_config('lock_timeout', '10s', true)"""
+# What PostgreSQL says when it, not the statement, is at fault: connection lost, out of resources, shut down (57014 is a cancelled query).
+_AWAY = ("08", "53", "57P")
 _CONNECT_ATTEMPTS = 12
 
 
@@ -49,7 +53,7 @@ def load_queries(package: str) -> SimpleNamespace:
 class Database:
     """A pool of connections of this process. Open it with ``async with Database(settings) as db``."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, timeout_s: float = 10.0) -> None:
         self.settings = settings or get_settings()
         self._url = self.settings.database_url.get_secret_value()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -57,7 +61,7 @@ class Database:
             min_size=1,
             max_size=self.settings.database_pool_connections,
             kwargs={"row_factory": dict_row, "autocommit": True, "application_name": "aidos"},
-            timeout=10,
+            timeout=timeout_s,
             open=False,
         )
 
@@ -66,11 +70,15 @@ class Database:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.close()
+        await self.close()
 
     async def open(self) -> None:
         """Open the pool; connections are made in the background."""
         await self._pool.open()
+
+    async def close(self) -> None:
+        """Close the pool; transactions under way end first."""
+        await self._pool.close()
 
     @contextlib.asynccontextmanager
     async def tenant(self, *, org_id: UUID, project_id: UUID | None) -> AsyncIterator[Connection]:
@@ -99,7 +107,7 @@ class Database:
                 async with stack:
                     yield conn
             except psycopg.OperationalError as error:
-                if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable):
+                if error.sqlstate is not None and not error.sqlstate.startswith(_AWAY):
                     raise
                 raise Unavailable(reason="The database went away during the request.", retry_after_s=2) from error
 

@@ -141,7 +141,9 @@ def _wire(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     kind = next((kind for kind, dtype in DATATYPES.items() if array.dtype == dtype), "BYTES")
     data = array.ravel()
     # JSON knows no NaN or infinity; the protocol has no word for them, so they go as null rather than as invalid JSON.
-    flat = data.tolist() if kind not in {"FP16", "FP32", "FP64"} or bool(np.isfinite(data).all()) else [
-        value if math.isfinite(value) else None for value in data.tolist()
-    ]
+    flat = (
+        data.tolist()
+        if kind not in {"FP16", "FP32", "FP64"} or bool(np.isfinite(data).all())
+        else [value if math.isfinite(value) else None for value in data.tolist()]
+    )
     return {"name": name, "datatype": kind, "shape": list(array.shape), "data": flat}

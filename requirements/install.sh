@@ -19,8 +19,15 @@ fi
 "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null ||
   fail "$PYTHON has no venv module; install it (Debian: apt-get install python3-venv) and repeat."
 
-want=$({ cat requirements/lock.txt requirements/torch.txt pyproject.toml; "$PYTHON" -c 'import sys; print(sys.version_info[:2])'; pwd; } |
-  "$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+want=$("$PYTHON" - <<'PYTHON'
+import hashlib, pathlib, sys, tomllib
+
+project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
+parts = [project["project"], project["build-system"], project["tool"]["setuptools"], sys.version_info[:2], pathlib.Path.cwd()]
+files = [pathlib.Path(f"requirements/{name}.txt").read_bytes() for name in ("lock", "torch")]
+print(hashlib.sha256(repr(parts).encode() + b"".join(files)).hexdigest())
+PYTHON
+)
 stamp="$VENV/.installed"
 [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && exit 0
 

@@ -2,62 +2,46 @@
 
 A route is declared with ``openapi_extra=needs("modelhub:write")``; without it registration fails. ``ApiRoute`` then
 resolves the project, checks the permission, opens the transaction as that tenant, answers a repeated
-``Idempotency-Key`` from its first answer, and writes the audit record of a change in the same transaction.
+``Idempotency-Key`` from its first answer, and writes the audit record of a change in the same transaction. Whatever a
+handler raises leaves here as a problem, and nothing runs longer than ``AIDOS_REQUEST_TIMEOUT_S``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import hashlib
+import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+import psycopg
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
-from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from actors.securityvault import policy
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import Principal, Scope
-from aidos.errors import Conflict, InvalidRequest, PreconditionFailed
-from aidos.schemas.common import Problem
+from aidos.errors import PreconditionFailed, Unauthenticated
+from api import openapi, problems
+from api.errors import MalformedBody, TookTooLong
+from api.idempotency import RememberedAnswer
 from cluster import telemetry
-from cluster.db import Connection, Database, load_queries
+from cluster.db import Connection, Database
 from cluster.events import Wakeup, changes
 from cluster.objects import Objects
 
-Q = load_queries("cluster")
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 PUBLIC = "public"
+_ATTEMPTS = 4
+_READ_GAP_S = 0.05
 T = TypeVar("T")
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
-    for status, text in {
-        400: "The request cannot be understood",
-        401: "Not signed in",
-        403: "Not allowed",
-        404: "Not there, or in a project that you cannot see",
-        409: "The state of the resource forbids it",
-        412: "Changed meanwhile",
-        413: "Body too large",
-        422: "The payload is wrong",
-        429: "Too many requests",
-        503: "Not available now",
-    }.items()
-}
-
-
-class IdempotencyKeyReused(Conflict):
-    title = "Idempotency key was used for another request"
-    detail = "The Idempotency-Key '{key}' was used with another body or route. Use a new key for a new request."
-
-
-class RequestInProgress(Conflict):
-    title = "The same request is in progress"
-    detail = "A request with Idempotency-Key '{key}' is still running. Repeat it in a second."
+# A JSON string, to be skipped when brackets are counted; then brackets that hold nothing.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(frozen=True)
@@ -71,12 +55,22 @@ class Tx:
 
 @dataclass(frozen=True)
 class Edge:
-    """What the gateway process holds, put on ``app.state.edge`` at start-up."""
+    """What the gateway process holds, put on ``app.state.edge`` when the app is built."""
 
     db: Database
     objects: Objects
     wakeup: Wakeup
     vault: securityvault.Authenticator
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Edge]:
+        """Open what needs the network, for as long as the process serves."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.db)
+            await stack.enter_async_context(self.wakeup)
+            await self.vault.start()
+            stack.push_async_callback(self.vault.stop)
+            yield self
 
 
 def needs(permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True) -> dict[str, Any]:
@@ -99,9 +93,9 @@ class ApiRoute(APIRoute):
         self.in_transaction: bool = extra.get("x-transaction", True)
         self.in_project: bool = extra.get("x-project", True)
         self.audited: bool = extra.get("x-audit", True)
-        options["responses"] = {**_PROBLEMS, **(options.get("responses") or {})}
-        options.setdefault("operation_id", endpoint.__name__)
-        if options["operation_id"] is None:
+        declared = openapi.problem_responses(options.get("methods") or {"GET"}, public=self.permission == PUBLIC)
+        options["responses"] = {**declared, **(options.get("responses") or {})}
+        if options.get("operation_id") is None:
             options["operation_id"] = endpoint.__name__
         super().__init__(path, endpoint, **options)
 
@@ -109,34 +103,65 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def run(request: Request) -> Response:
-            if self.permission == PUBLIC:
-                return await handle(request)
-            edge: Edge = request.app.state.edge
-            scope = await self._authorise(edge, request)
-            request.state.scope = scope
-            with telemetry.bind(project_id=scope.project_id, actor=scope.actor):
-                if not self.in_transaction:
-                    return await handle(request)
-                return await self._in_transaction(edge, scope, request, handle)
+            limit_s = request.app.state.edge.db.settings.request_timeout_s
+            try:
+                async with asyncio.timeout(limit_s) as limit:
+                    return await self._run(request, handle)
+            except Exception as error:
+                if isinstance(error, TimeoutError) and limit.expired():
+                    error = TookTooLong(limit_s=limit_s, retry_after_s=5)
+                return problems.answer(error, request)
 
         return run
 
+    async def _run(self, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.method in MUTATING:
+            refuse_deep_nesting(await request.body())
+        if self.permission == PUBLIC:
+            return await handle(request)
+        edge: Edge = request.app.state.edge
+        scope = await self._authorise(edge, request)
+        request.state.scope = scope
+        with telemetry.bind(project_id=scope.project_id, actor=scope.actor):
+            if not self.in_transaction:
+                return await handle(request)
+            return await self._in_transaction(edge, scope, request, handle)
+
     async def _authorise(self, edge: Edge, request: Request) -> Scope:
-        principal: Principal = request.state.principal
+        principal: Principal | None = getattr(request.state, "principal", None)
+        if principal is None:
+            raise Unauthenticated(reason="none was sent")
         wanted = request.headers.get("x-aidos-project")
         scope = await edge.vault.scope(principal, wanted) if self.in_project else Scope(principal, principal.org_id, None)
         policy.require(scope, self.permission)
         return scope
 
-    async def _in_transaction(self, edge: Edge, scope: Scope, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def _in_transaction(
+        self, edge: Edge, scope: Scope, request: Request, handle: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        """Run the handler in its transaction, again when PostgreSQL chose it as the loser of a race: it then had no effect."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._attempt(edge, scope, request, handle)
+            except _Refused as refused:
+                return refused.response
+            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.02 * attempt))
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, edge: Edge, scope: Scope, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
         changing = request.method in MUTATING
         key = request.headers.get("idempotency-key") if changing else None
         async with edge.db.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
             request.state.tx = Tx(conn, scope, edge.objects)
-            answer = Remembered(scope, key, request) if key else None
+            answer = RememberedAnswer(scope, key, request) if key is not None else None
             if answer and (known := await answer.find(conn)):
                 return known
             response = await handle(request)
+            if response.status_code >= 400:
+                raise _Refused(response)
             if answer:
                 await answer.keep(conn, response)
             if changing and self.audited:
@@ -153,35 +178,26 @@ class ApiRoute(APIRoute):
         )
 
 
-class Remembered:
-    """The answer to an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header), kept with its effect."""
+class _Refused(Exception):
+    """Takes a refusal that the handler returned, not raised, out of the transaction, so that nothing of it is kept."""
 
-    def __init__(self, scope: Scope, key: str, request: Request) -> None:
-        if not 1 <= len(key) <= 200:
-            raise InvalidRequest(reason="The Idempotency-Key must have 1 to 200 characters.")
-        self.key, self.request = key, request
-        self.row: dict[str, Any] = {"org_id": scope.org_id, "principal": scope.actor, "key": key}
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
 
-    async def find(self, conn: Connection) -> Response | None:
-        """The first answer, or None with the key now reserved. Raises: IdempotencyKeyReused, RequestInProgress."""
-        body = await self.request.body()
-        target = f"{self.request.method} {self.request.scope['path']} {self.request.headers.get('x-aidos-project', '')}\n".encode()
-        self.row["request_sha256"] = hashlib.sha256(target + body).digest()
-        if await (await conn.execute(Q.reserve_answer, self.row)).fetchone():
-            return None
-        known = await (await conn.execute(Q.find_answer, self.row)).fetchone()
-        if known is None or known["status"] == 0:
-            raise RequestInProgress(key=self.key)
-        if bytes(known["request_sha256"]) != self.row["request_sha256"]:
-            raise IdempotencyKeyReused(key=self.key)
-        body = bytes(known["body"]) if known["body"] is not None else b""
-        return Response(body, status_code=known["status"], headers={**known["headers"], "idempotency-replayed": "true"})
 
-    async def keep(self, conn: Connection, response: Response) -> None:
-        headers = {name: response.headers[name] for name in ("content-type", "location", "etag") if name in response.headers}
-        await conn.execute(
-            Q.keep_answer, {**self.row, "status": response.status_code, "headers": Jsonb(headers), "body": bytes(response.body)}
-        )
+def refuse_deep_nesting(body: bytes) -> None:
+    """Refuse JSON that nests deeper than its reader and PostgreSQL's can follow. Raises: MalformedBody."""
+    if body.count(b"[") + body.count(b"{") <= problems.NESTING_LIMIT:
+        return
+    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+    for _ in range(problems.NESTING_LIMIT):
+        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if inner == brackets:
+            return
+        brackets = inner
+    if brackets:
+        raise MalformedBody(most=problems.NESTING_LIMIT, reason="it is nested deeper")
 
 
 async def _tx(request: Request) -> Tx:
@@ -189,7 +205,11 @@ async def _tx(request: Request) -> Tx:
 
 
 async def _session(request: Request) -> Session:
-    return Session(request.app.state.edge, request.state.scope)
+    return Session(request.app.state.edge, request.state.scope, request)
+
+
+async def _edge(request: Request) -> Edge:
+    return request.app.state.edge
 
 
 @dataclass(frozen=True)
@@ -198,19 +218,28 @@ class Session:
 
     edge: Edge
     scope: Scope
+    request: Request
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         async with self.edge.db.tenant(org_id=self.scope.org_id, project_id=self.scope.project_id) as conn:
             yield conn
 
+    async def check_credential(self) -> None:
+        """Look again at the caller's credential, for what outlives one answer. Raises: Unauthenticated once it is revoked or expired."""
+        await self.edge.vault.authenticate(self.request.headers)
+
     async def wait_until(self, read: Callable[[Connection], Awaitable[T]], done: Callable[[T], bool], wait_s: float) -> T:
-        """Read now and after each change until ``done`` or ``wait_s`` has passed; the last state read."""
+        """Read now and after each change until ``done`` or ``wait_s`` has passed; the last state read.
+
+        No connection is held between reads, a burst of events costs one read, and a caller who has left costs none.
+        """
         async for _ in changes(self.edge.wakeup, wait_s):
             async with self.transaction() as conn:
                 found = await read(conn)
-            if done(found):
+            if wait_s <= 0 or done(found) or await self.request.is_disconnected():
                 break
+            await asyncio.sleep(_READ_GAP_S)
         return found
 
 
@@ -221,27 +250,40 @@ class Page(BaseModel):
     cursor: str | None = None
 
 
-def _page(
+async def _page(
     limit: Annotated[int, Query(ge=1, le=500, description="Rows a page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")] = None,
 ) -> Page:
     return Page(limit=limit, cursor=cursor)
 
 
-def _wait(
-    wait: Annotated[str | None, Query(pattern=r"^\d{1,2}s$", description="Answer when the state is final, or after e.g. `30s` (at most 60s).")] = None,
+async def _wait(
+    wait: Annotated[
+        str | None, Query(pattern=r"^[0-9]{1,2}s$", description="Answer when the state is final, or after e.g. `30s` (at most 60s).")
+    ] = None,
 ) -> float:
     return min(60.0, float(wait[:-1])) if wait else 0.0
 
 
 def check_etag(expected: str | None, actual: str) -> None:
-    """Refuse a change of a resource that has another ETag than the caller saw. Raises: PreconditionFailed."""
-    if expected and expected != "*" and expected.strip('"') != actual.strip('"'):
+    """Refuse a change of a resource that has another ETag than the caller saw (RFC 9110 §13.1.1). Raises: PreconditionFailed."""
+    if expected is not None and "*" not in (tags := _tags(expected)) and actual.strip('"') not in tags:
         raise PreconditionFailed(expected=expected, actual=actual)
+
+
+def is_current(known: str | None, actual: str) -> bool:
+    """Whether the caller's ``If-None-Match`` has this ETag, so that 304 is enough."""
+    return known is not None and bool({"*", actual.strip('"')} & _tags(known))
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
 
 
 TxDep = Annotated[Tx, Depends(_tx)]
 SessionDep = Annotated[Session, Depends(_session)]
+EdgeDep = Annotated[Edge, Depends(_edge)]
 PageDep = Annotated[Page, Depends(_page)]
 WaitS = Annotated[float, Depends(_wait)]
-IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the resource must still have.")]
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=500, description="ETag that the resource must still have.")]
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=500, description="ETag that the caller has already.")]

@@ -80,6 +80,20 @@ async def list_events(conn: Connection, *, after_seq: int, subject: str | None =
     return [Event(**row) for row in rows]
 
 
+@dataclass(frozen=True)
+class Consumer:
+    """A reader of the outbox: when its cursor last moved, and how many events are ahead of it (counted up to 10,000)."""
+
+    consumer: str
+    updated_at: datetime
+    behind_events: int
+
+
+async def list_consumers(conn: Connection) -> list[Consumer]:
+    """All consumers, by name; the platform's own transaction alone sees them."""
+    return [Consumer(**row) for row in await (await conn.execute(Q.list_consumers)).fetchall()]
+
+
 Handler = Callable[[Connection, list[Event]], Awaitable[None]]
 
 

@@ -47,3 +47,8 @@ async def hold(conn: Connection, lease: Lease) -> None:
 async def release(conn: Connection, lease: Lease) -> None:
     """Give the lease back early, so that the next holder need not wait for its end."""
     await conn.execute(Q.release_lease, {"name": lease.name, "epoch": lease.epoch})
+
+
+async def list_leases(conn: Connection) -> list[Lease]:
+    """Every lease that was ever taken, by name; the platform's own transaction alone sees them."""
+    return [Lease(**row) for row in await (await conn.execute(Q.list_leases)).fetchall()]

@@ -89,6 +89,17 @@ class Objects:
             extra_query_params={"partNumber": str(part_number), "uploadId": upload_id},
         )
 
+    async def ping(self, timeout_s: float = 2.0) -> None:
+        """Ask the store for anything, once and briefly. Raises: Unavailable."""
+
+        def ask() -> None:
+            with urllib3.PoolManager(timeout=timeout_s, retries=False) as pool:
+                answer = pool.request("HEAD", f"{self.settings.s3_endpoint}/{self.bucket}")
+            if answer.status >= 500:
+                raise ConnectionError(f"S3 answered {answer.status}")
+
+        await self._call(ask)
+
     async def start_multipart(self, key: str) -> str:
         """Begin a multipart upload; its id."""
         return await self._call(lambda: self.client._create_multipart_upload(self.bucket, key, {}))

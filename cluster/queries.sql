@@ -48,6 +48,16 @@ SELECT 1 FROM cluster.leases WHERE name = %(name)s AND epoch = %(epoch)s AND exp
 -- release_lease --
 UPDATE cluster.leases SET expires_at = clock_timestamp() WHERE name = %(name)s AND epoch = %(epoch)s;
 
+-- list_leases --
+SELECT name, holder, epoch, expires_at FROM cluster.leases ORDER BY name LIMIT 500;
+
+-- list_consumers --
+SELECT c.consumer, c.updated_at,
+       (SELECT count(*) FROM (SELECT 1 FROM cluster.events e WHERE (e.xid, e.seq) > (c.xid, c.seq) LIMIT 10000) waiting) AS behind_events
+  FROM cluster.event_cursors c
+ ORDER BY c.consumer
+ LIMIT 500;
+
 -- find_answer --
 SELECT request_sha256, status, headers, body FROM cluster.idempotency
  WHERE org_id = %(org_id)s AND principal = %(principal)s AND key = %(key)s;

@@ -43,13 +43,15 @@ class Settings(BaseSettings):
     gateway_replicas: int = Field(1, ge=1, description="Replicas of the gateway deployment.")
     postgres_port: int = Field(8010, description="Port of the embedded PostgreSQL.")
     s3_port: int = Field(8011, description="Port of the embedded S3; its other ports follow it.")
-    ray_port: int = Field(8030, description="Port of the local Ray GCS; the other Ray ports follow it.")
+    ray_port: int = Field(8030, description="Port of the local Ray GCS; the next 150 are the other Ray ports.")
     ray_dashboard_port: int = Field(8265, description="Port of the local Ray dashboard.")
+    ray_host: str = Field("127.0.0.1", description="Address the local Ray listens on; other than loopback, other machines may join.")
     ray_cpus: int = Field(0, ge=0, description="Logical CPUs of the local head; 0: twice the machine's, at least 8.")
 
     start_timeout_s: float = Field(120.0, gt=0, description="Longest that `aidos up` waits for one program to answer.")
     free_disk_bytes: int = Field(2**30, ge=0, description="Free space under AIDOS_HOME without which `aidos up` refuses to start.")
 
+    cors_origins: str = Field("", description="Origins whose pages browsers may let call the API, comma-separated; empty: none.")
     request_body_limit_bytes: int = Field(2_000_000, description="Largest request body the gateway reads.")
     request_timeout_s: float = Field(65.0, description="Longest a request may take, long polls included.")
     presign_expiry_s: int = Field(3600, description="How long a presigned S3 URL is valid.")

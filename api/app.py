@@ -1,0 +1,77 @@
+"""The gateway as an ASGI application: every module's routes behind the one middleware. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from actors.securityvault import service as securityvault
+from actors.securityvault.asgi import VaultMiddleware
+from api import openapi, problems
+from api.deps import Edge
+from api.health import VERSION, Health
+from cluster.db import Database
+from cluster.events import Wakeup
+from cluster.objects import Objects
+from cluster.settings import Settings
+
+MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer", "events")
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    importlib.import_module(f"api.routers.{module}").router for module in MODULES if importlib.util.find_spec(f"api.routers.{module}")
+)
+
+
+def build_edge(settings: Settings) -> Edge:
+    """What a gateway process holds, not yet open: ``Edge.running`` opens it."""
+    db = Database(settings)
+    return Edge(db, Objects(settings), Wakeup(db), securityvault.Authenticator(db, settings))
+
+
+def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
+    """The application over ``edge``; with ``open_edge`` its lifespan opens and closes it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with edge.running() if open_edge else contextlib.nullcontext():
+            yield
+
+    app = FastAPI(
+        title="AI-DOS", version=VERSION, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.edge = edge
+    app.state.health = Health(edge)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    _add_document(app)
+    app.add_middleware(VaultMiddleware)
+    _allow_origins(app, edge.db.settings)
+    return app
+
+
+def _add_document(app: FastAPI) -> None:
+    @functools.cache
+    def document() -> dict[str, Any]:
+        return openapi.build_document(app)
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    app.state.openapi_json = functools.cache(lambda: json.dumps(document()).encode())
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """Let the named origins' pages call with a key of their own; cookies are never accepted, so none are sent."""
+    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "X-Aidos-Project", "Idempotency-Key", "If-Match", "If-None-Match", "Content-Type"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
+        )

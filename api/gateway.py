@@ -1,0 +1,36 @@
+"""The gateway on Ray Serve: stateless replicas of ``api.app``, whose lifespan opens the database and the rest."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from ray import serve
+
+from api.app import build_app, build_edge
+from cluster import telemetry
+from cluster.settings import Settings, get_settings
+
+__all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
+
+
+def build_gateway() -> FastAPI:
+    """The application of a replica. Serve calls this in the replica, so nothing of it is ever pickled."""
+    settings = get_settings()
+    telemetry.configure(settings, "gateway")
+    return build_app(build_edge(settings), open_edge=True)
+
+
+@serve.deployment(
+    max_ongoing_requests=1000,
+    health_check_period_s=2,
+    health_check_timeout_s=5,
+    graceful_shutdown_timeout_s=10,
+    graceful_shutdown_wait_loop_s=0.5,
+)
+@serve.ingress(build_gateway)
+class Gateway:
+    """A replica of the gateway."""
+
+
+def build_gateway_app(settings: Settings) -> serve.Application:
+    """The Serve application that answers at ``/``."""
+    return Gateway.options(num_replicas=settings.gateway_replicas, ray_actor_options={"num_cpus": 0}).bind()

@@ -1,0 +1,60 @@
+"""A change that is asked for twice under one ``Idempotency-Key`` happens once: the second asker gets the first answer.
+
+The key is reserved in the transaction of the effect, so a failure forgets it and a crash cannot keep one without the
+other. Two at once meet at the primary key: the later one waits, then finds the answer
+(https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import psycopg
+from fastapi import Request, Response
+from psycopg.types.json import Jsonb
+
+from actors.securityvault.models import Scope
+from aidos.errors import InvalidRequest
+from api.errors import IdempotencyKeyReused, RequestInProgress
+from cluster.db import Connection, load_queries
+
+Q = load_queries("cluster")
+LONGEST_KEY = 200
+_KEPT_HEADERS = ("content-type", "location", "etag")
+
+
+class RememberedAnswer:
+    """The answer to one key of one caller."""
+
+    def __init__(self, scope: Scope, key: str, request: Request) -> None:
+        if not 1 <= len(key) <= LONGEST_KEY or not key.isascii():
+            raise InvalidRequest(reason=f"The Idempotency-Key must have 1 to {LONGEST_KEY} ASCII characters.")
+        self.key, self.request = key, request
+        self.row: dict[str, Any] = {"org_id": scope.org_id, "principal": scope.actor, "key": key}
+        self.target = f"{request.method} {request.scope['path']}?{request.scope['query_string']!r} {scope.project_id}\n"
+
+    async def find(self, conn: Connection) -> Response | None:
+        """The first answer, or None with the key now reserved. Raises: IdempotencyKeyReused, RequestInProgress."""
+        body = await self.request.body()
+        self.row["request_sha256"] = hashlib.sha256(self.target.encode("utf-8", "surrogateescape") + body).digest()
+        try:
+            reserved = await (await conn.execute(Q.reserve_answer, self.row)).fetchone()
+        except psycopg.errors.LockNotAvailable as error:
+            raise RequestInProgress(key=self.key) from error
+        if reserved:
+            return None
+        known = await (await conn.execute(Q.find_answer, self.row)).fetchone()
+        if known is None or known["status"] == 0:
+            raise RequestInProgress(key=self.key)
+        if bytes(known["request_sha256"]) != self.row["request_sha256"]:
+            raise IdempotencyKeyReused(key=self.key)
+        content = bytes(known["body"]) if known["body"] is not None else b""
+        return Response(content, status_code=known["status"], headers={**known["headers"], "idempotency-replayed": "true"})
+
+    async def keep(self, conn: Connection, response: Response) -> None:
+        """Remember the answer, in the transaction of its effect."""
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        await conn.execute(
+            Q.keep_answer, {**self.row, "status": response.status_code, "headers": Jsonb(headers), "body": bytes(response.body)}
+        )

@@ -98,18 +98,10 @@ def build_endpoint_app(spec: EndpointSpec) -> Any:
     return VaultMiddleware(app, permission="deployengine:predict", project_id=spec.project_id, body_limit_bytes=MAX_BODY_BYTES)
 
 
-@serve.deployment(
-    health_check_period_s=2,
-    health_check_timeout_s=5,
-    graceful_shutdown_timeout_s=10,
-    graceful_shutdown_wait_loop_s=0.5,
-    max_ongoing_requests=64,
-)
-@serve.ingress()
 class EndpointReplica:
     """A replica of an endpoint."""
 
-    async def __init__(self, spec: EndpointSpec) -> None:
+    def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -118,10 +110,20 @@ class EndpointReplica:
 
 
 def build_app(spec: EndpointSpec) -> serve.Application:
-    """The Serve application of an endpoint."""
-    # A new generation is a new version to Serve, so that an unchanged one is not restarted by a repeated deploy.
-    return EndpointReplica.options(
-        num_replicas=spec.replicas,
-        ray_actor_options={"num_cpus": spec.cpus, "resources": {}},
+    """The Serve application of an endpoint.
+
+    A generation is a version to Serve, so that a repeated deploy of the same one restarts nothing.
+    """
+    deployment = serve.deployment(
+        serve.ingress()(EndpointReplica),
+        name="replica",
         version=str(spec.generation),
-    ).bind(spec)
+        num_replicas=spec.replicas,
+        ray_actor_options={"num_cpus": spec.cpus},
+        health_check_period_s=2,
+        health_check_timeout_s=5,
+        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+        max_ongoing_requests=64,
+    )
+    return deployment.bind(spec)

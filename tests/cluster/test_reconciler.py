@@ -43,6 +43,7 @@ class Chores(Reconciler[Chore]):
         super().__init__(db)
         self.who, self.error, self.processed = who, error, []
         self.gate: asyncio.Event | None = None
+        self.all_started = asyncio.Event()
 
     async def claim(self, conn: Connection, token: UUID, lock_s: float, limit: int) -> Sequence[Chore]:
         rows = await conn.execute(
@@ -56,6 +57,8 @@ class Chores(Reconciler[Chore]):
 
     async def process(self, item: Chore) -> str:
         self.processed.append(item.id)
+        if len(self.processed) == 6:
+            self.all_started.set()
         if self.gate:
             await self.gate.wait()
         if self.error:
@@ -109,8 +112,7 @@ class TestReconciler:
         slow = Chores(database, "slow")
         slow.gate = asyncio.Event()
         running = asyncio.create_task(slow.run_once("same"))
-        while len(slow.processed) < 6:
-            await asyncio.sleep(0)
+        await slow.all_started.wait()
         async with database.platform() as conn:
             await conn.execute("UPDATE probe.chores SET locked_until = now() - interval '1 s'")
         assert await Chores(database, "quick").run_once("same") == 6

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 
 from aidos.errors import AidosError, registered
 from cluster.settings import Settings
-from tests.architecture.source import ROOT, platform
+from tests.architecture.source import ROOT, Source, dotted, platform
 
 
 def settings_page() -> str:
@@ -45,12 +46,17 @@ def _order(item: tuple[str, type[AidosError]]) -> tuple[int, str]:
 
 
 def declared_errors() -> dict[str, type[AidosError]]:
-    """All errors of the platform: imports each ``errors.py`` so that its classes are registered."""
-    for source in platform():
-        if source.name == "errors.py":
-            importlib.import_module(source.path.removesuffix(".py").replace("/", "."))
-    ours = tuple(f"{source.package}." for source in platform())
-    return {urn: cls for urn, cls in registered().items() if cls.__module__.startswith(ours)}
+    """All errors of the platform: imports each file that declares one, so that it does not matter what ran before."""
+    modules = {source.path.removesuffix(".py").replace("/", ".") for source in platform() if _declares_errors(source)}
+    for module in modules:
+        importlib.import_module(module)
+    # Sorted: test processes must collect the same tests in the same order.
+    return {urn: cls for urn, cls in sorted(registered().items()) if cls.__module__ in modules}
+
+
+def _declares_errors(source: Source) -> bool:
+    bases = {dotted(base).rsplit(".", 1)[-1] for node in source.tree.body if isinstance(node, ast.ClassDef) for base in node.bases}
+    return source.name == "errors.py" or bool(bases & {"AidosError", *(kind.__name__ for kind in AidosError.__subclasses__())})
 
 
 def _page(title: str, text: str, header: str, rows: list[str]) -> str:

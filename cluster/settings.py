@@ -24,7 +24,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AIDOS_", frozen=True, extra="ignore", populate_by_name=True)
 
     home: Path = Field(default_factory=lambda: home_directory(), description="Where the embedded platform keeps everything.")
-    url: str = Field("http://127.0.0.1:8000", description="Public address of the gateway.")
 
     database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL 18 URL; empty: the embedded server.")
     database_pool_connections: int = Field(8, ge=1, description="Largest number of connections a process holds.")
@@ -40,6 +39,10 @@ class Settings(BaseSettings):
 
     gateway_host: str = Field("127.0.0.1", description="Address that HAProxy listens on.")
     gateway_port: int = Field(8000, description="Port of the gateway and of every endpoint.")
+    url: str = Field(
+        default_factory=lambda known: f"http://127.0.0.1:{known['gateway_port']}",
+        description="Public address of the gateway; unset: the gateway's port on this machine.",
+    )
     gateway_replicas: int = Field(1, ge=1, description="Replicas of the gateway deployment.")
     postgres_port: int = Field(8010, description="Port of the embedded PostgreSQL.")
     s3_port: int = Field(8011, description="Port of the embedded S3; its other ports follow it.")

@@ -1,0 +1,21 @@
+"""AI-DOS from Python: ``aidos.Client`` and ``aidos.AsyncClient``. What is not used is not loaded."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aidos.client import AsyncClient, Client
+    from aidos.errors import AidosError
+
+__version__ = "0.1.0"
+__all__ = ["AidosError", "AsyncClient", "Client", "__version__"]
+
+_HOMES = {"Client": "aidos.client", "AsyncClient": "aidos.client", "AidosError": "aidos.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aidos' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from aidos.errors import InvalidPayload, InvalidRequest
+from aidos.errors import AidosError, InvalidPayload, InvalidRequest
 from aidos.schemas.common import PageOf
 from aidos.streams import Events, Pages
 from aidos.wire import Reply, Request, ServerEvent, Transport, fill, path_parameters
@@ -31,6 +31,14 @@ from aidos.wire import Reply, Request, ServerEvent, Transport, fill, path_parame
 T = TypeVar("T")
 R = TypeVar("R")
 _RAW = (bytes, str)
+
+
+class UnexpectedReply(AidosError):
+    """The platform and this client are of different versions, or something else answered."""
+
+    status = 502
+    title = "Unexpected answer"
+    detail = "The answer to {route} is not what this client knows ({field}: {message}). Is AIDOS_URL right, and do `aidos --version` and the platform's version agree?"
 
 
 class Operation(Generic[R]):
@@ -195,7 +203,13 @@ class Operation(Generic[R]):
             return reply.content
         if self.returns is str:
             return reply.content.decode()
-        return self._adapter.validate_json(reply.content)
+        try:
+            return self._adapter.validate_json(reply.content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UnexpectedReply(
+                route=f"{self.method} {self.path}", field=".".join(map(str, first["loc"])), message=first["msg"]
+            ) from error
 
     def read_event(self, event: ServerEvent) -> Any:
         """An event of a stream: the declared type from its data, or as it came."""
@@ -242,7 +256,7 @@ class Resource:
         super().__init_subclass__(**kwargs)
         if not cls.plural and cls.noun:
             cls.plural = f"{cls.noun}s".replace("-", "_")
-        cls.operations = cls.operations | {value.name: value for value in vars(cls).values() if isinstance(value, Operation)}
+        cls.operations = cls.operations | {name: value for name, value in vars(cls).items() if isinstance(value, Operation)}
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -283,70 +297,27 @@ def plain(value: Any) -> Any:
     return to_jsonable_python(value)
 
 
+class Declared(TypedDict, total=False):
+    """What ``operation`` takes besides the route and the type that it returns."""
+
+    body: Any
+    query: Mapping[str, Any] | None
+    headers: Mapping[str, str] | None
+    positional: tuple[str, ...]
+    help: str
+
+
 @overload
-def operation(
-    method: str,
-    path: str,
-    *,
-    returns: type[T],
-    paged: Literal[True],
-    body: Any = ...,
-    query: Mapping[str, Any] | None = ...,
-    headers: Mapping[str, str] | None = ...,
-    positional: tuple[str, ...] = ...,
-    help: str = ...,
-) -> Operation[Pages[T]]: ...
+def operation(method: str, path: str, *, returns: type[T], paged: Literal[True], **declared: Unpack[Declared]) -> Operation[Pages[T]]: ...
 @overload
-def operation(
-    method: str,
-    path: str,
-    *,
-    returns: type[T],
-    stream: Literal[True],
-    body: Any = ...,
-    query: Mapping[str, Any] | None = ...,
-    headers: Mapping[str, str] | None = ...,
-    positional: tuple[str, ...] = ...,
-    help: str = ...,
-) -> Operation[Events[T]]: ...
+def operation(method: str, path: str, *, returns: type[T], stream: Literal[True], **declared: Unpack[Declared]) -> Operation[Events[T]]: ...
 @overload
-def operation(
-    method: str,
-    path: str,
-    *,
-    stream: Literal[True],
-    returns: None = ...,
-    body: Any = ...,
-    query: Mapping[str, Any] | None = ...,
-    headers: Mapping[str, str] | None = ...,
-    positional: tuple[str, ...] = ...,
-    help: str = ...,
-) -> Operation[Events[ServerEvent]]: ...
+def operation(method: str, path: str, *, stream: Literal[True], **declared: Unpack[Declared]) -> Operation[Events[ServerEvent]]: ...
 @overload
-def operation(
-    method: str,
-    path: str,
-    *,
-    returns: type[T],
-    body: Any = ...,
-    query: Mapping[str, Any] | None = ...,
-    headers: Mapping[str, str] | None = ...,
-    positional: tuple[str, ...] = ...,
-    help: str = ...,
-) -> Operation[T]: ...
+def operation(method: str, path: str, *, returns: type[T], **declared: Unpack[Declared]) -> Operation[T]: ...
 @overload
-def operation(
-    method: str,
-    path: str,
-    *,
-    returns: None = ...,
-    body: Any = ...,
-    query: Mapping[str, Any] | None = ...,
-    headers: Mapping[str, str] | None = ...,
-    positional: tuple[str, ...] = ...,
-    help: str = ...,
-) -> Operation[None]: ...
-def operation(method: str, path: str, **declared: Any) -> Operation[Any]:  # fmt: skip
+def operation(method: str, path: str, *, returns: None = None, **declared: Unpack[Declared]) -> Operation[None]: ...
+def operation(method: str, path: str, **declared: Any) -> Operation[Any]:
     """Declare a route.
 
     ``body``: the pydantic model of the payload (or any type, then passed whole; ``bytes`` goes as it is). ``returns``: the

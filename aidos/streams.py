@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
 
-from aidos.schemas.common import PageOf
-
 T = TypeVar("T")
 
 
@@ -32,6 +30,3 @@ class Events(Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[T]:
         raise TypeError("This stream belongs to a synchronous client: iterate with `for`.")
-
-
-__all__ = ["Events", "PageOf", "Pages"]

@@ -104,18 +104,8 @@ def quote_parameter(name: str, value: Any, *, nested: bool = False) -> str:
         raise InvalidRequest(reason=f"{name} must be valid Unicode, got {text!r}.") from None
 
 
-def parse_events(lines: Iterator[str]) -> Iterator[ServerEvent | int]:
-    """Server-sent events in a stream of lines (https://html.spec.whatwg.org/#event-stream-interpretation).
-
-    An ``int`` is the server's ``retry`` field, in milliseconds. A half-received event at the end is dropped.
-    """
-    parser = EventParser()
-    for line in lines:
-        yield from parser.feed(line)
-
-
 class EventParser:
-    """The state between the lines of one stream."""
+    """Server-sent events out of lines (https://html.spec.whatwg.org/#event-stream-interpretation), with the state between them."""
 
     def __init__(self) -> None:
         self._data: list[str] = []

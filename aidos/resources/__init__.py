@@ -1,1 +1,63 @@
-"""The operations of each module, one file a module: nouns with their verbs."""
+"""The operations of each module, one file a module: nouns with their verbs.
+
+``CATALOGUE`` says where a noun is declared, so that ``client.datasets`` and ``aidos --help`` load no more than they
+need; a test holds it against the declarations.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from aidos.operation import Resource
+
+MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer")
+
+
+class Entry(NamedTuple):
+    """A noun: its attribute on the client, the module that declares it, and one line of help."""
+
+    noun: str
+    plural: str
+    module: str
+    help: str
+
+
+CATALOGUE: tuple[Entry, ...] = (
+    Entry("platform", "platform", "platform", "The installation: alive, ready, which version, how it is doing."),
+    Entry("endpoint", "endpoints", "deployengine", "Models that answer predictions over the Open Inference Protocol v2."),
+)
+
+
+def declared(module: str) -> Iterator[type[Resource]]:
+    """The resources that a module declares, in order; none when it is not installed."""
+    if importlib.util.find_spec(f"{__name__}.{module}") is None:
+        return
+    loaded = importlib.import_module(f"{__name__}.{module}")
+    for value in vars(loaded).values():
+        if (
+            isinstance(value, type)
+            and value.__module__ == loaded.__name__
+            and getattr(value, "noun", None)
+            and hasattr(value, "operations")
+        ):
+            yield value
+
+
+def every() -> Iterator[type[Resource]]:
+    """All resources of all modules."""
+    for module in MODULES:
+        yield from declared(module)
+
+
+def find(*, noun: str | None = None, plural: str | None = None) -> type[Resource] | None:
+    """The resource by its noun or by its attribute on the client."""
+    known = [entry.module for entry in CATALOGUE if noun == entry.noun or plural == entry.plural]
+    for module in known or MODULES:
+        for resource in declared(module):
+            if noun == resource.noun or plural == resource.plural:
+                return resource
+    return None

@@ -1,0 +1,177 @@
+"""How a value looks: tables and records for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aidos.cli.session import Session
+
+# What could move the cursor or recolour the terminal; a name in a table must not.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LAST = ("id", "updated_at")
+_FIRST = ("name", "version", "ref", "path", "key", "state")
+_NEVER = ("org_id", "project_id")
+_LINE_FIELDS = ("text", "line", "message", "data")
+
+
+def show(session: Session, value: Any) -> None:
+    """Print it on standard output, whole."""
+    if session.as_json:
+        _write(json.dumps(to_json(value), indent=2, ensure_ascii=False))
+    elif isinstance(value, bytes):
+        sys.stdout.buffer.write(value)
+    elif isinstance(value, str):
+        _write(value)
+    elif value is None:
+        session.note("Done.")
+    elif (record := _fields(value)) is not None:
+        _show_record(session, record)
+    elif isinstance(value, Iterable):
+        show_table(session, list(value))
+    else:
+        _write(cell("", value))
+
+
+def show_line(session: Session, value: Any) -> None:
+    """Print one of a stream, at once."""
+    if session.as_json:
+        _write(json.dumps(to_json(value), ensure_ascii=False))
+    elif isinstance(value, str):
+        _write(value.removesuffix("\n"))
+    else:
+        record = _fields(value) or {}
+        text = next((record[name] for name in _LINE_FIELDS if isinstance(record.get(name), str)), None)
+        _write(text.removesuffix("\n") if text is not None else json.dumps(to_json(value), ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def to_json(value: Any) -> Any:
+    """A value as JSON takes it."""
+    from pydantic import BaseModel
+    from pydantic_core import to_jsonable_python
+
+    if isinstance(value, BaseModel | Mapping | str | int | float | bool | None):
+        return to_jsonable_python(value, by_alias=True)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return [to_json(each) for each in value] if isinstance(value, Iterable) else to_jsonable_python(value)
+
+
+def show_table(session: Session, items: list[Any], columns: tuple[str, ...] | None = None) -> None:
+    """Rows under the fields that fit; ``--json`` has them all."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [record if (record := _fields(item)) is not None else {"value": item} for item in items]
+    if not rows:
+        session.note("None.")
+        return
+    wanted = list(columns) if columns else fitting_columns(rows, session.out.width)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for name in wanted:
+        table.add_column(
+            title(name), no_wrap=not session.out.is_terminal, overflow="fold", justify="right" if _numeric(rows, name) else "left"
+        )
+    for row in rows:
+        table.add_row(*(Text(cell(name, row.get(name))) for name in wanted))
+    session.out.print(table)
+
+
+def fitting_columns(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+    """Fields to show side by side: what names a row first, its id when nothing names it, the rest while there is room."""
+    names = [name for name in rows[0] if name not in _NEVER and any(row.get(name) not in (None, "", [], {}) for row in rows)]
+    names = [name for name in names if not any(isinstance(row.get(name), dict) for row in rows)]
+    first = [name for name in _FIRST if name in names]
+    if "id" in names and "name" not in names and "path" not in names:
+        first.insert(0, "id")
+    middle = [name for name in names if name not in first and name not in _LAST]
+    ordered = first + middle + [name for name in _LAST if name in names and name not in first]
+    shown: list[str] = []
+    for name in ordered or list(rows[0])[:1]:
+        needed = max([len(title(name)), *(len(cell(name, row.get(name))) for row in rows)]) + 2
+        if shown and needed > width:
+            continue
+        width -= needed
+        shown.append(name)
+    return shown
+
+
+def cell(name: str, value: Any) -> str:
+    """A value as short text without control characters."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, int) and name.endswith("_bytes"):
+        return bytes_text(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, list | tuple) and all(isinstance(each, str | int | float) for each in value):
+        value = ", ".join(map(str, value))
+    elif isinstance(value, list | tuple | dict):
+        value = json.dumps(to_json(value), ensure_ascii=False)
+    return CONTROL.sub("\ufffd", str(value))
+
+
+def bytes_text(count: float) -> str:
+    """``1536`` is ``1.5 kB``; decimal, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def title(name: str) -> str:
+    for unit in ("_bytes", "_at"):
+        name = name.removesuffix(unit)
+    return name.replace("_", " ").upper()
+
+
+def _show_record(session: Session, record: Mapping[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in record.items():
+        if name not in _NEVER:
+            table.add_row(Text(name), Text(cell(name, value)))
+    session.out.print(table)
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    from pydantic import BaseModel
+
+    if isinstance(value, BaseModel):
+        return {name: _whole(getattr(value, name)) for name in type(value).model_fields}
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _whole(value: Any) -> Any:
+    """Nested models as plain data, so that a cell can print them."""
+    from pydantic import BaseModel
+
+    if isinstance(value, BaseModel):
+        return to_json(value)
+    return [_whole(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _numeric(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return all(isinstance(row.get(name), int | float | None) and not isinstance(row.get(name), bool) for row in rows)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,80 @@
+"""The client's settings: arguments, then the environment, then what ``aidos login`` wrote, then the defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from platformdirs import user_config_path
+
+from aidos.errors import InvalidRequest
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """How to reach the platform, as whom, and how patiently."""
+
+    url: str = DEFAULT_URL
+    api_key: str | None = field(default=None, repr=False)
+    project: str | None = None
+    token_file: Path | None = None
+    """A file with the token, read again when it is refused: how a job follows its renewed token."""
+    directory: Path = Path()
+    """Where sign-ins are kept."""
+    timeout_s: float = 30.0
+    retry_budget_s: float = 60.0
+    """How long one call goes on trying before it fails: longer than a restart of the platform takes."""
+
+
+def read_config(url: str | None = None, api_key: str | None = None, project: str | None = None) -> ClientConfig:
+    """``AIDOS_URL``, ``AIDOS_API_KEY``, ``AIDOS_TOKEN_FILE``, ``AIDOS_PROJECT``, ``AIDOS_TIMEOUT_S``, ``AIDOS_RETRY_BUDGET_S``
+    and ``AIDOS_CONFIG_DIR``, under the given arguments. Raises: InvalidRequest for a value of the wrong kind."""
+    environment = os.environ
+    token_file = environment.get("AIDOS_TOKEN_FILE")
+    return ClientConfig(
+        url=_checked_url(url or environment.get("AIDOS_URL") or DEFAULT_URL),
+        api_key=_header_value("AIDOS_API_KEY", api_key or environment.get("AIDOS_API_KEY")),
+        project=_header_value("AIDOS_PROJECT", project or environment.get("AIDOS_PROJECT")),
+        token_file=Path(token_file) if token_file else None,
+        directory=config_directory(),
+        timeout_s=_seconds("AIDOS_TIMEOUT_S", ClientConfig.timeout_s),
+        retry_budget_s=_seconds("AIDOS_RETRY_BUDGET_S", ClientConfig.retry_budget_s),
+    )
+
+
+def config_directory() -> Path:
+    """``AIDOS_CONFIG_DIR``, or the place that the operating system has for it (``~/.config/aidos``)."""
+    given = os.environ.get("AIDOS_CONFIG_DIR")
+    return Path(given).expanduser() if given else user_config_path("aidos", appauthor=False)
+
+
+def _checked_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")) or any(sign.isspace() for sign in url):
+        raise InvalidRequest(reason=f"The URL of the platform must begin with http:// or https://, got {url!r}. Set AIDOS_URL or --url.")
+    return url.rstrip("/")
+
+
+def _header_value(name: str, value: str | None) -> str | None:
+    value = value.strip() if value else None
+    if value and not (value.isascii() and value.isprintable()):
+        raise InvalidRequest(reason=f"{name} must be printable ASCII, without line breaks.")
+    return value or None
+
+
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name)
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 86_400:
+        raise InvalidRequest(reason=f"{name} must be a number of seconds, got {text!r}.")
+    return value
+
+
+def debug_wanted() -> bool:
+    """``AIDOS_DEBUG=1``: a failed command also prints its traceback."""
+    return os.environ.get("AIDOS_DEBUG", "") not in {"", "0"}

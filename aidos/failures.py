@@ -1,0 +1,24 @@
+"""httpx's answers and errors in the terms of a conversation."""
+
+from __future__ import annotations
+
+import httpx
+
+from aidos.conversation import Failure
+from aidos.errors import InvalidRequest
+from aidos.wire import Reply
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_CALLERS_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+def reply_of(response: httpx.Response) -> Reply:
+    return Reply(response.status_code, response.headers, response.content)
+
+
+def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
+    """What a broken try means for the next. Raises: InvalidRequest when no repetition can help."""
+    if isinstance(error, (*_CALLERS_FAULT, httpx.InvalidURL)):
+        raise InvalidRequest(reason=f"The request cannot be sent: {error}.") from error
+    text = str(error).strip() or type(error).__name__
+    return Failure(text[:200], sent=not isinstance(error, _NOT_SENT))

@@ -1,0 +1,208 @@
+"""Calls over HTTP, synchronous and asynchronous: the same steps (``aidos.conversation``), two ways to take them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from aidos.conversation import Block, Converser, Send, Step, Steps
+from aidos.failures import failure_of, reply_of
+from aidos.paging import AsyncPages, SyncPages
+from aidos.schemas.common import PageOf
+from aidos.sse import AsyncEvents, SyncEvents
+from aidos.wire import Reply, Request, ServerEvent
+
+T = TypeVar("T")
+USER_AGENT = "aidos/0.1.0"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``with_options`` changes."""
+
+    timeout_s: float | None = None
+    idempotency_key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def http_options(url: str, timeout_s: float) -> dict[str, Any]:
+    """Arguments of both httpx clients. Loopback is never behind a proxy, whatever the environment says."""
+    return {
+        "base_url": url,
+        "timeout": httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+        "limits": httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0),
+        "headers": {"User-Agent": USER_AGENT, "Accept": "application/json"},
+        "follow_redirects": False,
+    }
+
+
+def is_loopback(url: str) -> bool:
+    return httpx.URL(url).host in {"localhost", "127.0.0.1", "::1"}
+
+
+class _Shared:
+    """What both transports do alike: options, and requests and failures in httpx's terms."""
+
+    def __init__(self, converser: Converser, timeout_s: float) -> None:
+        self.converser, self.timeout_s, self.options = converser, timeout_s, Options()
+
+    def with_options(self, *, timeout_s: float | None, idempotency_key: str | None, headers: Mapping[str, str] | None) -> Self:
+        """A view of this transport, over the same connections."""
+        other = copy.copy(self)
+        known = self.options
+        other.options = Options(
+            timeout_s if timeout_s is not None else known.timeout_s,
+            idempotency_key or known.idempotency_key,
+            {**known.headers, **(headers or {})},
+        )
+        return other
+
+    def _prepared(self, request: Request) -> Request:
+        options = self.options
+        content, headers = request.content, {**request.headers, **options.headers}
+        if request.json is not None:
+            content = json.dumps(request.json, ensure_ascii=False).encode()
+            headers["Content-Type"] = "application/json"
+        return replace(request, json=None, content=content, headers=headers, key=options.idempotency_key or request.key)
+
+    def _arguments(self, step: Send) -> dict[str, Any]:
+        request = step.request
+        timeout_s = self.options.timeout_s or self.timeout_s
+        return {
+            "method": request.method,
+            "url": request.path,
+            "params": list(request.query) or None,
+            "headers": dict(step.headers),
+            "content": request.content,
+            "timeout": httpx.Timeout(timeout_s + request.wait_s, connect=min(timeout_s, 5.0)),
+        }
+
+
+class SyncTransport(_Shared):
+    """For ``aidos.Client``; safe for threads."""
+
+    def __init__(self, converser: Converser, timeout_s: float) -> None:
+        super().__init__(converser, timeout_s)
+        self.http = httpx.Client(**http_options(converser.url, timeout_s), trust_env=not is_loopback(converser.url))
+
+    def send(self, request: Request, read: Callable[[Reply], T]) -> T:
+        return read(self._run(self.converser.converse(self._prepared(request))))
+
+    def send_presigned(self, request: Request) -> Reply:
+        """To a whole URL that carries its own permission: with retries, without our token."""
+        return self._run(self.converser.converse(request, signed=False))
+
+    def pages(self, request: Request, read: Callable[[Reply], PageOf[T]], *, limit: int | None) -> SyncPages[T]:
+        return SyncPages(self, request, read, limit)
+
+    def events(self, request: Request, read: Callable[[ServerEvent], T]) -> SyncEvents[T]:
+        return SyncEvents(self, request, read)
+
+    def open(self, request: Request) -> httpx.Response:
+        """A successful response whose body has not been read."""
+        opened: list[httpx.Response] = []
+        self._run(self.converser.converse(self._prepared(request)), opened)
+        return opened[-1]
+
+    def close(self) -> None:
+        self.http.close()
+
+    def _run(self, steps: Steps, opened: list[httpx.Response] | None = None) -> Reply:
+        outcome: Any = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                return done.value
+            outcome = self._take(step, opened)
+
+    def _take(self, step: Step, opened: list[httpx.Response] | None) -> Any:
+        if isinstance(step, Block):
+            return step.call()
+        if not isinstance(step, Send):
+            return time.sleep(step.seconds)
+        arguments = self._arguments(step)
+        try:
+            if opened is None:
+                return reply_of(self.http.request(**arguments))
+            return self._open(arguments, opened)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return failure_of(error)
+
+    def _open(self, arguments: dict[str, Any], opened: list[httpx.Response]) -> Reply:
+        response = self.http.send(self.http.build_request(**arguments), stream=True)
+        if response.status_code >= 400:
+            response.read()
+            response.close()
+            return reply_of(response)
+        opened.append(response)
+        return Reply(response.status_code, response.headers, b"")
+
+
+class AsyncTransport(_Shared):
+    """For ``aidos.AsyncClient``."""
+
+    def __init__(self, converser: Converser, timeout_s: float) -> None:
+        super().__init__(converser, timeout_s)
+        self.http = httpx.AsyncClient(**http_options(converser.url, timeout_s), trust_env=not is_loopback(converser.url))
+
+    async def send(self, request: Request, read: Callable[[Reply], T]) -> T:
+        return read(await self._run(self.converser.converse(self._prepared(request))))
+
+    async def send_presigned(self, request: Request) -> Reply:
+        """As ``SyncTransport.send_presigned``."""
+        return await self._run(self.converser.converse(request, signed=False))
+
+    def pages(self, request: Request, read: Callable[[Reply], PageOf[T]], *, limit: int | None) -> AsyncPages[T]:
+        return AsyncPages(self, request, read, limit)
+
+    def events(self, request: Request, read: Callable[[ServerEvent], T]) -> AsyncEvents[T]:
+        return AsyncEvents(self, request, read)
+
+    async def open(self, request: Request) -> httpx.Response:
+        """A successful response whose body has not been read."""
+        opened: list[httpx.Response] = []
+        await self._run(self.converser.converse(self._prepared(request)), opened)
+        return opened[-1]
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+    async def _run(self, steps: Steps, opened: list[httpx.Response] | None = None) -> Reply:
+        outcome: Any = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                return done.value
+            outcome = await self._take(step, opened)
+
+    async def _take(self, step: Step, opened: list[httpx.Response] | None) -> Any:
+        if isinstance(step, Block):
+            return await anyio.to_thread.run_sync(step.call)
+        if not isinstance(step, Send):
+            return await anyio.sleep(step.seconds)
+        arguments = self._arguments(step)
+        try:
+            if opened is None:
+                return reply_of(await self.http.request(**arguments))
+            return await self._open(arguments, opened)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return failure_of(error)
+
+    async def _open(self, arguments: dict[str, Any], opened: list[httpx.Response]) -> Reply:
+        response = await self.http.send(self.http.build_request(**arguments), stream=True)
+        if response.status_code >= 400:
+            await response.aread()
+            await response.aclose()
+            return reply_of(response)
+        opened.append(response)
+        return Reply(response.status_code, response.headers, b"")

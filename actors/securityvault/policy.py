@@ -1,0 +1,102 @@
+"""Who may do what: one table from role to permissions, and the decisions made from it."""
+
+from __future__ import annotations
+
+from actors.securityvault.errors import RoleNotGrantable, ScopeNotGrantable, ScopeUnknown
+from actors.securityvault.models import Grade, Role, Scope
+from aidos.errors import Forbidden
+
+WORK = ("dataforge", "modelhub", "trainos", "deployengine", "costoptimizer")
+"""Modules in which a project's members work."""
+MODULES = (*WORK, "events", "securityvault")
+
+SELF = "securityvault:self"
+"""What every authenticated caller may do, however narrowed: ask who it is, end its own sessions."""
+ORG_READ, ORG_MANAGE, OPERATE = "org:read", "org:manage", "platform:operate"
+
+_ADDED: dict[Role, frozenset[str]] = {
+    Role.VIEWER: frozenset(f"{module}:read" for module in MODULES),
+    Role.ANNOTATOR: frozenset({"dataforge:annotate"}),
+    Role.DEVELOPER: frozenset({"deployengine:predict", *(f"{module}:write" for module in WORK)}),
+    Role.MAINTAINER: frozenset(f"{module}:manage" for module in WORK),
+    Role.OWNER: frozenset({"securityvault:manage"}),
+}
+
+
+def _accumulate() -> dict[Role, frozenset[str]]:
+    held: frozenset[str] = frozenset()
+    table = {}
+    for role in Role:
+        held |= _ADDED[role]
+        table[role] = held
+    return table
+
+
+PERMISSIONS: dict[Role, frozenset[str]] = _accumulate()
+"""The matrix: all that each role in a project may do."""
+ALL = PERMISSIONS[Role.OWNER] | {SELF, ORG_READ, ORG_MANAGE, OPERATE}
+
+JOB_SCOPES = frozenset(
+    {
+        "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write",
+        "costoptimizer:read", "events:read", "deployengine:read",
+    }
+)  # fmt: skip
+"""What user code in a job may do: read and record; no deploying, no deleting, no new jobs beyond its own writes."""
+
+
+def allows(scope: Scope, permission: str) -> bool:
+    """Whether ``scope`` has ``permission``. Unknown permissions are nobody's."""
+    principal = scope.principal
+    if permission == SELF:
+        return True
+    if principal.scopes is not None and permission not in principal.scopes:
+        return False
+    if permission == OPERATE:
+        return principal.operator
+    if permission == ORG_MANAGE:
+        return principal.org_admin or principal.operator
+    if permission == ORG_READ:
+        return True
+    return scope.role is not None and permission in PERMISSIONS[scope.role]
+
+
+def require(scope: Scope, permission: str) -> None:
+    """Raises: Forbidden unless ``scope`` has ``permission``."""
+    if not allows(scope, permission):
+        raise Forbidden(permission=permission, role=str(scope.role or "no member"))
+
+
+def grade(scope: Scope) -> Grade:
+    """The strongest grade that the caller acts with, and so the most that it can grant."""
+    if scope.principal.operator:
+        return Grade.OPERATOR
+    if scope.principal.org_admin:
+        return Grade.ADMIN
+    return Grade(scope.role.value) if scope.role else Grade.NONE
+
+
+def require_grantable(scope: Scope, wanted: Grade, permissions: frozenset[str] | None = None) -> None:
+    """Nobody grants more than they have.
+
+    Raises: RoleNotGrantable, ScopeNotGrantable, ScopeUnknown. A caller who is narrowed by scopes can grant only narrowed keys.
+    """
+    own = grade(scope)
+    if wanted.rank > own.rank:
+        raise RoleNotGrantable(own=str(own), role=str(wanted), permission=str(wanted))
+    if permissions is None:
+        if scope.principal.scopes is not None:
+            raise ScopeNotGrantable(permission="*", role=str(own))
+        return
+    for permission in sorted(permissions):
+        if permission not in ALL:
+            raise ScopeUnknown(permission=permission)
+        if not allows(scope, permission):
+            raise ScopeNotGrantable(permission=permission, role=str(own))
+
+
+def weaker(first: Role | None, second: Role | None) -> Role | None:
+    """The weaker of two roles; no role is the weakest."""
+    if first is None or second is None:
+        return None
+    return min(first, second, key=lambda role: role.rank)

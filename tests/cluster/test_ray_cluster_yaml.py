@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import pytest
 import yaml
 from ray.scripts.scripts import start as ray_start_command
 
+from cluster import embedded
+from cluster.settings import Settings
 from tests.cluster import kuberay
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until
@@ -119,11 +122,19 @@ class TestWhoMayDoWhat:
         assert cluster()["spec"]["authOptions"] == {"mode": "token", "secretName": "aidos-ray-token"}
         assert "RAY_AUTH_TOKEN, value" not in text
 
+    def test_the_secrets_that_it_asks_for_are_those_the_platform_reads(self) -> None:
+        asked = set(re.findall(r"--from-literal=aidos_(\w+)=", MANIFEST.read_text()))
+        assert asked <= {*Settings.model_fields, *embedded._GENERATED}
+        assert {"database_url", "s3_access_key", "s3_secret_key"} <= asked
+
     def test_the_head_runs_no_user_work(self) -> None:
         assert cluster()["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
     def test_only_the_system_group_carries_its_label(self) -> None:
-        assert [name for name, group in groups().items() if group.get("labels", {}).get("aidos-tier") == "system"] == ["system"]
+        assert [name for name, group in groups().items() if group.get("labels", {}).get("aidos.io/group") == "system"] == ["system"]
+        assert "aidos.io/group=system" in (MANIFEST.parent / "cluster/ray_head.py").read_text(), (
+            "the one-machine head carries the same label"
+        )
 
     @pytest.mark.parametrize("name", groups())
     def test_pods_have_no_privileges(self, name: str) -> None:
@@ -280,8 +291,8 @@ class TestCommandsRunHere:
     def test_head_and_system_worker_join_with_their_labels(self, local: LocalCluster) -> None:
         wait_until(lambda: len([node for node in local.nodes() if node["state"] == "ALIVE"]) == 2, within_s=60)
         by_role = {node["is_head_node"]: node for node in local.nodes()}
-        assert by_role[False]["labels"]["aidos-tier"] == "system"
-        assert "aidos-tier" not in by_role[True].get("labels", {})
+        assert by_role[False]["labels"]["aidos.io/group"] == "system"
+        assert "aidos.io/group" not in by_role[True].get("labels", {})
         assert by_role[False]["resources_total"]["CPU"] == 4
         assert "CPU" not in by_role[True]["resources_total"]
 

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import filelock
 import psutil
+from pydantic import SecretStr
 
 from aidos.errors import AidosError
-from cluster import launch, postgres_server, s3_server
+from cluster import launch, postgres_server, ray_head, s3_server
 from cluster.settings import Settings, read_settings
-from cluster.supervision import Port, Program, Supervisor, write_private
+from cluster.supervision import Port, Program, Supervisor, wait_until, write_private
 
 Progress = Callable[[str, str], None]
 """Told a program's title and what happens to it, from several threads."""
@@ -78,6 +79,7 @@ def stop(settings: Settings, progress: Progress = silent) -> None:
         launch.end_processes(process for name in group for process in launch.find_marked(settings.home, name))
     supervisor.shutdown()
     launch.end_leftovers(settings.home)
+    ray_head.forget_state(settings.home)
 
 
 def build_programs(settings: Settings, progress: Progress = silent) -> tuple[Program, ...]:
@@ -89,7 +91,19 @@ def build_programs(settings: Settings, progress: Progress = silent) -> tuple[Pro
     if is_embedded(settings, "s3_endpoint"):
         keys = (settings.secret(name) for name in ("s3_access_key", "s3_secret_key", "s3_jwt_key"))
         programs.append(s3_server.build_program(settings, *keys))
+    if not settings.ray_address:
+        programs.append(ray_head.build_program(settings, public_environment(settings)))
     return tuple(programs)
+
+
+def public_environment(settings: Settings) -> dict[str, str]:
+    """What a process of the platform needs in its environment to read these settings: the home and no secret."""
+    environment = {"AIDOS_HOME": str(settings.home)}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name not in ("home", "ray_address") and not isinstance(value, SecretStr) and value != field.default:
+            environment[f"AIDOS_{name.upper()}"] = str(value)
+    return environment
 
 
 def make_home(home: Path) -> None:
@@ -185,8 +199,8 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
     began = time.monotonic()
     running = {status.name for status in supervisor.status() if status.state in ("RUNNING", "STARTING")}
     if program.name not in running:
-        launch.end_leftovers(supervisor.home, program.name)
-        refuse_busy_ports(program.ports)
+        ended = launch.end_leftovers(supervisor.home, program.name)
+        refuse_busy_ports(program.ports, patience_s=10.0 if ended else 0.0)
     progress(program.title, "starting")
     try:
         supervisor.start_program(program)
@@ -200,7 +214,7 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
             program.ready()
             progress(program.title, f"ready in {time.monotonic() - began:.1f} s")
             return
-        except Exception as error:  # noqa: BLE001  # any failure means "not yet", and the last one is told
+        except Exception as error:  # any failure means "not yet", and the last one is told
             reason = " ".join(str(error).split())
         pids |= {status.pid for status in supervisor.status() if status.name == program.name and status.pid}
         if len(pids) > 4:
@@ -212,14 +226,17 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
         raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log is {supervisor.log_path(program.name)}")
 
 
-def refuse_busy_ports(ports: Collection[Port]) -> None:
-    """Raises: CannotStart naming the first port that is taken, and by which process."""
+def refuse_busy_ports(ports: Collection[Port], patience_s: float = 0.0) -> None:
+    """Wait up to ``patience_s`` for what is just ending. Raises: CannotStart naming a port that is taken, and by which process."""
+    with contextlib.suppress(TimeoutError):
+        wait_until(lambda: not _busy(ports), patience_s, str)
+    for port, pid in _busy(ports).items():
+        raise CannotStart(reason=f"port {port.number} ({port.name}) is taken by {describe(pid)}: end it, or set another port")
+
+
+def _busy(ports: Collection[Port]) -> dict[Port, int | None]:
     listening = {row.laddr.port: row.pid for row in psutil.net_connections(kind="tcp") if row.status == psutil.CONN_LISTEN}
-    for port in ports:
-        if port.number in listening:
-            raise CannotStart(
-                reason=f"port {port.number} ({port.name}) is taken by {describe(listening[port.number])}: end it, or set another port"
-            )
+    return {port: listening[port.number] for port in ports if port.number in listening}
 
 
 def describe(pid: int | None) -> str:

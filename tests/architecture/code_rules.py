@@ -31,9 +31,8 @@ HEAVY_IMPORT_FILES = (
 ENVIRONMENT_READERS = {
     "cluster/settings.py": "the platform's settings",
     "aidos/config.py": "the client's settings",
-    "cluster/embedded.py": "builds the environment of the processes it starts",
-    "cluster/supervision.py": "builds the environment of the processes it starts",
     "cluster/launch.py": "becomes the program that it starts",
+    "tune/trainos/job_environment.py": "a job's processes: what they find, and what they must not",
 }
 
 ROUTE_DECORATORS = {"get", "post", "put", "patch", "delete", "head", "options", "websocket", "api_route"}

@@ -79,3 +79,12 @@ class TestTests:
     def test_neither_sleep_nor_mock(self) -> None:
         violations = [str(violation) for source in load("tests") for violation in rules.test_crutches(source)]
         assert not violations, "\n" + "\n".join(violations)
+
+
+@pytest.mark.plain
+class TestExceptions:
+    @pytest.mark.parametrize("path", rules.ENVIRONMENT_READERS)
+    def test_who_may_read_the_environment_does(self, path: str) -> None:
+        (source,) = [source for source in platform() if source.path == path]
+        renamed = Source("elsewhere.py", source.text)
+        assert list(rules.environment_reads(renamed)), "the exception is not needed any more"

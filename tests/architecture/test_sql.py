@@ -35,7 +35,7 @@ class TestNamedQueries:
 
     def test_the_substrate_uses_every_query_it_has(self) -> None:
         (queries,) = load("cluster", suffix="queries.sql")
-        used = {name for source in load("cluster") for name in re.findall(r"\.(\w+)", source.text)}
+        used = {name for source in platform() for name in re.findall(r"\.(\w+)", source.text)}
         assert not sorted(set(rules.blocks(queries.text)) - used)
 
 

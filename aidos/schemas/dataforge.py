@@ -1,0 +1,274 @@
+"""Wire schemas of DataForge, and the rule for paths that client and platform share."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from aidos.schemas.common import Asked, Name, Text, Wire
+
+PATH_BYTES = 1024
+PACK_BYTES = 32 * 2**20
+"""Largest pack; the platform reads packs to check what is in them."""
+SINGLE_PUT_BYTES = 64 * 2**20
+"""Largest blob that goes up in one PUT."""
+LARGEST_BLOB_BYTES = 5 * 2**40
+
+
+def path_problem(path: str) -> str | None:
+    """Why ``path`` cannot be the path of a file, or None: relative POSIX, UTF-8 in NFC, no ``.``, ``..`` or empty part."""
+    try:
+        size_bytes = len(path.encode())
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    if not path or size_bytes > PATH_BYTES:
+        return f"it must have 1 to {PATH_BYTES} bytes, not {size_bytes}"
+    if path.startswith("/"):
+        return "it must be relative"
+    parts = path.split("/")
+    if "" in parts or "." in parts or ".." in parts:
+        return "its parts must not be empty, '.' or '..'"
+    if any(unicodedata.category(sign) == "Cc" for sign in path):
+        return "it must not contain control characters"
+    if not unicodedata.is_normalized("NFC", path):
+        return "it must be in Unicode normal form C"
+    return None
+
+
+def check_path(path: str) -> str:
+    """Raises: ValueError with the path and the reason."""
+    reason = path_problem(path)
+    if reason:
+        raise ValueError(f"The path {path[:200]!r} cannot be stored: {reason}.")
+    return path
+
+
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=PATH_BYTES), AfterValidator(check_path)]
+"""Relative POSIX path: UTF-8 in NFC, at most 1,024 bytes, no part empty, `.` or `..`, no control characters."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 in lower-case hex."""
+SizeBytes = Annotated[int, Field(ge=0, le=LARGEST_BLOB_BYTES)]
+
+
+class RefKind(StrEnum):
+    BRANCH = "branch"
+    TAG = "tag"
+
+
+class ChangeKind(StrEnum):
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+class DatasetCreate(Asked):
+    """A dataset to be."""
+
+    name: Name
+    description: Text = ""
+
+
+class DatasetRead(Wire):
+    """A named history of files."""
+
+    id: UUID
+    name: str
+    description: str
+    created_by: str
+    created_at: datetime
+
+
+class FileAdd(Asked):
+    """A path and the content that it gets."""
+
+    path: FilePath
+    sha256: Sha256
+    size_bytes: SizeBytes
+
+
+class FileRead(Wire):
+    """A file of a commit."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class TreeCreate(Asked):
+    """Changes to a tree, stored for a commit to come."""
+
+    base: Sha256 | None = Field(None, description="Tree to start from; absent: the empty one.")
+    add: list[FileAdd] = Field([], max_length=10_000)
+    remove: list[FilePath] = Field([], max_length=10_000)
+
+
+class TreeRead(Wire):
+    """A stored manifest."""
+
+    sha256: str
+    files: int
+    size_bytes: int
+
+
+class CommitCreate(Asked):
+    """A commit: changes on top of the branch's head, or of `tree`."""
+
+    branch: Name = "main"
+    message: Text = ""
+    parent: UUID | None = Field(None, description="Head that the branch must have; absent: the branch must not exist yet.")
+    tree: Sha256 | None = Field(None, description="Tree that the changes apply to; absent: the parent's.")
+    add: list[FileAdd] = Field([], max_length=10_000)
+    remove: list[FilePath] = Field([], max_length=10_000)
+
+
+def _to_hex(digest: bytes | str) -> str:
+    return digest.hex() if isinstance(digest, bytes) else digest
+
+
+class CommitRead(Wire):
+    """An immutable state of a dataset."""
+
+    id: UUID
+    dataset: str
+    parent_id: UUID | None
+    tree: Annotated[str, BeforeValidator(_to_hex)] = Field(description="SHA-256 of the manifest's root: equal files, equal tree.")
+    message: str
+    author: str
+    files: int
+    size_bytes: int
+    created_at: datetime
+
+
+RefName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""Branch, tag or commit id."""
+
+
+class RefSet(Asked):
+    """Where a ref is to point."""
+
+    kind: RefKind = RefKind.BRANCH
+    commit: RefName = Field(description="Branch, tag or commit id.")
+    expected: UUID | None = Field(None, description="Commit that the branch must point to now; absent: it must not exist yet.")
+
+
+class RefRead(Wire):
+    """A branch or tag."""
+
+    name: str
+    kind: RefKind
+    commit_id: UUID
+    updated_at: datetime
+
+
+class BlobState(Asked):
+    """Content by its SHA-256 and size."""
+
+    sha256: Sha256
+    size_bytes: SizeBytes
+
+
+class UploadsCreate(Asked):
+    """Contents that are about to be committed."""
+
+    blobs: list[BlobState] = Field(max_length=1000)
+    presign: bool = Field(True, description="Give a URL for each; false where small files will travel in packs.")
+
+
+class MissingBlobRead(Wire):
+    """Content to upload: one PUT to `url` with `headers`; without a URL in parts (over 64 MiB) or in a pack."""
+
+    sha256: str
+    size_bytes: int
+    url: str | None
+    headers: dict[str, str]
+
+
+class UploadsRead(Wire):
+    """What is not here yet."""
+
+    missing: list[MissingBlobRead]
+
+
+class PartUrlRead(Wire):
+    """Where a part goes."""
+
+    number: int
+    url: str
+
+
+class PartsRead(Wire):
+    """The parts that are still missing; part n (from 1) is the n-th slice of `part_size_bytes`."""
+
+    part_size_bytes: int
+    parts: list[PartUrlRead]
+
+
+class PackEntry(Asked):
+    """A blob in a pack."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=PACK_BYTES)
+    offset_bytes: int = Field(ge=0, le=PACK_BYTES)
+
+
+class PackState(Asked):
+    """An uploaded object that holds many small blobs, one after the other."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=PACK_BYTES)
+    entries: list[PackEntry] = Field(min_length=1, max_length=5000)
+
+
+class UploadsComplete(Asked):
+    """What was uploaded; the platform looks for itself."""
+
+    blobs: list[BlobState] = Field([], max_length=1000)
+    packs: list[PackState] = Field([], max_length=4)
+
+
+class CompletedRead(Wire):
+    """Contents that are known now, and those that were not found."""
+
+    stored: int
+    missing: list[str]
+
+
+class ChangeRead(Wire):
+    """One path that differs."""
+
+    path: str
+    kind: ChangeKind
+    old_sha256: str | None
+    new_sha256: str | None
+    old_size_bytes: int | None
+    new_size_bytes: int | None
+
+
+class DownloadsCreate(Asked):
+    """Files to read."""
+
+    ref: RefName = "main"
+    paths: list[FilePath] = Field(max_length=1000)
+
+
+class DownloadRead(Wire):
+    """A file's bytes: `size_bytes` from `offset_bytes` of `sources[source]` (HTTP Range); an empty file has no source."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    source: int | None
+    offset_bytes: int
+
+
+class DownloadsRead(Wire):
+    """Presigned URLs, and which slice of them each file is."""
+
+    commit_id: UUID
+    files: list[DownloadRead]
+    sources: list[str]

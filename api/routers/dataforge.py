@@ -1,0 +1,201 @@
+"""/v1/dataforge: datasets, commits, refs, files and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from aidos.errors import InvalidRequest
+from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
+from aidos.schemas.dataforge import (
+    PATH_BYTES,
+    BlobState,
+    ChangeRead,
+    CommitCreate,
+    CommitRead,
+    CompletedRead,
+    DatasetCreate,
+    DatasetRead,
+    DownloadsCreate,
+    DownloadsRead,
+    FileAdd,
+    FileRead,
+    MissingBlobRead,
+    PartsRead,
+    RefName,
+    RefRead,
+    RefSet,
+    TreeCreate,
+    TreeRead,
+    UploadsComplete,
+    UploadsCreate,
+    UploadsRead,
+)
+from api.deps import ApiRoute, PageDep, SessionDep, TxDep, needs
+from data_pipelines.dataforge import service
+from data_pipelines.dataforge.models import Blob, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob, TreeSpec
+
+router = APIRouter(prefix="/v1/dataforge/datasets", tags=["dataforge"], route_class=ApiRoute)
+READ, WRITE, MANAGE = needs("dataforge:read"), needs("dataforge:write"), needs("dataforge:manage")
+RefQuery = Annotated[RefName, Query(description="Branch, tag or commit id.")]
+PathQuery = Annotated[str, Query(max_length=PATH_BYTES, pattern=r"^[^\x00]*$", description="Only paths that begin with this.")]
+# A cursor holds a path, so it may be longer than the other lists'.
+PathCursor = Annotated[str | None, Query(max_length=12 * PATH_BYTES, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page.")]
+
+
+def _after(cursor: str | None, parts: int = 1) -> list[str] | None:
+    key = decode_cursor(cursor, parts)
+    if key is not None and not all(isinstance(part, str) and "\0" not in part for part in key):
+        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.")
+    return key
+
+
+def _after_id(cursor: str | None) -> UUID | None:
+    key = _after(cursor)
+    try:
+        return UUID(key[0]) if key else None
+    except ValueError:
+        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.") from None
+
+
+def _next(rows: Sequence[Any], limit: int, *fields: str) -> str | None:
+    return encode_cursor(*(getattr(rows[-1], field) for field in fields)) if len(rows) == limit else None
+
+
+def _files(added: list[FileAdd]) -> tuple[File, ...]:
+    return tuple(File(file.path, file.sha256, file.size_bytes) for file in added)
+
+
+def _blobs(blobs: list[BlobState]) -> list[Blob]:
+    return [Blob(blob.sha256, blob.size_bytes) for blob in blobs]
+
+
+def _packs(body: UploadsComplete) -> list[Pack]:
+    return [
+        Pack(pack.sha256, pack.size_bytes, tuple(StoredBlob(e.sha256, e.size_bytes, pack.sha256, e.offset_bytes) for e in pack.entries))
+        for pack in body.packs
+    ]
+
+
+@router.post("", status_code=201, openapi_extra=WRITE)
+async def create_dataset(body: DatasetCreate, tx: TxDep) -> DatasetRead:
+    return DatasetRead.model_validate(await service.create_dataset(tx.conn, tx.scope, body.name, body.description))
+
+
+@router.get("", openapi_extra=READ)
+async def list_datasets(page: PageDep, tx: TxDep) -> PageOf[DatasetRead]:
+    rows = await service.list_datasets(tx.conn, tx.scope, _after_id(page.cursor), page.limit)
+    return PageOf(items=[DatasetRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+
+
+@router.get("/{dataset}", openapi_extra=READ)
+async def get_dataset(dataset: Name, tx: TxDep) -> DatasetRead:
+    return DatasetRead.model_validate(await service.get_dataset(tx.conn, tx.scope, dataset))
+
+
+@router.delete("/{dataset}", status_code=204, openapi_extra=MANAGE)
+async def delete_dataset(dataset: Name, tx: TxDep) -> None:
+    await service.delete_dataset(tx.conn, tx.scope, dataset)
+
+
+@router.post("/{dataset}/uploads", openapi_extra=needs("dataforge:write", audit=False))
+async def request_uploads(dataset: Name, body: UploadsCreate, tx: TxDep) -> UploadsRead:
+    """Which contents are not here yet, and where to PUT them: a URL takes only the content with that SHA-256."""
+    missing = await service.request_uploads(tx.conn, tx.scope, tx.objects, dataset, _blobs(body.blobs), presign=body.presign)
+    return UploadsRead(missing=[MissingBlobRead.model_validate(blob) for blob in missing])
+
+
+@router.post("/{dataset}/uploads/parts", openapi_extra=needs("dataforge:write", transaction=False))
+async def request_parts(dataset: Name, body: BlobState, session: SessionDep) -> PartsRead:
+    """Where the parts of a large content go that are not here yet; none: it is complete."""
+    blob = Blob(body.sha256, body.size_bytes)
+    return PartsRead.model_validate(await service.request_parts(session.transaction, session.scope, session.edge.objects, dataset, blob))
+
+
+@router.post("/{dataset}/uploads/complete", openapi_extra=needs("dataforge:write", transaction=False))
+async def complete_uploads(dataset: Name, body: UploadsComplete, session: SessionDep) -> CompletedRead:
+    """Have the platform look at what was uploaded; from then on commits may name it."""
+    objects, blobs = session.edge.objects, _blobs(body.blobs)
+    done = await service.complete_uploads(session.transaction, session.scope, objects, dataset, blobs, _packs(body))
+    return CompletedRead.model_validate(done)
+
+
+@router.post("/{dataset}/trees", status_code=201, openapi_extra=WRITE)
+async def create_tree(dataset: Name, body: TreeCreate, tx: TxDep) -> TreeRead:
+    """Store changes ahead of the commit that names the tree: so a commit of any size comes in pieces."""
+    spec = TreeSpec(body.base, _files(body.add), tuple(body.remove))
+    return TreeRead.model_validate(await service.create_tree(tx.conn, tx.scope, dataset, spec))
+
+
+@router.post("/{dataset}/commits", status_code=201, openapi_extra=WRITE)
+async def create_commit(dataset: Name, body: CommitCreate, tx: TxDep) -> CommitRead:
+    """Commit and move the branch, if its head is still `parent`; else 409 with both commits."""
+    spec = CommitSpec(body.branch, body.message, body.parent, _files(body.add), tuple(body.remove), body.tree)
+    return CommitRead.model_validate(await service.create_commit(tx.conn, tx.scope, dataset, spec))
+
+
+@router.get("/{dataset}/commits", openapi_extra=READ)
+async def list_commits(dataset: Name, page: PageDep, tx: TxDep, ref: RefQuery = "main") -> PageOf[CommitRead]:
+    """The log, newest first."""
+    start = _after_id(page.cursor)
+    rows = await service.list_commits(tx.conn, tx.scope, dataset, str(start) if start else ref, page.limit)
+    cursor = encode_cursor(rows[-1].parent_id) if len(rows) == page.limit and rows[-1].parent_id else None
+    return PageOf(items=[CommitRead.model_validate(row) for row in rows], next_cursor=cursor)
+
+
+@router.get("/{dataset}/commits/{ref}", openapi_extra=READ)
+async def get_commit(dataset: Name, ref: RefName, tx: TxDep) -> CommitRead:
+    """The commit behind a branch, a tag or a commit id."""
+    return CommitRead.model_validate(await service.get_commit(tx.conn, tx.scope, dataset, ref))
+
+
+@router.get("/{dataset}/refs", openapi_extra=READ)
+async def list_refs(dataset: Name, page: PageDep, tx: TxDep) -> PageOf[RefRead]:
+    after = _after(page.cursor)
+    rows = await service.list_refs(tx.conn, tx.scope, dataset, after[0] if after else None, page.limit)
+    return PageOf(items=[RefRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "name"))
+
+
+@router.put("/{dataset}/refs/{ref}", openapi_extra=WRITE)
+async def set_ref(dataset: Name, ref: Name, body: RefSet, tx: TxDep) -> RefRead:
+    """Make a branch or tag, or move a branch from the commit `expected`."""
+    spec = RefSpec(RefKind(body.kind), body.commit, body.expected)
+    return RefRead.model_validate(await service.set_ref(tx.conn, tx.scope, dataset, ref, spec))
+
+
+@router.delete("/{dataset}/refs/{ref}", status_code=204, openapi_extra=MANAGE)
+async def delete_ref(dataset: Name, ref: Name, tx: TxDep) -> None:
+    await service.delete_ref(tx.conn, tx.scope, dataset, ref)
+
+
+@router.get("/{dataset}/files", openapi_extra=READ)
+async def list_files(
+    dataset: Name, tx: TxDep, ref: RefQuery = "main", prefix: PathQuery = "", limit: Limit = 500, cursor: PathCursor = None
+) -> PageOf[FileRead]:
+    """Files by path; the pages stay at the commit that the first one saw."""
+    commit_id, after = _after(cursor, 2) or (ref, "")
+    commit = await service.get_commit(tx.conn, tx.scope, dataset, commit_id)
+    rows = await service.list_files(tx.conn, tx.scope, commit.id, after, limit, prefix)
+    following = encode_cursor(commit.id, rows[-1].path) if len(rows) == limit else None
+    return PageOf(items=[FileRead.model_validate(row) for row in rows], next_cursor=following)
+
+
+@router.get("/{dataset}/diff", openapi_extra=READ)
+async def compare_commits(
+    dataset: Name, base: RefQuery, head: RefQuery, tx: TxDep, limit: Limit = 500, cursor: PathCursor = None
+) -> PageOf[ChangeRead]:
+    """Paths that differ from `base` to `head`, in order."""
+    after = _after(cursor)
+    changes = await service.compare_commits(tx.conn, tx.scope, dataset, base, head)
+    rows = [change for change in changes if not after or change.path > after[0]][:limit]
+    return PageOf(items=[ChangeRead.model_validate(row) for row in rows], next_cursor=_next(rows, limit, "path"))
+
+
+@router.post("/{dataset}/downloads", openapi_extra=needs("dataforge:read", audit=False))
+async def create_downloads(dataset: Name, body: DownloadsCreate, tx: TxDep) -> DownloadsRead:
+    """URLs for up to 1,000 files of a commit; small files are slices of a common object, read with HTTP Range."""
+    return DownloadsRead.model_validate(await service.create_downloads(tx.conn, tx.scope, tx.objects, dataset, body.ref, body.paths))

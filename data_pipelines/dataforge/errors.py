@@ -1,0 +1,82 @@
+"""What DataForge refuses."""
+
+from __future__ import annotations
+
+from aidos.errors import Conflict, InvalidPayload, NotFound
+
+
+class DatasetNotFound(NotFound):
+    title = "Dataset not found"
+    detail = "There is no dataset '{name}' in this project. 'aidos dataset list' shows those there are."
+
+
+class DatasetExists(Conflict):
+    title = "Dataset exists"
+    detail = "There is already a dataset '{name}' in this project. Push to it, or choose another name."
+
+
+class RefNotFound(NotFound):
+    title = "Ref not found"
+    detail = "Dataset '{dataset}' has no branch, tag or commit '{ref}'. 'aidos dataset refs {dataset}' shows its branches and tags."
+
+
+class RefMoved(Conflict):
+    title = "Ref moved"
+    detail = "'{ref}' of dataset '{dataset}' points to commit {actual}, not to {expected}: someone else moved it. Read it again and repeat."
+
+
+class RefNameTaken(Conflict):
+    title = "Ref has the other kind"
+    detail = "'{ref}' of dataset '{dataset}' is a {kind} already. Choose another name."
+
+
+class TagFixed(Conflict):
+    title = "Tags do not move"
+    detail = "Tag '{ref}' of dataset '{dataset}' points to commit {actual} and stays there. Choose another name, or delete it first."
+
+
+class RefNameInvalid(InvalidPayload):
+    title = "Not a ref name"
+    detail = "'{ref}' has the form of a commit id, so it cannot name a branch or tag."
+
+
+class TreeNotFound(NotFound):
+    title = "Tree not found"
+    detail = "There is no tree {tree} in this project. Build it again from its files."
+
+
+class FileNotFound(NotFound):
+    title = "File not found"
+    detail = "Commit {commit} of dataset '{dataset}' has no file '{path}'."
+
+
+class BlobsMissing(Conflict):
+    title = "Files were not uploaded"
+    detail = (
+        "{count} of the added files have no content here with the stated size, the first is '{path}'. Upload them and repeat the commit."
+    )
+
+
+class PathsCollide(InvalidPayload):
+    title = "A path is a file and a folder"
+    detail = "'{file}' cannot be a file while '{path}' lies under it. Remove one of them."
+
+
+class PathRepeated(InvalidPayload):
+    title = "A path is named twice"
+    detail = "'{path}' is added or removed more than once in one request. Name each path once."
+
+
+class NothingToCommit(Conflict):
+    title = "Nothing changed"
+    detail = "The commit would equal its parent {parent}. Nothing was written."
+
+
+class PackInvalid(InvalidPayload):
+    title = "A pack does not hold what it says"
+    detail = "Pack {sha256}: {reason}. Build and upload it again."
+
+
+class BlobSizeDiffers(InvalidPayload):
+    title = "The size of a blob differs"
+    detail = "Blob {sha256} has {actual} bytes, not {stated}. State the size of the content that has this SHA-256."

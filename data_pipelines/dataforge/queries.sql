@@ -1,0 +1,124 @@
+-- create_dataset --
+INSERT INTO dataforge.datasets (project_id, id, name, description, created_by)
+VALUES (%(project_id)s, %(id)s, %(name)s, %(description)s, %(created_by)s)
+RETURNING id, name, description, created_by, created_at;
+
+-- find_dataset --
+SELECT id, name, description, created_by, created_at
+  FROM dataforge.datasets
+ WHERE project_id = %(project_id)s AND name = %(name)s;
+
+-- list_datasets --
+SELECT id, name, description, created_by, created_at
+  FROM dataforge.datasets
+ WHERE project_id = %(project_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
+ ORDER BY id DESC
+ LIMIT %(limit)s;
+
+-- delete_dataset --
+WITH gone AS (
+    DELETE FROM dataforge.refs WHERE project_id = %(project_id)s AND dataset_id = %(id)s
+)
+DELETE FROM dataforge.datasets WHERE project_id = %(project_id)s AND id = %(id)s;
+
+-- insert_commit --
+INSERT INTO dataforge.commits (project_id, id, dataset_id, parent_id, tree, message, author, files, size_bytes)
+VALUES (%(project_id)s, %(id)s, %(dataset_id)s, %(parent_id)s, %(tree)s, %(message)s, %(author)s, %(files)s, %(size_bytes)s)
+RETURNING id, dataset_id, %(dataset)s::text AS dataset, parent_id, tree, message, author, files, size_bytes, created_at;
+
+-- find_commit --
+SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.tree, c.message, c.author, c.files, c.size_bytes, c.created_at
+  FROM dataforge.commits c JOIN dataforge.datasets d ON d.project_id = c.project_id AND d.id = c.dataset_id
+ WHERE c.project_id = %(project_id)s AND c.id = %(id)s;
+
+-- list_ancestors --
+WITH RECURSIVE log AS (
+    SELECT c.*, 0 AS depth FROM dataforge.commits c WHERE c.project_id = %(project_id)s AND c.id = %(id)s
+     UNION ALL
+    SELECT c.*, log.depth + 1
+      FROM log JOIN dataforge.commits c ON c.project_id = %(project_id)s AND c.dataset_id = log.dataset_id AND c.id = log.parent_id
+     WHERE log.depth + 1 < %(limit)s
+)
+SELECT log.id, log.dataset_id, %(dataset)s::text AS dataset, log.parent_id, log.tree, log.message, log.author, log.files,
+       log.size_bytes, log.created_at
+  FROM log
+ ORDER BY log.depth;
+
+-- list_commits_of_trees --
+SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.tree, c.message, c.author, c.files, c.size_bytes, c.created_at
+  FROM dataforge.commits c JOIN dataforge.datasets d ON d.project_id = c.project_id AND d.id = c.dataset_id
+ WHERE c.project_id = %(project_id)s AND c.tree = ANY(%(trees)s)
+ ORDER BY c.id DESC;
+
+-- find_ref --
+SELECT name, kind, commit_id, updated_at
+  FROM dataforge.refs
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND name = %(name)s;
+
+-- list_refs --
+SELECT name, kind, commit_id, updated_at
+  FROM dataforge.refs
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND (%(after)s::text IS NULL OR name > %(after)s)
+ ORDER BY name
+ LIMIT %(limit)s;
+
+-- create_ref --
+INSERT INTO dataforge.refs (project_id, dataset_id, name, kind, commit_id)
+VALUES (%(project_id)s, %(dataset_id)s, %(name)s, %(kind)s, %(commit_id)s)
+ON CONFLICT DO NOTHING
+RETURNING name, kind, commit_id, updated_at;
+
+-- move_ref --
+UPDATE dataforge.refs SET commit_id = %(commit_id)s, updated_at = clock_timestamp()
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND name = %(name)s
+   AND kind = 'branch' AND commit_id = %(expected)s
+RETURNING name, kind, commit_id, updated_at;
+
+-- delete_ref --
+DELETE FROM dataforge.refs
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND name = %(name)s
+RETURNING name, kind, commit_id, updated_at;
+
+-- load_nodes --
+SELECT sha256, data FROM dataforge.nodes WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)s);
+
+-- store_nodes --
+INSERT INTO dataforge.nodes (project_id, sha256, level, data)
+SELECT %(project_id)s, * FROM unnest(%(digests)s::bytea[], %(levels)s::smallint[], %(data)s::bytea[])
+    ON CONFLICT DO NOTHING;
+
+-- find_nodes_holding --
+SELECT n.sha256, n.data
+  FROM dataforge.nodes n
+ WHERE n.project_id = %(project_id)s
+   AND (n.level > 0) = %(inner)s
+   AND EXISTS (SELECT FROM unnest(%(digests)s::bytea[]) wanted WHERE position(wanted IN n.data) > 0);
+
+-- find_blobs --
+SELECT encode(sha256, 'hex') AS sha256, size_bytes, encode(pack_sha256, 'hex') AS pack_sha256, offset_bytes
+  FROM dataforge.blobs
+ WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)s);
+
+-- record_blobs --
+INSERT INTO dataforge.blobs (project_id, sha256, size_bytes, pack_sha256, offset_bytes)
+SELECT %(project_id)s, * FROM unnest(%(digests)s::bytea[], %(sizes)s::bigint[], %(packs)s::bytea[], %(offsets)s::bigint[])
+    ON CONFLICT DO NOTHING;
+
+-- find_upload --
+SELECT encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes
+  FROM dataforge.uploads
+ WHERE project_id = %(project_id)s AND sha256 = %(sha256)s;
+
+-- keep_upload --
+INSERT INTO dataforge.uploads AS open (project_id, sha256, size_bytes, upload_id, part_size_bytes)
+VALUES (%(project_id)s, %(sha256)s, %(size_bytes)s, %(upload_id)s, %(part_size_bytes)s)
+ON CONFLICT (project_id, sha256) DO UPDATE SET sha256 = open.sha256
+RETURNING encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes;
+
+-- list_uploads --
+SELECT encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes
+  FROM dataforge.uploads
+ WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)s);
+
+-- forget_uploads --
+DELETE FROM dataforge.uploads WHERE project_id = %(project_id)s AND upload_id = ANY(%(upload_ids)s);

@@ -1,0 +1,165 @@
+"""DataForge's rows: one function a block of ``queries.sql``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from cluster.db import Connection, load_queries, one, unique
+from data_pipelines.dataforge.errors import DatasetExists
+from data_pipelines.dataforge.manifest import decode
+from data_pipelines.dataforge.models import Commit, Dataset, MultipartUpload, Ref, RefKind, StoredBlob
+
+Q = load_queries(__package__)
+
+
+async def create_dataset(conn: Connection, project_id: UUID, id: UUID, name: str, description: str, created_by: str) -> Dataset:
+    """Raises: DatasetExists."""
+    row = {"project_id": project_id, "id": id, "name": name, "description": description, "created_by": created_by}
+    with unique("datasets_name", DatasetExists(name=name)):
+        return Dataset(**await _row(conn, Q.create_dataset, row))
+
+
+async def find_dataset(conn: Connection, project_id: UUID, name: str) -> Dataset | None:
+    return one(Dataset, await (await conn.execute(Q.find_dataset, {"project_id": project_id, "name": name})).fetchone())
+
+
+async def list_datasets(conn: Connection, project_id: UUID, before: UUID | None, limit: int) -> list[Dataset]:
+    """Newest first."""
+    rows = await conn.execute(Q.list_datasets, {"project_id": project_id, "before": before, "limit": limit})
+    return [Dataset(**row) for row in await rows.fetchall()]
+
+
+async def delete_dataset(conn: Connection, project_id: UUID, id: UUID) -> None:
+    """Its refs and commits go with it; nodes and blobs may be another dataset's too and stay."""
+    await conn.execute(Q.delete_dataset, {"project_id": project_id, "id": id})
+
+
+async def insert_commit(conn: Connection, project_id: UUID, commit: Mapping[str, Any]) -> Commit:
+    return _commit(await _row(conn, Q.insert_commit, {"project_id": project_id, **commit}))
+
+
+async def find_commit(conn: Connection, project_id: UUID, id: UUID) -> Commit | None:
+    row = await (await conn.execute(Q.find_commit, {"project_id": project_id, "id": id})).fetchone()
+    return _commit(row) if row else None
+
+
+async def list_ancestors(conn: Connection, project_id: UUID, dataset: str, id: UUID, limit: int) -> list[Commit]:
+    """The commit and those before it, along the parents."""
+    rows = await conn.execute(Q.list_ancestors, {"project_id": project_id, "dataset": dataset, "id": id, "limit": limit})
+    return [_commit(row) for row in await rows.fetchall()]
+
+
+async def list_commits_of_trees(conn: Connection, project_id: UUID, trees: Iterable[bytes]) -> list[Commit]:
+    """Newest first."""
+    rows = await conn.execute(Q.list_commits_of_trees, {"project_id": project_id, "trees": list(trees)})
+    return [_commit(row) for row in await rows.fetchall()]
+
+
+async def find_ref(conn: Connection, project_id: UUID, dataset_id: UUID, name: str) -> Ref | None:
+    row = await (await conn.execute(Q.find_ref, {"project_id": project_id, "dataset_id": dataset_id, "name": name})).fetchone()
+    return _ref(row)
+
+
+async def list_refs(conn: Connection, project_id: UUID, dataset_id: UUID, after: str | None, limit: int) -> list[Ref]:
+    """By name."""
+    rows = await conn.execute(Q.list_refs, {"project_id": project_id, "dataset_id": dataset_id, "after": after, "limit": limit})
+    return [ref for row in await rows.fetchall() if (ref := _ref(row))]
+
+
+async def create_ref(conn: Connection, project_id: UUID, dataset_id: UUID, name: str, kind: RefKind, commit_id: UUID) -> Ref | None:
+    """None when there is a ref of that name."""
+    row = {"project_id": project_id, "dataset_id": dataset_id, "name": name, "kind": kind.value, "commit_id": commit_id}
+    return _ref(await (await conn.execute(Q.create_ref, row)).fetchone())
+
+
+async def move_ref(conn: Connection, project_id: UUID, dataset_id: UUID, name: str, commit_id: UUID, expected: UUID) -> Ref | None:
+    """Compare and set; None when the branch is not there or does not point to ``expected``."""
+    row = {"project_id": project_id, "dataset_id": dataset_id, "name": name, "commit_id": commit_id, "expected": expected}
+    return _ref(await (await conn.execute(Q.move_ref, row)).fetchone())
+
+
+async def delete_ref(conn: Connection, project_id: UUID, dataset_id: UUID, name: str) -> Ref | None:
+    return _ref(await (await conn.execute(Q.delete_ref, {"project_id": project_id, "dataset_id": dataset_id, "name": name})).fetchone())
+
+
+async def load_nodes(conn: Connection, project_id: UUID, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+    rows = await conn.execute(Q.load_nodes, {"project_id": project_id, "digests": list(digests)})
+    return {bytes(row["sha256"]): bytes(row["data"]) for row in await rows.fetchall()}
+
+
+async def store_nodes(conn: Connection, project_id: UUID, nodes: Mapping[bytes, bytes], levels: Iterable[int]) -> None:
+    """Nodes that are there already stay as they are: they are equal."""
+    await conn.execute(
+        Q.store_nodes, {"project_id": project_id, "digests": list(nodes), "levels": list(levels), "data": list(nodes.values())}
+    )
+
+
+async def find_nodes_holding(conn: Connection, project_id: UUID, digests: set[bytes], *, inner: bool) -> set[bytes]:
+    """Digests of the leaves, or of the inner nodes, that lead to any of ``digests``."""
+    rows = await conn.execute(Q.find_nodes_holding, {"project_id": project_id, "digests": list(digests), "inner": inner})
+    # The bytes may also stand across two columns or in a path, so the node itself decides.
+    return {
+        bytes(row["sha256"])
+        for row in await rows.fetchall()
+        if not digests.isdisjoint(entry.digest for entry in decode(bytes(row["data"])).entries)
+    }
+
+
+async def find_blobs(conn: Connection, project_id: UUID, sha256: Iterable[str]) -> dict[str, StoredBlob]:
+    rows = await conn.execute(Q.find_blobs, {"project_id": project_id, "digests": [bytes.fromhex(each) for each in sha256]})
+    return {row["sha256"]: StoredBlob(**row) for row in await rows.fetchall()}
+
+
+async def record_blobs(conn: Connection, project_id: UUID, blobs: Iterable[StoredBlob]) -> None:
+    """Blobs that are known already keep their place."""
+    known = sorted(blobs, key=lambda blob: blob.sha256)  # one order for all writers, so that none waits for another in a ring
+    row = {
+        "project_id": project_id,
+        "digests": [bytes.fromhex(blob.sha256) for blob in known],
+        "sizes": [blob.size_bytes for blob in known],
+        "packs": [bytes.fromhex(blob.pack_sha256) if blob.pack_sha256 else None for blob in known],
+        "offsets": [blob.offset_bytes for blob in known],
+    }
+    await conn.execute(Q.record_blobs, row)
+
+
+async def find_upload(conn: Connection, project_id: UUID, sha256: str) -> MultipartUpload | None:
+    row = await (await conn.execute(Q.find_upload, {"project_id": project_id, "sha256": bytes.fromhex(sha256)})).fetchone()
+    return one(MultipartUpload, row)
+
+
+async def keep_upload(conn: Connection, project_id: UUID, upload: MultipartUpload) -> MultipartUpload:
+    """The upload that counts: another client may have begun one first."""
+    row = {
+        "project_id": project_id,
+        "sha256": bytes.fromhex(upload.sha256),
+        "size_bytes": upload.size_bytes,
+        "upload_id": upload.upload_id,
+        "part_size_bytes": upload.part_size_bytes,
+    }
+    return MultipartUpload(**await _row(conn, Q.keep_upload, row))
+
+
+async def list_uploads(conn: Connection, project_id: UUID, sha256: Iterable[str]) -> dict[str, MultipartUpload]:
+    rows = await conn.execute(Q.list_uploads, {"project_id": project_id, "digests": [bytes.fromhex(each) for each in sha256]})
+    return {row["sha256"]: MultipartUpload(**row) for row in await rows.fetchall()}
+
+
+async def forget_uploads(conn: Connection, project_id: UUID, upload_ids: Iterable[str]) -> None:
+    await conn.execute(Q.forget_uploads, {"project_id": project_id, "upload_ids": list(upload_ids)})
+
+
+async def _row(conn: Connection, query: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    row = await (await conn.execute(query, values)).fetchone()
+    assert row is not None
+    return row
+
+
+def _commit(row: dict[str, Any]) -> Commit:
+    return Commit(**{**row, "tree": bytes(row["tree"])})
+
+
+def _ref(row: dict[str, Any] | None) -> Ref | None:
+    return Ref(**{**row, "kind": RefKind(row["kind"])}) if row else None

@@ -1,0 +1,155 @@
+"""Manifests against plain dictionaries: any history of edits equals the tree built at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipelines.dataforge import manifest
+from data_pipelines.dataforge.manifest import EMPTY, Differing, Entry, Manifests, Steps, T, decode, encode
+
+
+class Store:
+    """Nodes by digest, as PostgreSQL keeps them; counts what is read."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, bytes] = {}
+        self.reads = 0
+
+    def run(self, manifests: Manifests, steps: Steps[T]) -> T:
+        try:
+            needed = next(steps)
+            while True:
+                self.reads += len(needed)
+                manifests.add({digest: self.kept[digest] for digest in needed})
+                needed = steps.send(None)
+        except StopIteration as done:
+            return done.value
+
+    def edit(self, root: bytes, changes: dict[str, Entry | None]) -> bytes:
+        manifests = Manifests()
+        root = self.run(manifests, manifests.edit(root, changes))
+        self.kept |= manifests.made
+        return root
+
+    def files(self, root: bytes) -> dict[str, Entry]:
+        manifests = Manifests()
+        return dict(self.run(manifests, manifests.scan(root)))
+
+
+def entry(content: int) -> Entry:
+    return Entry(hashlib.sha256(str(content).encode()).digest(), 1, content)
+
+
+def tree_of(files: dict[str, Entry]) -> tuple[Store, bytes]:
+    store = Store()
+    return store, store.edit(EMPTY, dict(files))
+
+
+PATHS = st.text(st.sampled_from("abé/.0"), min_size=1, max_size=4)
+ENTRIES = st.integers(0, 5).map(entry)
+EDITS = st.dictionaries(PATHS, st.none() | ENTRIES, max_size=25)
+
+
+@pytest.fixture(autouse=True, params=[1, 2, 6], ids=lambda bits: f"{2**bits} a node")
+def node_size(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small nodes make deep trees of few paths."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(manifest, "_LEVEL_BITS", request.param)
+    yield
+    patch.undo()
+
+
+class TestEdit:
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(EDITS, max_size=8))
+    def test_any_history_equals_a_dictionary_and_the_tree_built_at_once(self, history: list[dict[str, Entry | None]]) -> None:
+        store, root, model = Store(), EMPTY, {}
+        for edits in history:
+            root = store.edit(root, edits)
+            model = {path: e for path, e in (model | edits).items() if e is not None}
+            assert store.files(root) == model
+            assert list(store.files(root)) == sorted(model)
+            assert root == tree_of(model)[1]
+
+    def test_a_change_of_a_large_tree_writes_one_node_a_level(self) -> None:
+        store, root = tree_of({f"images/{i:06}.png": entry(i) for i in range(20_000)})
+        before = len(store.kept)
+        store.edit(root, {"images/012345.png": entry(7)})
+        manifests = Manifests()
+        top = store.run(manifests, manifests.summary(root))
+        assert top == Entry(root, 20_000, sum(range(20_000)))
+        assert len(store.kept) - before <= manifests.nodes[root].level + 1
+
+    def test_an_edit_that_changes_nothing_gives_the_same_root_and_no_nodes(self) -> None:
+        store, root = tree_of({f"{i}": entry(i) for i in range(500)})
+        manifests = Manifests()
+        assert store.run(manifests, manifests.edit(root, {"17": entry(17), "absent": None})) == root
+        assert not manifests.made
+
+    def test_removing_all_files_gives_the_empty_tree(self) -> None:
+        store, root = tree_of({f"{i}": entry(i) for i in range(300)})
+        assert store.edit(root, {f"{i}": None for i in range(300)}) == EMPTY
+
+
+class TestReads:
+    @settings(max_examples=150, deadline=None)
+    @given(st.dictionaries(PATHS, ENTRIES, max_size=60), PATHS | st.just(""), PATHS | st.just(""), st.none() | st.integers(1, 9))
+    def test_scan_equals_a_filtered_dictionary(self, files: dict[str, Entry], after: str, prefix: str, limit: int | None) -> None:
+        store, root = tree_of(files)
+        manifests = Manifests()
+        found = store.run(manifests, manifests.scan(root, after=after, prefix=prefix, limit=limit))
+        assert found == sorted((p, e) for p, e in files.items() if p > after and p.startswith(prefix))[:limit]
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.dictionaries(PATHS, ENTRIES, max_size=60), st.lists(PATHS, max_size=20))
+    def test_find_and_following_equal_a_dictionary(self, files: dict[str, Entry], keys: list[str]) -> None:
+        store, root = tree_of(files)
+        manifests = Manifests()
+        assert store.run(manifests, manifests.find(root, keys)) == {key: files[key] for key in keys if key in files}
+        later = {key: min(path for path in files if path >= key) for key in keys if any(path >= key for path in files)}
+        assert store.run(manifests, manifests.following(root, keys)) == later
+
+    def test_a_page_reads_few_nodes(self) -> None:
+        store, root = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
+        store.reads = 0
+        manifests = Manifests()
+        page = store.run(manifests, manifests.scan(root, after="010000", limit=100))
+        assert [path for path, _ in page] == [f"{i:06}" for i in range(10_001, 10_101)]
+        assert store.reads < 500
+
+
+class TestCompare:
+    @settings(max_examples=150, deadline=None)
+    @given(st.dictionaries(PATHS, ENTRIES, max_size=60), EDITS)
+    def test_equals_the_difference_of_dictionaries(self, files: dict[str, Entry], edits: dict[str, Entry | None]) -> None:
+        store, old = tree_of(files)
+        new = store.edit(old, edits)
+        after = store.files(new)
+        manifests = Manifests()
+        expected = [Differing(p, files.get(p), after.get(p)) for p in sorted({*files, *after}) if files.get(p) != after.get(p)]
+        assert store.run(manifests, manifests.compare(old, new)) == expected
+
+    def test_equal_parts_are_not_read(self) -> None:
+        store, old = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
+        new = store.edit(old, {"012345": None})
+        store.reads = 0
+        manifests = Manifests()
+        assert store.run(manifests, manifests.compare(old, new)) == [Differing("012345", entry(12345), None)]
+        assert store.reads <= 2 * (manifests.nodes[old].level + 2)
+
+
+class TestEncode:
+    def test_round_trip_keeps_unicode_and_empty_nodes(self) -> None:
+        for level in (0, 1):
+            node = manifest.Node(level, ["a", "é/日本", "🙂"], [entry(1), entry(2), entry(2**60)])
+            assert decode(encode(node)) == node
+        assert decode(encode(manifest.Node(0, [], []))) == manifest.Node(0, [], [])
+
+    def test_a_damaged_node_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="damaged"):
+            Manifests().add({EMPTY: b"\1\0"})

@@ -6,13 +6,15 @@ Keys are ``<project>/<kind>/…`` with parts that this module builds, so no user
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import hmac
 import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from urllib.parse import urlsplit
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import urllib3
@@ -79,6 +81,38 @@ class Objects:
         """A URL that uploads the object in one PUT."""
         return self.client.get_presigned_url("PUT", self.bucket, key, expires=timedelta(seconds=expiry_s or self.settings.presign_expiry_s))
 
+    def presign_blob(self, project_id: UUID, sha256: str) -> tuple[str, dict[str, str]]:
+        """A URL that uploads a blob in one PUT, with headers that must be sent: S3 refuses any other content than ``sha256``."""
+        key = blob_key(project_id, sha256)
+        headers = {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode()}
+        return self._presign_with_headers("PUT", key, headers), headers
+
+    def _presign_with_headers(self, method: str, key: str, headers: dict[str, str]) -> str:
+        """Signature Version 4 in the query over headers too, which minio's signer leaves out.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+        """
+        endpoint, now = urlsplit(self.settings.s3_endpoint), datetime.now(UTC)
+        signed = {"host": endpoint.netloc, **headers}
+        day, names = f"{now:%Y%m%d}", ";".join(sorted(signed))
+        scope = f"{day}/{self.settings.s3_region}/s3/aws4_request"
+        query = {
+            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+            "X-Amz-Credential": f"{self.settings.s3_access_key.get_secret_value()}/{scope}",
+            "X-Amz-Date": f"{now:%Y%m%dT%H%M%SZ}",
+            "X-Amz-Expires": str(self.settings.presign_expiry_s),
+            "X-Amz-SignedHeaders": names,
+        }
+        path = quote(f"{endpoint.path}/{self.bucket}/{key}", safe="/-_.~")
+        encoded = "&".join(f"{name}={quote(query[name], safe='-_.~')}" for name in sorted(query))
+        listed = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+        asked = "\n".join([method, path, encoded, listed, names, "UNSIGNED-PAYLOAD"])
+        to_sign = "\n".join(["AWS4-HMAC-SHA256", query["X-Amz-Date"], scope, hashlib.sha256(asked.encode()).hexdigest()])
+        secret = f"AWS4{self.settings.s3_secret_key.get_secret_value()}".encode()
+        for part in (day, self.settings.s3_region, "s3", "aws4_request", to_sign):
+            secret = hmac.digest(secret, part.encode(), "sha256")
+        return f"{endpoint.scheme}://{endpoint.netloc}{path}?{encoded}&X-Amz-Signature={secret.hex()}"
+
     def presign_part(self, key: str, upload_id: str, part_number: int) -> str:
         """A URL that uploads part ``part_number`` (from 1) of a multipart upload."""
         return self.client.get_presigned_url(
@@ -103,6 +137,24 @@ class Objects:
     async def start_multipart(self, key: str) -> str:
         """Begin a multipart upload; its id."""
         return await self._call(lambda: self.client._create_multipart_upload(self.bucket, key, {}))
+
+    async def find_parts(self, key: str, upload_id: str) -> dict[int, int] | None:
+        """Sizes of the parts that were uploaded, by number; None when there is no such upload (any more)."""
+
+        def parts() -> dict[int, int] | None:
+            try:
+                found = self.client._list_parts(self.bucket, key, upload_id, max_parts=10_000).parts
+            except S3Error as error:
+                if error.code == "NoSuchUpload":
+                    return None
+                raise
+            return {part.part_number: part.size or 0 for part in found}
+
+        return await self._call(parts)
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Drop an upload with its parts."""
+        await self._call(lambda: self.client._abort_multipart_upload(self.bucket, key, upload_id))
 
     async def finish_multipart(self, key: str, upload_id: str) -> ObjectInfo:
         """Join the parts that were uploaded."""
@@ -168,6 +220,10 @@ class Objects:
     async def download(self, key: str, path: str) -> None:
         """Write the object to a local file."""
         await self._call(lambda: self.client.fget_object(self.bucket, key, path))
+
+    async def upload(self, key: str, path: str) -> None:
+        """Store a local file."""
+        await self._call(lambda: self.client.fput_object(self.bucket, key, path))
 
     async def remove(self, keys: Iterator[str] | list[str]) -> None:
         """Delete the objects; those that are not there are no error."""

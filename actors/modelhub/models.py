@@ -1,0 +1,244 @@
+"""Experiments, runs, models and the graph between them: the nouns of ModelHub."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+class RunState(enum.StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
+RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
+    RunState.RUNNING: frozenset({RunState.FINISHED, RunState.FAILED, RunState.KILLED}),
+    RunState.FINISHED: frozenset(),
+    # A job that is retried after a crash goes on in the run that it began.
+    RunState.FAILED: frozenset({RunState.RUNNING}),
+    RunState.KILLED: frozenset({RunState.RUNNING}),
+}
+
+
+class VersionState(enum.StrEnum):
+    """A version is PENDING until its bytes were inspected; only a READY one can be served or take an alias."""
+
+    PENDING = "PENDING"
+    READY = "READY"
+    REJECTED = "REJECTED"
+
+
+VERSION_TRANSITIONS: Mapping[VersionState, frozenset[VersionState]] = {
+    VersionState.PENDING: frozenset({VersionState.READY, VersionState.REJECTED}),
+    VersionState.READY: frozenset(),
+    VersionState.REJECTED: frozenset(),
+}
+
+
+class Flavour(enum.StrEnum):
+    """Formats that are loaded; neither can hold code."""
+
+    ONNX = "onnx"
+    SAFETENSORS = "safetensors"
+
+
+class NodeKind(enum.StrEnum):
+    """What stands in the lineage graph."""
+
+    FILE = "file"
+    COMMIT = "commit"
+    JOB = "job"
+    RUN = "run"
+    MODEL_VERSION = "model_version"
+    ENDPOINT = "endpoint"
+    PREDICTION = "prediction"
+
+
+class Direction(enum.StrEnum):
+    """``up``: what it came from; ``down``: what came of it."""
+
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    id: UUID
+    project_id: UUID
+    name: str
+    description: str
+    created_by: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The value of a metric at its highest step."""
+
+    value: float
+    step: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Run:
+    id: UUID
+    project_id: UUID
+    experiment_id: UUID
+    experiment: str
+    name: str
+    state: RunState
+    job_id: UUID | None
+    created_by: str
+    started_at: datetime
+    ended_at: datetime | None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Latest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs to list; None: any."""
+
+    experiment_id: UUID | None = None
+    state: RunState | None = None
+    job_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A thing in the lineage graph. ``id`` is a UUID, or the SHA-256 of a file; ``label`` is what a person calls it."""
+
+    kind: NodeKind | str
+    id: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a new run is asked to be; ``inputs`` become lineage edges into it."""
+
+    experiment: str
+    name: str = ""
+    job_id: UUID | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric; it may be NaN or infinite."""
+
+    key: str
+    value: float
+    step: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class ArtifactSpec:
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a run. ``key`` is where S3 has it; its bytes are there once ``stored``."""
+
+    id: UUID
+    project_id: UUID
+    run_id: UUID
+    path: str
+    key: str
+    sha256: str
+    size_bytes: int
+    stored: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Model:
+    id: UUID
+    project_id: UUID
+    name: str
+    description: str
+    last_version: int
+    created_by: str
+    created_at: datetime
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a version. ``key`` is the copy that was inspected and that no client can write; until READY, the artifact's."""
+
+    path: str
+    key: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class VersionSpec:
+    """What to register: files of a run by their artifact paths."""
+
+    run_id: UUID
+    flavour: Flavour
+    artifacts: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    model_id: UUID
+    model: str
+    version: int
+    run_id: UUID
+    flavour: Flavour
+    state: VersionState
+    reason: str
+    description: str
+    signature: Mapping[str, Any] | None
+    created_by: str
+    created_at: datetime
+    attempts: int
+    files: tuple[ModelFile, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """``digits@3``."""
+        return f"{self.model}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """``source`` went into ``target``; ``relation`` says how."""
+
+    source: Node
+    target: Node
+    relation: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The part of the lineage that was walked from ``start``; ``truncated`` if the limit cut it."""
+
+    start: Node
+    edges: tuple[Edge, ...]
+    truncated: bool

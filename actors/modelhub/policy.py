@@ -1,0 +1,55 @@
+"""Decisions of ModelHub: facts in, a value or an error out."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from uuid import UUID
+
+from actors.modelhub.errors import InvalidModelFiles, RunEnded, WrongRunState
+from actors.modelhub.models import RUN_TRANSITIONS, Flavour, RunState
+
+MAX_PARAMS = 1000
+MAX_EDGES = 5000
+MAX_INSPECTIONS = 5
+"""How often an inspection that breaks is tried before the version is rejected for it."""
+
+FLAVOUR_SUFFIX = {Flavour.ONNX: ".onnx", Flavour.SAFETENSORS: ".safetensors"}
+TEXT_SUFFIXES = (".json", ".txt", ".md", ".yaml", ".yml", ".csv")
+_LARGEST_VERSION = 2**31 - 1
+
+
+def check_transition(run_id: UUID, state: RunState, wanted: RunState) -> None:
+    """Raises: WrongRunState. To become what it is already is no change."""
+    if wanted != state and wanted not in RUN_TRANSITIONS[state]:
+        raise WrongRunState(run_id=run_id, state=state, wanted=wanted)
+
+
+def check_running(run_id: UUID, state: RunState) -> None:
+    """Raises: RunEnded unless the run still takes params, metrics and artifacts."""
+    if state is not RunState.RUNNING:
+        raise RunEnded(run_id=run_id, state=state)
+
+
+def parse_version(text: str) -> tuple[int | None, str | None]:
+    """``"3"`` is version 3, anything else an alias. A number that no version can have is an alias that nothing has."""
+    if text.isascii() and text.isdigit() and int(text) <= _LARGEST_VERSION:
+        return int(text), None
+    return None, text
+
+
+def version_paths(artifacts: Sequence[str]) -> dict[str, str]:
+    """Path in the version by artifact path: what all of them share as their folder is left away."""
+    folder = posixpath.commonpath([posixpath.dirname(path) for path in artifacts])
+    return {path: posixpath.relpath(path, folder) if folder else path for path in artifacts}
+
+
+def check_model_files(flavour: Flavour, paths: Sequence[str]) -> None:
+    """Raises: InvalidModelFiles unless there is a model file of the flavour, and beside it only model files and text."""
+    suffix = FLAVOUR_SUFFIX[flavour]
+    if not any(path.endswith(suffix) for path in paths):
+        raise InvalidModelFiles(reason=f"A model of flavour {flavour} needs a file that ends in {suffix}; got {', '.join(paths[:5])}.")
+    allowed = (suffix, *TEXT_SUFFIXES)
+    for path in paths:
+        if not path.endswith(allowed):
+            raise InvalidModelFiles(reason=f"'{path}' cannot be part of a model of flavour {flavour}: allowed are {', '.join(allowed)}.")

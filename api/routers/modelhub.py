@@ -1,0 +1,302 @@
+"""/v1/modelhub: experiments, runs, models and lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+
+from actors.modelhub import service
+from actors.modelhub.models import (
+    ArtifactSpec,
+    Direction,
+    Flavour,
+    NodeKind,
+    Point,
+    RunFilter,
+    RunSpec,
+    RunState,
+    VersionSpec,
+    VersionState,
+)
+from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
+from aidos.schemas.modelhub import (
+    AliasMove,
+    AliasName,
+    ArtifactList,
+    ArtifactPaths,
+    ArtifactRead,
+    ArtifactsAnnounce,
+    ArtifactUpload,
+    ArtifactUploads,
+    ExperimentCreate,
+    ExperimentRead,
+    FileDownload,
+    FileDownloads,
+    GraphRead,
+    Key,
+    MetricsLog,
+    ModelCreate,
+    ModelRead,
+    ParamsLog,
+    PointRead,
+    RunCreate,
+    RunRead,
+    RunUpdate,
+    TagsSet,
+    VersionCreate,
+    VersionName,
+    VersionRead,
+)
+from api import lineage
+from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
+
+router = APIRouter(prefix="/v1/modelhub", tags=["modelhub"], route_class=ApiRoute)
+READ, WRITE, MANAGE = needs("modelhub:read"), needs("modelhub:write"), needs("modelhub:manage")
+NodeName = Annotated[str, Path(pattern=r"^[^\x00-\x1f\x7f]{1,200}$", description="Id or name, e.g. `digits@1`.")]
+
+
+def _before(cursor: str | None) -> UUID | None:
+    key = decode_cursor(cursor, [UUID])
+    return key[0] if key else None
+
+
+def _next(rows: Sequence[Any], limit: int, *parts: str) -> str | None:
+    return encode_cursor(*(getattr(rows[-1], part) for part in parts)) if len(rows) == limit else None
+
+
+@router.post("/experiments", status_code=201, openapi_extra=WRITE)
+async def create_experiment(body: ExperimentCreate, tx: TxDep) -> ExperimentRead:
+    return ExperimentRead.model_validate(await service.create_experiment(tx.conn, tx.scope, body.name, body.description))
+
+
+@router.get("/experiments", openapi_extra=READ)
+async def list_experiments(page: PageDep, tx: TxDep) -> PageOf[ExperimentRead]:
+    rows = await service.list_experiments(tx.conn, tx.scope, _before(page.cursor), page.limit)
+    return PageOf(items=[ExperimentRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+
+
+@router.get("/experiments/{experiment}", openapi_extra=READ)
+async def get_experiment(experiment: Name, tx: TxDep) -> ExperimentRead:
+    return ExperimentRead.model_validate(await service.get_experiment(tx.conn, tx.scope, experiment))
+
+
+@router.delete("/experiments/{experiment}", status_code=204, openapi_extra=MANAGE)
+async def delete_experiment(experiment: Name, tx: TxDep) -> None:
+    await service.delete_experiment(tx.conn, tx.scope, experiment)
+
+
+@router.post("/runs", status_code=201, openapi_extra=WRITE)
+async def create_run(body: RunCreate, tx: TxDep) -> RunRead:
+    inputs = await lineage.commit_nodes(tx.conn, tx.scope, body.inputs)
+    spec = RunSpec(body.experiment, body.name, params=body.params, tags=body.tags, inputs=inputs)
+    return RunRead.model_validate(await service.create_run(tx.conn, tx.scope, spec))
+
+
+@router.get("/runs", openapi_extra=READ)
+async def list_runs(
+    page: PageDep, tx: TxDep, experiment: Annotated[Name | None, Query()] = None, state: RunState | None = None, job_id: UUID | None = None
+) -> PageOf[RunRead]:
+    found = await service.get_experiment(tx.conn, tx.scope, experiment) if experiment else None
+    wanted = RunFilter(found.id if found else None, state, job_id)
+    rows = await service.list_runs(tx.conn, tx.scope, wanted, _before(page.cursor), page.limit)
+    return PageOf(items=[RunRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+
+
+@router.get("/runs/{run_id}", openapi_extra=needs("modelhub:read", transaction=False))
+async def get_run(run_id: UUID, session: SessionDep, wait: WaitS) -> RunRead:
+    """With ``wait``: answers when the run has ended."""
+    run = await session.wait_until(
+        lambda conn: service.get_run(conn, session.scope, run_id), lambda run: run.state is not RunState.RUNNING, wait
+    )
+    return RunRead.model_validate(run)
+
+
+@router.patch("/runs/{run_id}", openapi_extra=WRITE)
+async def update_run(run_id: UUID, body: RunUpdate, tx: TxDep) -> RunRead:
+    state = RunState(body.state) if body.state else None
+    return RunRead.model_validate(await service.update_run(tx.conn, tx.scope, run_id, name=body.name, state=state))
+
+
+@router.delete("/runs/{run_id}", status_code=204, openapi_extra=MANAGE)
+async def delete_run(run_id: UUID, tx: TxDep) -> None:
+    await service.delete_run(tx.conn, tx.scope, run_id)
+
+
+@router.post("/runs/{run_id}/params", status_code=204, openapi_extra=WRITE)
+async def log_params(run_id: UUID, body: ParamsLog, tx: TxDep) -> None:
+    await service.set_params(tx.conn, tx.scope, run_id, body.params)
+
+
+@router.post("/runs/{run_id}/tags", status_code=204, openapi_extra=WRITE)
+async def set_tags(run_id: UUID, body: TagsSet, tx: TxDep) -> None:
+    await service.set_tags(tx.conn, tx.scope, run_id, body.tags)
+
+
+@router.post("/runs/{run_id}/metrics", status_code=204, openapi_extra=needs("modelhub:write", audit=False))
+async def log_metrics(run_id: UUID, body: MetricsLog, tx: TxDep) -> None:
+    await service.log_metrics(tx.conn, tx.scope, run_id, [Point(p.key, p.value, p.step, p.at) for p in body.points])
+
+
+@router.get("/runs/{run_id}/metrics", openapi_extra=READ)
+async def list_metric_points(
+    run_id: UUID, key: Annotated[Key, Query()], page: PageDep, tx: TxDep, points: Annotated[int | None, Query(ge=2, le=10_000)] = None
+) -> PageOf[PointRead]:
+    """One metric by step; with ``points``, at most so many in one page, with the extremes of each part of the series."""
+    if points:
+        rows = await service.plot_points(tx.conn, tx.scope, run_id, key, points)
+        return PageOf(items=[PointRead.model_validate(row) for row in rows])
+    rows = await service.list_points(tx.conn, tx.scope, run_id, key, _after_point(page.cursor), page.limit)
+    return PageOf(items=[PointRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "step", "at", "value"))
+
+
+def _after_point(cursor: str | None) -> tuple[int, datetime, float] | None:
+    key = decode_cursor(cursor, [_to_step, _to_moment, float])
+    return (key[0], key[1], key[2]) if key else None
+
+
+def _to_step(text: str) -> int:
+    if abs(step := int(text)) > 2**53:
+        raise ValueError("no such step")
+    return step
+
+
+def _to_moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or not 1970 <= moment.year < 9000:
+        raise ValueError("no such moment")
+    return moment
+
+
+def _to_path(text: str) -> str:
+    text.encode()  # a lone surrogate is no text
+    if "\x00" in text:
+        raise ValueError("no such path")
+    return text
+
+
+def _to_number(text: str) -> int:
+    if not 0 <= (number := int(text)) < 2**31:
+        raise ValueError("no such version")
+    return number
+
+
+@router.post("/runs/{run_id}/artifacts/uploads", openapi_extra=WRITE)
+async def announce_artifacts(run_id: UUID, body: ArtifactsAnnounce, tx: TxDep) -> ArtifactUploads:
+    """URLs to PUT files to; then complete them."""
+    files = [ArtifactSpec(file.path, file.sha256, file.size_bytes) for file in body.files]
+    artifacts = await service.announce_artifacts(tx.conn, tx.scope, run_id, files)
+    urls = {a.path: None if a.stored else tx.objects.presign_put(a.key) for a in artifacts}
+    return ArtifactUploads(files=[ArtifactUpload(path=path, upload_url=url) for path, url in urls.items()])
+
+
+@router.post("/runs/{run_id}/artifacts", openapi_extra=needs("modelhub:write", transaction=False))
+async def complete_artifacts(run_id: UUID, body: ArtifactPaths, session: SessionDep) -> ArtifactList:
+    """Files that were PUT are checked for their size and become artifacts of the run."""
+    async with session.transaction() as conn:
+        announced = await service.get_artifacts(conn, session.scope, run_id, body.paths, stored=False)
+    measured = await service.measure(session.edge.objects, announced)
+    async with session.transaction() as conn:
+        done = await service.complete_artifacts(conn, session.scope, run_id, announced, measured)
+    return ArtifactList(files=[ArtifactRead.model_validate(artifact) for artifact in done])
+
+
+@router.get("/runs/{run_id}/artifacts", openapi_extra=READ)
+async def list_artifacts(
+    run_id: UUID, page: PageDep, tx: TxDep, prefix: Annotated[str, Query(pattern=r"^[^\x00]{0,500}$")] = ""
+) -> PageOf[ArtifactRead]:
+    after = decode_cursor(page.cursor, [_to_path])
+    rows = await service.list_artifacts(tx.conn, tx.scope, run_id, prefix, after[0] if after else None, page.limit)
+    return PageOf(items=[ArtifactRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "path"))
+
+
+@router.post("/runs/{run_id}/artifacts/downloads", openapi_extra=needs("modelhub:read", audit=False))
+async def download_artifacts(run_id: UUID, body: ArtifactPaths, tx: TxDep) -> FileDownloads:
+    artifacts = await service.get_artifacts(tx.conn, tx.scope, run_id, body.paths)
+    return FileDownloads(
+        files=[FileDownload(path=a.path, sha256=a.sha256, size_bytes=a.size_bytes, url=tx.objects.presign_get(a.key)) for a in artifacts]
+    )
+
+
+@router.post("/models", status_code=201, openapi_extra=WRITE)
+async def create_model(body: ModelCreate, tx: TxDep) -> ModelRead:
+    return ModelRead.model_validate(await service.create_model(tx.conn, tx.scope, body.name, body.description))
+
+
+@router.get("/models", openapi_extra=READ)
+async def list_models(page: PageDep, tx: TxDep) -> PageOf[ModelRead]:
+    rows = await service.list_models(tx.conn, tx.scope, _before(page.cursor), page.limit)
+    return PageOf(items=[ModelRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+
+
+@router.get("/models/{model}", openapi_extra=READ)
+async def get_model(model: Name, tx: TxDep) -> ModelRead:
+    return ModelRead.model_validate(await service.get_model(tx.conn, tx.scope, model))
+
+
+@router.delete("/models/{model}", status_code=204, openapi_extra=MANAGE)
+async def delete_model(model: Name, tx: TxDep) -> None:
+    await service.delete_model(tx.conn, tx.scope, model)
+
+
+@router.post("/models/{model}/versions", status_code=201, openapi_extra=WRITE)
+async def register_model_version(model: Name, body: VersionCreate, tx: TxDep) -> VersionRead:
+    """The next version, PENDING until its bytes were inspected."""
+    spec = VersionSpec(body.run_id, Flavour(body.flavour), tuple(dict.fromkeys(body.artifacts)), body.description)
+    return VersionRead.model_validate(await service.register_version(tx.conn, tx.scope, model, spec))
+
+
+@router.get("/models/{model}/versions", openapi_extra=READ)
+async def list_model_versions(model: Name, page: PageDep, tx: TxDep) -> PageOf[VersionRead]:
+    before = decode_cursor(page.cursor, [_to_number])
+    rows = await service.list_versions(tx.conn, tx.scope, model, before[0] if before else None, page.limit)
+    return PageOf(items=[VersionRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "version"))
+
+
+@router.get("/models/{model}/versions/{version}", openapi_extra=needs("modelhub:read", transaction=False))
+async def get_model_version(model: Name, version: VersionName, session: SessionDep, wait: WaitS) -> VersionRead:
+    """With ``wait``: answers when the version was inspected."""
+    found = await session.wait_until(
+        lambda conn: service.get_version(conn, session.scope, model, version), lambda v: v.state is not VersionState.PENDING, wait
+    )
+    return VersionRead.model_validate(found)
+
+
+@router.delete("/models/{model}/versions/{version}", status_code=204, openapi_extra=MANAGE)
+async def delete_model_version(model: Name, version: VersionName, tx: TxDep) -> None:
+    await service.delete_version(tx.conn, tx.scope, model, version)
+
+
+@router.post("/models/{model}/versions/{version}/downloads", openapi_extra=needs("modelhub:read", audit=False))
+async def download_model_version(model: Name, version: VersionName, tx: TxDep) -> FileDownloads:
+    found = await service.get_ready_version(tx.conn, tx.scope, model, version)
+    return FileDownloads(
+        files=[FileDownload(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes, url=tx.objects.presign_get(f.key)) for f in found.files]
+    )
+
+
+@router.put("/models/{model}/aliases/{alias}", openapi_extra=MANAGE)
+async def move_model_alias(model: Name, alias: AliasName, body: AliasMove, tx: TxDep) -> VersionRead:
+    """Point the alias at a READY version, in one step."""
+    return VersionRead.model_validate(await service.move_alias(tx.conn, tx.scope, model, alias, body.version))
+
+
+@router.delete("/models/{model}/aliases/{alias}", status_code=204, openapi_extra=MANAGE)
+async def delete_model_alias(model: Name, alias: AliasName, tx: TxDep) -> None:
+    await service.delete_alias(tx.conn, tx.scope, model, alias)
+
+
+@router.get("/lineage/{kind}/{name}", openapi_extra=READ)
+async def get_lineage(
+    kind: NodeKind,
+    name: NodeName,
+    tx: TxDep,
+    direction: Direction = Direction.BOTH,
+    depth: Annotated[int, Query(ge=1, le=20)] = 10,
+    files: Annotated[int, Query(ge=0, le=1000, description="Files to name of each commit on the way up.")] = 3,
+) -> GraphRead:
+    """What a thing came from and what came of it: file → commit → run → model version → endpoint → prediction."""
+    return GraphRead.model_validate(await lineage.trace(tx.conn, tx.scope, kind, name, direction, depth, files))

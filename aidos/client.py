@@ -32,7 +32,9 @@ class _Nouns:
     transport: Any
 
     def __getattr__(self, name: str) -> Any:
-        found = None if name.startswith("_") else resources.find(plural=name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = resources.find(plural=name)
         if found is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; it has {', '.join(self._plurals())}")
         bound = found(self.transport)
@@ -44,7 +46,7 @@ class _Nouns:
 
     @staticmethod
     def _plurals() -> list[str]:
-        return sorted({resource.plural for resource in resources.every()})
+        return sorted(entry.plural for entry in resources.CATALOGUE)
 
     def with_options(
         self, *, timeout_s: float | None = None, idempotency_key: str | None = None, headers: Mapping[str, str] | None = None

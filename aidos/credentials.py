@@ -121,6 +121,11 @@ class StoredSignIn:
         self._store, self._url, self._refresh = store, url, refresh
         self._current = store.find(url)
 
+    @property
+    def project(self) -> str | None:
+        """The project that ``aidos login`` chose."""
+        return self._current.project if self._current else None
+
     def token(self) -> str | None:
         if self._current and self._current.expires_at - RENEW_AHEAD_S < time.time():
             self.renew(self._current.access_token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import httpx
 
-from aidos.conversation import Converser
-from aidos.errors import InvalidRequest
+from aidos.conversation import Converser, Failure
+from aidos.errors import InvalidRequest, from_problem
 from aidos.failures import failure_of
 from aidos.streams import Events
 from aidos.wire import EventParser, Request, ServerEvent
@@ -25,51 +26,66 @@ STREAM_IDLE_S = 60.0
 
 
 class _Resumption:
-    """Where a stream stands, so that it goes on after a break without losing or repeating an event."""
+    """Where a stream stands, so that it goes on after a break without losing or repeating an event.
+
+    The gateway closes a finished stream with an event ``end``; one that refuses to go on sends ``error`` with a problem.
+    """
 
     def __init__(self, request: Request, converser: Converser) -> None:
         self._request, self._converser = request, converser
         self._parser = EventParser()
-        self._last_id, self._retry_s = "", 0.2
+        self._last_id, self._retry_s = "", 0.0
         self._broken_at: float | None = None
-        self._breaks, self._quiet_ends, self._heard = 0, 0, False
+        self._breaks = 0
         self.done = False
 
     def next_request(self) -> Request:
-        self._parser, self._heard = EventParser(), False
+        self._parser = EventParser()
         headers = {**self._request.headers, "Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         return replace(self._request, headers=headers, wait_s=STREAM_IDLE_S)
 
-    def feed(self, line: str) -> Iterator[ServerEvent]:
-        for event in self._parser.feed(line.removesuffix("\r")):
-            if isinstance(event, int):
+    def feed(self, received: bytes) -> Iterator[ServerEvent]:
+        for event in self._parser.feed(received):
+            if event is None:
+                self._breaks, self._broken_at = 0, None
+            elif isinstance(event, int):
                 self._retry_s = min(event / 1000, 30.0)
-                continue
-            self._heard, self._breaks, self._broken_at = True, 0, None
-            self._last_id = event.id or self._last_id
-            if event.event == "end":
+            elif event.event == "end":
                 self.done = True
                 return
-            yield event
+            elif event.event == "error":
+                self._refused(event)
+            else:
+                self._last_id = event.id or self._last_id
+                self._breaks, self._broken_at = 0, None
+                yield event
 
-    def ended(self) -> float:
-        """The server closed in good order without saying ``end``: ask once more, and believe a second silence."""
-        self._quiet_ends = 1 if self._heard else self._quiet_ends + 1
-        self.done = self.done or self._quiet_ends > 1
-        return 0.0 if self.done else self._retry_s
-
-    def broken(self, error: httpx.HTTPError) -> float:
+    def broken(self, error: Exception) -> float:
         """The connection broke: how long to wait before the next. Raises: Unreachable when the budget is used up."""
-        failure = failure_of(error)
+        failure = failure_of(error) if isinstance(error, httpx.HTTPError) else Failure(str(error), sent=True)
         now = self._converser.now()
-        self._broken_at = self._broken_at or now
+        self._broken_at = now if self._broken_at is None else self._broken_at
         self._breaks += 1
         delay_s = self._converser.patience.delay_s(self._breaks, now - self._broken_at)
         if delay_s is None:
             raise self._converser.unreachable(failure, self._breaks, now - self._broken_at) from error
-        return delay_s
+        return max(delay_s, self._retry_s)
+
+    def _refused(self, event: ServerEvent) -> None:
+        try:
+            problem = dict(json.loads(event.data))
+        except ValueError:
+            problem = {"detail": event.data}
+        status = int(problem.get("status", 500))
+        if status in {401, 503}:
+            raise StreamBroken(str(problem.get("detail")))  # opening it again renews the token, or says the refusal
+        raise from_problem(status, problem)
+
+
+class StreamBroken(Exception):
+    """The stream ended before its end."""
 
 
 class SyncEvents(Events[T]):
@@ -81,17 +97,16 @@ class SyncEvents(Events[T]):
         state = self._state
         while not state.done:
             response = self._transport.open(state.next_request())
-            wait_s = 0.0
             try:
                 if refuse_other_than_events(response):
                     return
-                for line in response.iter_lines():
-                    for event in state.feed(line):
+                for received in response.iter_bytes():
+                    for event in state.feed(received):
                         yield self._read(event)
                     if state.done:
                         return
-                wait_s = state.ended()
-            except httpx.TransportError as error:
+                raise StreamBroken("the stream ended early")
+            except (httpx.TransportError, StreamBroken) as error:
                 wait_s = state.broken(error)
             finally:
                 response.close()
@@ -107,17 +122,16 @@ class AsyncEvents(Events[T]):
         state = self._state
         while not state.done:
             response = await self._transport.open(state.next_request())
-            wait_s = 0.0
             try:
                 if refuse_other_than_events(response):
                     return
-                async for line in response.aiter_lines():
-                    for event in state.feed(line):
+                async for received in response.aiter_bytes():
+                    for event in state.feed(received):
                         yield self._read(event)
                     if state.done:
                         return
-                wait_s = state.ended()
-            except httpx.TransportError as error:
+                raise StreamBroken("the stream ended early")
+            except (httpx.TransportError, StreamBroken) as error:
                 wait_s = state.broken(error)
             finally:
                 await response.aclose()

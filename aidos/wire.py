@@ -105,13 +105,23 @@ def quote_parameter(name: str, value: Any, *, nested: bool = False) -> str:
 
 
 class EventParser:
-    """Server-sent events out of lines (https://html.spec.whatwg.org/#event-stream-interpretation), with the state between them."""
+    """Server-sent events out of bytes (https://html.spec.whatwg.org/#event-stream-interpretation), with the state between them.
+
+    Only LF and CRLF end a line: text in an event may hold the other signs that Python's ``splitlines`` would break at.
+    An int is the server's ``retry`` in milliseconds, None a comment: a heartbeat.
+    """
 
     def __init__(self) -> None:
+        self._rest = b""
         self._data: list[str] = []
         self._event, self._id = "", ""
 
-    def feed(self, line: str) -> Iterator[ServerEvent | int]:
+    def feed(self, received: bytes) -> Iterator[ServerEvent | int | None]:
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            yield from self._line(line.removesuffix(b"\r").decode(errors="replace"))
+
+    def _line(self, line: str) -> Iterator[ServerEvent | int | None]:
         if not line:
             if self._data:
                 yield ServerEvent(data="\n".join(self._data), event=self._event or "message", id=self._id)
@@ -119,7 +129,9 @@ class EventParser:
             return
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
-        if name == "data":
+        if not name:
+            yield None
+        elif name == "data":
             self._data.append(value)
         elif name == "event":
             self._event = value

@@ -6,13 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aidos.checkpoints import load_checkpoint, save_checkpoint
     from aidos.client import AsyncClient, Client
+    from aidos.config import job
     from aidos.errors import AidosError
 
 __version__ = "0.1.0"
-__all__ = ["AidosError", "AsyncClient", "Client", "__version__"]
+__all__ = ["AidosError", "AsyncClient", "Client", "__version__", "job", "load_checkpoint", "save_checkpoint"]
 
-_HOMES = {"Client": "aidos.client", "AsyncClient": "aidos.client", "AidosError": "aidos.errors"}
+_HOMES = {
+    "Client": "aidos.client",
+    "AsyncClient": "aidos.client",
+    "AidosError": "aidos.errors",
+    "load_checkpoint": "aidos.checkpoints",
+    "save_checkpoint": "aidos.checkpoints",
+    "job": "aidos.config",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from platformdirs import user_config_path
+from platformdirs import user_cache_path, user_config_path
 
 from aidos.errors import InvalidRequest
 
@@ -45,10 +47,48 @@ def read_config(url: str | None = None, api_key: str | None = None, project: str
     )
 
 
+@dataclass(frozen=True)
+class JobConfig:
+    """The job that this process belongs to, as TrainOS put it into the environment; without one, what a script needs to run alone."""
+
+    id: str | None = None
+    name: str = ""
+    attempt: int = 1
+    run_id: str | None = None
+    workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """Commit id by the reference that was given at submit, such as ``digits@main``."""
+
+
+def job() -> JobConfig:
+    """``AIDOS_JOB_ID`` and its like; ``id`` is None outside of a job."""
+    environment = os.environ
+    if not environment.get("AIDOS_JOB_ID"):
+        return JobConfig(run_id=environment.get("AIDOS_RUN_ID"))
+    return JobConfig(
+        id=environment["AIDOS_JOB_ID"],
+        name=environment.get("AIDOS_JOB_NAME", ""),
+        attempt=int(environment.get("AIDOS_JOB_ATTEMPT", "1")),
+        run_id=environment.get("AIDOS_RUN_ID"),
+        workers=int(environment.get("AIDOS_WORKERS", "1")),
+        cpus_per_worker=float(environment.get("AIDOS_CPUS_PER_WORKER", "1")),
+        gpus_per_worker=float(environment.get("AIDOS_GPUS_PER_WORKER", "0")),
+        datasets=json.loads(environment.get("AIDOS_DATASETS", "{}")),
+    )
+
+
 def config_directory() -> Path:
     """``AIDOS_CONFIG_DIR``, or the place that the operating system has for it (``~/.config/aidos``)."""
     given = os.environ.get("AIDOS_CONFIG_DIR")
     return Path(given).expanduser() if given else user_config_path("aidos", appauthor=False)
+
+
+def cache_directory() -> Path:
+    """``AIDOS_CACHE_DIR``, or the place that the operating system has for it (``~/.cache/aidos``): all in it can be made again."""
+    given = os.environ.get("AIDOS_CACHE_DIR")
+    return Path(given).expanduser() if given else user_cache_path("aidos", appauthor=False)
 
 
 def _checked_url(url: str) -> str:

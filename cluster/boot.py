@@ -29,8 +29,7 @@ from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.settings import Settings, get_settings
 from serve_apps.deployengine.reconciler import reconcile_endpoints
-from tune.trainos.actor import TrainOS
-from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs, ship_logs
+from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs
 
 SCHEMAS = (
     "cluster",
@@ -47,7 +46,7 @@ HOSTS: tuple[tuple[str, type[Host], tuple[Loop, ...]], ...] = (
     ("securityvault", Host, (seal_audit,)),
     ("modelhub", Host, (inspect_versions,)),
     ("deployengine", Host, (reconcile_endpoints,)),
-    ("trainos", TrainOS, (reconcile_jobs, ship_logs, adopt_ray_jobs)),
+    ("trainos", Host, (reconcile_jobs, adopt_ray_jobs)),
     ("costoptimizer", Host, (meter_usage,)),
 )
 """The named actors: name, class, and the loops that each runs."""

@@ -1,0 +1,121 @@
+"""``aidos job submit``, ``aidos job logs`` and ``aidos job wait``: packing, following and exit codes by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aidos.cli.session import session
+
+if TYPE_CHECKING:
+    from aidos.client import Client
+    from aidos.schemas.trainos import JobRead
+
+FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+FOLLOW_WAIT = "20s"
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verbs to ``aidos job``."""
+    group.command("submit", help="Pack a directory and run a command of it on the cluster: … -- python train.py")(submit)
+    group.command("logs", help="Print what a job printed.")(logs)
+    group.command("wait", help="Wait until a job has ended; exit 1 unless it succeeded.")(wait)
+
+
+def submit(
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, behind --.", show_default=False)],
+    name: Annotated[str, typer.Option(help="What the job is called; also its experiment, unless --experiment.")],
+    dataset: Annotated[list[str] | None, typer.Option(help="A dataset that it reads, as NAME@REF; again for more.")] = None,
+    workers: Annotated[int, typer.Option(help="Workers, started all or none.")] = 1,
+    cpus_per_worker: Annotated[float, typer.Option(help="CPUs of each worker.")] = 1.0,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each worker.")] = 0.0,
+    memory_gib_per_worker: Annotated[float, typer.Option(help="Memory of each worker in GiB.")] = 0.0,
+    driver_cpus: Annotated[float, typer.Option(help="CPUs of the command's own process.")] = 1.0,
+    experiment: Annotated[str | None, typer.Option(help="Experiment of its run.")] = None,
+    timeout_s: Annotated[int | None, typer.Option(help="Longest that an attempt may run, in seconds.")] = None,
+    max_retries: Annotated[int, typer.Option(help="How often it is begun again after the platform lost it.")] = 3,
+    directory: Annotated[Path, typer.Option(help="What is packed; .gitignore and .aidosignore leave files out.")] = Path(),
+    follow: Follow = False,
+) -> None:
+    current = session()
+    code = _upload_code(current.client, directory)
+    job = current.client.jobs.create(
+        name=name,
+        command=command,
+        code_sha256=code,
+        datasets=dataset or [],
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        memory_gib_per_worker=memory_gib_per_worker,
+        driver_cpus=driver_cpus,
+        experiment=experiment,
+        timeout_s=timeout_s,
+        max_retries=max_retries,
+    )
+    if not follow:
+        current.show(job)
+        return
+    current.note(f"job {job.id} is {job.state}")
+    _print_log(current, str(job.id), follow=True)
+    _leave(current, current.client.jobs.get(str(job.id)))
+
+
+def logs(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")], follow: Follow = False) -> None:
+    _print_log(session(), job, follow)
+
+
+def wait(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")]) -> None:
+    current = session()
+    found = current.client.jobs.get(job)
+    while found.state not in FINAL:
+        found = current.client.jobs.get(str(found.id), wait="30s")
+    current.show(found)
+    if found.state != "SUCCEEDED":
+        raise typer.Exit(1)
+
+
+def _upload_code(client: Client, directory: Path) -> str:
+    from aidos.packing import pack
+
+    package = pack(directory)
+    url = client.jobs.upload(sha256=package.sha256, size_bytes=len(package.content)).upload_url
+    if url is not None:
+        client.put_presigned(url, package.content)
+    return package.sha256
+
+
+def _print_log(current: Any, job: str, follow: bool) -> None:
+    if current.as_json:
+        current.show_each({"text": piece.decode(errors="replace")} for piece in read_log(current.client, job, follow=follow))
+        return
+    for piece in read_log(current.client, job, follow=follow):
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def read_log(client: Client, job: str, *, follow: bool) -> Iterator[bytes]:
+    """The pieces of a job's log in order; with ``follow``, those to come until its end."""
+    job = str(client.jobs.get(job).id)
+    after = 0
+    while True:
+        page = client.jobs.chunks(job, after=after, wait=FOLLOW_WAIT if follow else "0s")
+        for chunk in page.items:
+            yield client.get_presigned(chunk.url).content
+        after = page.last_seq
+        if page.complete or (not follow and not page.items):
+            return
+
+
+def _leave(current: Any, job: JobRead) -> None:
+    if current.as_json:
+        current.show(job)
+    current.note(f"job {job.id} {job.state}{f': {job.reason}' if job.reason else ''}")
+    if job.state != "SUCCEEDED":
+        raise typer.Exit(job.exit_code if job.exit_code and 0 < job.exit_code < 256 else 1)

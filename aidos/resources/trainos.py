@@ -1,0 +1,63 @@
+"""Jobs and their checkpoints, as the client sees them."""
+
+from __future__ import annotations
+
+from aidos.operation import Resource, operation
+from aidos.schemas.trainos import (
+    CheckpointCreate,
+    CheckpointRead,
+    CheckpointUpload,
+    CheckpointUploadRead,
+    CodeUpload,
+    CodeUploadRead,
+    JobCreate,
+    JobRead,
+    LogRead,
+    LogText,
+)
+
+_ONE = "/v1/trainos/jobs/{job}"
+_LOGS = {"after": int, "limit": int, "wait": str}
+
+
+class Jobs(Resource):
+    """Programs that run on the cluster: training, tuning, pipelines."""
+
+    noun = "job"
+
+    upload = operation(
+        "POST", "/v1/trainos/code", body=CodeUpload, returns=CodeUploadRead, help="Ask where to upload a packed code directory."
+    )
+    create = operation(
+        "POST",
+        "/v1/trainos/jobs",
+        body=JobCreate,
+        returns=JobRead,
+        positional=("name",),
+        help="Queue a job whose code is uploaded already.",
+    )
+    list = operation("GET", "/v1/trainos/jobs", returns=JobRead, paged=True, query={"state": str}, help="The project's jobs, newest first.")
+    get = operation("GET", _ONE, returns=JobRead, query={"wait": str}, help="One job; --wait 30s answers once it has ended.")
+    cancel = operation("POST", f"{_ONE}/cancel", returns=JobRead, help="End a job.")
+    chunks = operation("GET", f"{_ONE}/logs", returns=LogRead, query=_LOGS, help="Where the pieces of a job's log are stored.")
+    stream = operation("GET", f"{_ONE}/logs/stream", returns=LogText, stream=True, help="The log as server-sent events.")
+
+
+class Checkpoints(Resource):
+    """What a job can be taken up again from."""
+
+    noun = "checkpoint"
+
+    upload = operation(
+        "POST", f"{_ONE}/checkpoints/uploads", body=CheckpointUpload, returns=CheckpointUploadRead, help="Ask where to upload its files."
+    )
+    create = operation(
+        "POST", f"{_ONE}/checkpoints", body=CheckpointCreate, returns=CheckpointRead, help="List a checkpoint that is uploaded."
+    )
+    list = operation("GET", f"{_ONE}/checkpoints", returns=CheckpointRead, paged=True, help="A job's checkpoints, the highest step first.")
+    get = operation(
+        "GET",
+        f"{_ONE}/checkpoints/{{checkpoint}}",
+        returns=CheckpointRead,
+        help="One checkpoint (latest, a step or an id) with its files' URLs.",
+    )

@@ -1,0 +1,184 @@
+"""Wire shapes of TrainOS: jobs, logs and checkpoints."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from aidos.schemas.common import Asked, Name, Wire
+
+MAX_CODE_BYTES = 50_000_000
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Argument = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?$")]
+
+
+def _require_relative(path: str) -> str:
+    if any(part in {"", ".", ".."} for part in path.split("/")):
+        raise ValueError("must be a relative path without '.' and '..'")
+    return path
+
+
+FilePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\\]{1,500}$"), AfterValidator(_require_relative)]
+"""A relative path with forward slashes and without ``.`` and ``..``."""
+
+
+class CodeUpload(Asked):
+    """A packed directory that is to be uploaded."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_CODE_BYTES, description="Size of the zip file; at most 50 MB.")
+
+
+class CodeUploadRead(Wire):
+    """Where to PUT the package; no URL when it is there already."""
+
+    sha256: str
+    upload_url: str | None
+
+
+class JobCreate(Asked):
+    """A job that is to be queued."""
+
+    name: Name
+    command: list[Argument] = Field(min_length=1, max_length=500, description="The program and its arguments; `python` is the platform's.")
+    code_sha256: Sha256 | None = Field(None, description="The uploaded package that the command runs in.")
+    datasets: list[Reference] = Field([], max_length=50, description="Datasets by reference, as `digits@main`; fixed to commits now.")
+    workers: int = Field(1, ge=0, le=10_000, description="Workers, started all or none.")
+    cpus_per_worker: float = Field(1.0, ge=0, le=10_000)
+    gpus_per_worker: float = Field(0.0, ge=0, le=10_000)
+    memory_gib_per_worker: float = Field(0.0, ge=0, le=100_000)
+    driver_cpus: float = Field(1.0, ge=0, le=1_000, description="CPUs of the process that runs the command itself.")
+    experiment: Name | None = Field(None, description="Experiment of the run; the job's name when absent.")
+    timeout_s: int | None = Field(None, ge=1, le=31_536_000, description="Longest that an attempt may run.")
+    max_retries: int = Field(3, ge=0, le=100, description="How often the job is begun again after the platform lost it.")
+
+
+class InputRead(Wire):
+    """A dataset at the commit that the job reads."""
+
+    reference: str
+    dataset: str
+    commit_id: UUID
+
+
+class ResourcesRead(Wire):
+    """What the job leases while it runs."""
+
+    cpu: float
+    gpu: float
+    memory_gib: float
+
+
+class JobSpecRead(Wire):
+    """What was asked for."""
+
+    command: list[str]
+    code_sha256: str | None
+    workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
+    memory_gib_per_worker: float
+    driver_cpus: float
+    timeout_s: int | None
+    max_retries: int
+
+
+class JobRead(Wire):
+    """A job."""
+
+    id: UUID
+    name: str
+    state: str = Field(description="QUEUED, STARTING, RUNNING, CANCELLING, SUCCEEDED, FAILED or CANCELLED.")
+    reason: str = Field(description="Why it waits, failed or was cancelled.")
+    exit_code: int | None
+    origin: str = Field(description="`aidos`, or `ray` where an operator submitted it to Ray.")
+    spec: JobSpecRead
+    inputs: list[InputRead]
+    resources: ResourcesRead
+    run_id: UUID | None
+    attempt: int
+    submission_id: str | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class LogChunkRead(Wire):
+    """A piece of the log, to be read from the object store."""
+
+    seq: int
+    attempt: int
+    offset_bytes: int
+    size_bytes: int
+    url: str
+
+
+class LogRead(Wire):
+    """Pieces of a job's log after the one asked for."""
+
+    items: list[LogChunkRead]
+    last_seq: int = Field(description="Pass it as `after` to read on.")
+    size_bytes: int = Field(description="Length of the whole log so far.")
+    complete: bool = Field(description="The job has ended and no piece follows these.")
+
+
+class LogText(Wire):
+    """A piece of the log as text, in a stream."""
+
+    seq: int
+    text: str
+
+
+class CheckpointFileBody(Asked):
+    """One file of a checkpoint."""
+
+    path: FilePath
+    sha256: Sha256
+    size_bytes: int = Field(ge=0, le=5_000_000_000)
+
+
+class CheckpointUpload(Asked):
+    """Files that are about to be saved."""
+
+    files: list[CheckpointFileBody] = Field(min_length=1, max_length=1000)
+
+
+class CheckpointUploadRead(Wire):
+    """For each file, in order, where to PUT it; null where it is stored."""
+
+    upload_urls: list[str | None]
+
+
+class CheckpointCreate(CheckpointUpload):
+    """A checkpoint whose files are all uploaded."""
+
+    step: int = Field(ge=0, le=2**62)
+    metrics: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field({}, max_length=100)
+
+
+class CheckpointFileRead(Wire):
+    """One file of a checkpoint, to be read from the object store."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    url: str | None = None
+
+
+class CheckpointRead(Wire):
+    """A complete checkpoint."""
+
+    id: UUID
+    job_id: UUID
+    step: int
+    size_bytes: int
+    metrics: dict[str, float]
+    attempt: int
+    created_at: datetime
+    files: list[CheckpointFileRead]

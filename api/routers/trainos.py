@@ -1,0 +1,171 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from aidos.schemas.common import PageOf, decode_cursor, encode_cursor
+from aidos.schemas.trainos import (
+    CheckpointCreate,
+    CheckpointRead,
+    CheckpointUpload,
+    CheckpointUploadRead,
+    CodeUpload,
+    CodeUploadRead,
+    JobCreate,
+    JobRead,
+    LogChunkRead,
+    LogRead,
+    LogText,
+)
+from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
+from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
+from cluster.db import Connection
+from tune.trainos import service
+from tune.trainos.models import CheckpointFile, Job, JobSpec, LogChunk
+
+_STREAM_BATCH = 100
+router = APIRouter(prefix="/v1/trainos", tags=["trainos"], route_class=ApiRoute)
+
+JobName = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$", description="Id of the job, or a name: then its newest job.")]
+CheckpointName = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$", description="`latest`, a step or an id.")]
+After = Annotated[int, Query(ge=0, le=2**31 - 2, description="`last_seq` of the page before.")]
+State = Annotated[str | None, Query(max_length=20, pattern=r"^[A-Z]+$", description="Only jobs in this state.")]
+
+
+@router.post("/code", openapi_extra=needs("trainos:write"))
+async def upload_code(body: CodeUpload, tx: TxDep) -> CodeUploadRead:
+    """Where to PUT a packed code directory; no URL when it is there."""
+    url = await service.find_code_upload(tx.objects, tx.scope, body.sha256, body.size_bytes)
+    return CodeUploadRead(sha256=body.sha256, upload_url=url)
+
+
+@router.post("/jobs", status_code=201, openapi_extra=needs("trainos:write"))
+async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
+    """Queue a job; follow it with `GET …?wait=30s` and its logs."""
+    spec = JobSpec.from_json(body.model_dump())
+    return JobRead.model_validate(await service.submit_job(tx.conn, tx.scope, tx.objects, spec))
+
+
+@router.get("/jobs", openapi_extra=needs("trainos:read"))
+async def list_jobs(tx: TxDep, page: PageDep, state: State = None) -> PageOf[JobRead]:
+    """The project's jobs, newest first."""
+    before = decode_cursor(page.cursor, [UUID])
+    found = await service.list_jobs(tx.conn, tx.scope, state, before[0] if before else None, page.limit)
+    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
+    return PageOf(items=[JobRead.model_validate(job) for job in found], next_cursor=cursor)
+
+
+@router.get("/jobs/{job}", openapi_extra=needs("trainos:read", transaction=False))
+async def get_job(job: JobName, session: SessionDep, wait: WaitS) -> JobRead:
+    """A job; with `wait`, once it has ended."""
+    found = await session.wait_until(lambda conn: service.get_job(conn, session.scope, job), lambda now: wait == 0 or now.state.final, wait)
+    return JobRead.model_validate(found)
+
+
+@router.post("/jobs/{job}/cancel", status_code=202, openapi_extra=needs("trainos:write"))
+async def cancel_job(job: JobName, tx: TxDep) -> JobRead:
+    """End a job: at once while it waits, else as soon as Ray has stopped it."""
+    return JobRead.model_validate(await service.cancel_job(tx.conn, tx.scope, job))
+
+
+@router.get("/jobs/{job}/logs", openapi_extra=needs("trainos:read", transaction=False))
+async def get_job_logs(
+    job: JobName, session: SessionDep, wait: WaitS, after: After = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> LogRead:
+    """Where the log's pieces after `after` are stored; with `wait`, once there is one or the job has ended."""
+    return await session.wait_until(
+        lambda conn: _read_log(conn, session, job, after, limit), lambda log: wait == 0 or bool(log.items) or log.complete, wait
+    )
+
+
+@router.get("/jobs/{job}/logs/stream", openapi_extra=needs("trainos:read", transaction=False), response_class=EventSourceResponse)
+async def stream_job_logs(job: JobName, session: SessionDep, last_event_id: LastEventId = None) -> EventSourceResponse:
+    """The log as server-sent events of `{"seq", "text"}`, from its beginning (or after `Last-Event-ID`) to the job's end."""
+    return EventSourceResponse(_texts(session, job, last_event_id), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/jobs/{job}/checkpoints/uploads", openapi_extra=needs("trainos:write"))
+async def upload_checkpoint(job: JobName, body: CheckpointUpload, tx: TxDep) -> CheckpointUploadRead:
+    """Where to PUT the files of a checkpoint; those that are stored already have no URL."""
+    urls = await service.start_checkpoint(tx.conn, tx.scope, tx.objects, job, _files(body))
+    return CheckpointUploadRead(upload_urls=urls)
+
+
+@router.post("/jobs/{job}/checkpoints", status_code=201, openapi_extra=needs("trainos:write"))
+async def create_checkpoint(job: JobName, body: CheckpointCreate, tx: TxDep) -> CheckpointRead:
+    """List a checkpoint whose files are all uploaded; before that nobody sees it."""
+    made = await service.create_checkpoint(tx.conn, tx.scope, tx.objects, job, body.step, _files(body), body.metrics)
+    return CheckpointRead.model_validate(made)
+
+
+@router.get("/jobs/{job}/checkpoints", openapi_extra=needs("trainos:read"))
+async def list_checkpoints(job: JobName, tx: TxDep, page: PageDep) -> PageOf[CheckpointRead]:
+    """The complete checkpoints of a job, the highest step first."""
+    before = decode_cursor(page.cursor, [_step])
+    owner = await service.get_job(tx.conn, tx.scope, job)
+    found = await service.list_checkpoints(tx.conn, tx.scope, owner, before[0] if before else None, page.limit)
+    cursor = encode_cursor(found[-1].step) if len(found) == page.limit else None
+    return PageOf(items=[CheckpointRead.model_validate(checkpoint) for checkpoint in found], next_cursor=cursor)
+
+
+@router.get("/jobs/{job}/checkpoints/{checkpoint}", openapi_extra=needs("trainos:read"))
+async def get_checkpoint(job: JobName, checkpoint: CheckpointName, tx: TxDep) -> CheckpointRead:
+    """One checkpoint, with a URL for each of its files."""
+    owner = await service.get_job(tx.conn, tx.scope, job)
+    read = CheckpointRead.model_validate(await service.get_checkpoint(tx.conn, tx.scope, owner, checkpoint))
+    for file in read.files:
+        file.url = tx.objects.presign_get(service.checkpoint_key(owner, CheckpointFile(file.path, file.sha256, file.size_bytes)))
+    return read
+
+
+def _step(text: str) -> int:
+    if not 0 <= (step := int(text)) < 2**63:
+        raise ValueError("not a step")
+    return step
+
+
+def _files(body: CheckpointUpload) -> list[CheckpointFile]:
+    return [CheckpointFile(**file.model_dump()) for file in body.files]
+
+
+async def _read_log(conn: Connection, session: Session, name: str, after: int, limit: int) -> LogRead:
+    job = await service.get_job(conn, session.scope, name)
+    chunks = await service.list_chunks(conn, session.scope, job, after, limit)
+    end = await service.get_log_end(conn, session.scope, job)
+    items = [LogChunkRead(**_without_key(chunk), url=session.edge.objects.presign_get(chunk.key)) for chunk in chunks]
+    last = items[-1].seq if items else after
+    return LogRead(items=items, last_seq=last, size_bytes=end.size_bytes, complete=job.state.final and last >= end.seq)
+
+
+def _without_key(chunk: LogChunk) -> dict[str, int]:
+    return {"seq": chunk.seq, "attempt": chunk.attempt, "offset_bytes": chunk.offset_bytes, "size_bytes": chunk.size_bytes}
+
+
+async def _texts(session: Session, name: str, last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
+    """The rows come from transactions of ``follow``; the bytes are read outside of them, one piece at a time."""
+
+    async def read(conn: Connection, after: str | None) -> Batch:
+        job: Job = await service.get_job(conn, session.scope, name)
+        chunks = await service.list_chunks(conn, session.scope, job, _sequence(after), _STREAM_BATCH)
+        events = [StreamEvent(str(chunk.seq), chunk.key) for chunk in chunks]
+        return Batch(events, more=len(chunks) == _STREAM_BATCH, done=job.state.final and len(chunks) < _STREAM_BATCH)
+
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    async for event in follow(session, read, last_event_id):
+        if event.event == "message":
+            text = decoder.decode(await session.edge.objects.get(str(event.data)))
+            yield ServerSentEvent(LogText(seq=_sequence(event.id), text=text).model_dump_json(), id=event.id)
+        else:
+            yield event
+
+
+def _sequence(text: str | None) -> int:
+    """A sequence number from outside; whatever is none reads from the beginning."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 10 else 0

@@ -1,0 +1,1 @@
+"""TrainOS: jobs, their queue, logs and checkpoints on the shared Ray cluster."""

@@ -1,0 +1,40 @@
+"""What TrainOS refuses."""
+
+from __future__ import annotations
+
+from aidos.errors import Conflict, InvalidPayload, NotFound
+
+
+class JobNotFound(NotFound):
+    title = "Job not found"
+    detail = "There is no job '{name}' here. 'aidos job list' shows the project's jobs."
+
+
+class CheckpointNotFound(NotFound):
+    title = "Checkpoint not found"
+    detail = "Job '{job}' has no checkpoint '{name}'. 'aidos checkpoint list' shows those that are complete."
+
+
+class CodeNotUploaded(InvalidPayload):
+    title = "Code was not uploaded"
+    detail = "The code package {sha256} is not in the store. Ask for an upload URL, PUT the package there and submit again."
+
+
+class CheckpointIncomplete(InvalidPayload):
+    title = "Checkpoint is incomplete"
+    detail = "File '{path}' has {actual} bytes in the store and should have {expected}. Upload it and complete the checkpoint again."
+
+
+class CheckpointExists(Conflict):
+    title = "Checkpoint exists"
+    detail = "Job '{job}' already has another checkpoint of step {step}. A step is saved once."
+
+
+class JobEnded(Conflict):
+    title = "Job has ended"
+    detail = "Job '{job}' is {state}: only a job that has not ended can be changed."
+
+
+class DatasetReferenceInvalid(InvalidPayload):
+    title = "Dataset reference is wrong"
+    detail = "'{reference}' does not name a dataset's commit. Write NAME@REF, for example digits@main."

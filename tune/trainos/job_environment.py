@@ -1,0 +1,69 @@
+"""The environment of a job's processes: the one place that reads and writes it. No secret is ever in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune.trainos.models import Job
+
+# Where the platform keeps its keys is no business of a job's code. (Within one trust domain this is tidiness, not a wall.)
+_HIDDEN = ("AIDOS_HOME", "AIDOS_PROGRAM", "AIDOS_API_KEY")
+
+
+def build_job_environment(job: Job, url: str) -> dict[str, str]:
+    """What every process of the job finds in its environment."""
+    datasets = {item.reference: str(item.commit_id) for item in job.inputs}
+    environment = {
+        "AIDOS_URL": url,
+        "AIDOS_PROJECT": str(job.project_id),
+        "AIDOS_JOB_ID": str(job.id),
+        "AIDOS_JOB_NAME": job.name,
+        "AIDOS_JOB_ATTEMPT": str(job.attempt),
+        "AIDOS_DATASETS": json.dumps(datasets),
+        "AIDOS_INPUT_COMMITS": ",".join(datasets.values()),
+        "AIDOS_WORKERS": str(job.spec.workers),
+        "AIDOS_CPUS_PER_WORKER": f"{job.spec.cpus_per_worker:g}",
+        "AIDOS_GPUS_PER_WORKER": f"{job.spec.gpus_per_worker:g}",
+    }
+    if job.run_id is not None:
+        environment["AIDOS_RUN_ID"] = str(job.run_id)
+    if job.traceparent is not None:
+        environment["TRACEPARENT"] = job.traceparent
+    return environment
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which attempt of which job this process belongs to."""
+
+    job_id: str
+    number: int
+    gcs_address: str
+
+
+def find_attempt() -> Attempt | None:
+    """None in a process that belongs to no job of TrainOS."""
+    job_id = os.environ.get("AIDOS_JOB_ID")
+    if not job_id:
+        return None
+    return Attempt(job_id, int(os.environ.get("AIDOS_JOB_ATTEMPT", "1")), os.environ.get("RAY_ADDRESS", ""))
+
+
+def build_command_environment(token_file: Path | None) -> dict[str, str]:
+    """For the user's command: this process's environment, with the platform's Python first on the path."""
+    environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    if token_file is not None:
+        environment["AIDOS_TOKEN_FILE"] = str(token_file)
+    return environment
+
+
+def set_token_file(path: Path) -> None:
+    """For code that will run in this process."""
+    os.environ["AIDOS_TOKEN_FILE"] = str(path)
+    for name in _HIDDEN:
+        os.environ.pop(name, None)

@@ -1,0 +1,244 @@
+"""Jobs, their states, logs and checkpoints."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+class JobState(enum.StrEnum):
+    """Where a job is. Final: SUCCEEDED, FAILED, CANCELLED."""
+
+    QUEUED = "QUEUED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+_S = JobState
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    # A job that the platform lost goes back from STARTING or RUNNING to QUEUED as its next attempt.
+    _S.QUEUED: frozenset({_S.STARTING, _S.FAILED, _S.CANCELLED}),
+    _S.STARTING: frozenset({_S.RUNNING, _S.QUEUED, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.RUNNING: frozenset({_S.QUEUED, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.CANCELLING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.SUCCEEDED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+
+
+class Origin(enum.StrEnum):
+    """Through which door a job came."""
+
+    AIDOS = "aidos"
+    RAY = "ray"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job leases while it runs: its driver and all its workers together."""
+
+    cpu: float = 0.0
+    gpu: float = 0.0
+    memory_gib: float = 0.0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.cpu + other.cpu, self.gpu + other.gpu, self.memory_gib + other.memory_gib)
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(self.cpu - other.cpu, self.gpu - other.gpu, self.memory_gib - other.memory_gib)
+
+    def at_most(self, other: Resources) -> Resources:
+        """The smaller of each."""
+        return Resources(min(self.cpu, other.cpu), min(self.gpu, other.gpu), min(self.memory_gib, other.memory_gib))
+
+
+@dataclass(frozen=True)
+class Input:
+    """A dataset at the commit that its reference meant when the job was submitted."""
+
+    reference: str
+    dataset: str
+    commit_id: UUID
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What is asked for; stored as JSON."""
+
+    name: str
+    command: tuple[str, ...]
+    code_sha256: str | None = None
+    datasets: tuple[str, ...] = ()
+    workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    memory_gib_per_worker: float = 0.0
+    driver_cpus: float = 1.0
+    experiment: str | None = None
+    timeout_s: int | None = None
+    max_retries: int = 3
+
+    @property
+    def resources(self) -> Resources:
+        """Driver and workers together."""
+        workers = Resources(
+            self.workers * self.cpus_per_worker, self.workers * self.gpus_per_worker, self.workers * self.memory_gib_per_worker
+        )
+        return workers + Resources(cpu=self.driver_cpus)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "command": list(self.command), "datasets": list(self.datasets)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
+        return cls(**{**data, "command": tuple(data["command"]), "datasets": tuple(data["datasets"])})
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """What who submitted a job may do: its code may do no more."""
+
+    role: str | None = None
+    scopes: tuple[str, ...] | None = None
+    account_id: UUID | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"role": self.role, "scopes": self.scopes, "account_id": str(self.account_id) if self.account_id else None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Submitter:
+        scopes, account = data["scopes"], data["account_id"]
+        return cls(data["role"], None if scopes is None else tuple(scopes), UUID(account) if account else None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it is stored. ``submission_id`` names its current attempt in Ray."""
+
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    project_name: str
+    name: str
+    origin: Origin
+    spec: JobSpec
+    inputs: tuple[Input, ...]
+    state: JobState
+    reason: str
+    exit_code: int | None
+    run_id: UUID | None
+    attempt: int
+    submission_id: str | None
+    ray_session: str | None
+    log_directory: str | None
+    lease_id: UUID | None
+    created_by: str
+    submitter: Submitter
+    traceparent: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int = 0
+    token_renewed_at: datetime | None = None
+    lock_token: UUID | None = None
+
+    @property
+    def resources(self) -> Resources:
+        return self.spec.resources
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """Where the kept log of a job ends: its last chunk, its length, and how much of the current attempt's file is kept."""
+
+    seq: int = 0
+    size_bytes: int = 0
+    attempt_offset_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class LogChunk:
+    """A piece of a job's log in the object store, in the order of ``seq`` (from 1) without gaps."""
+
+    seq: int
+    attempt: int
+    key: str
+    offset_bytes: int
+    size_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """One file of a checkpoint by its relative path."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint: the row exists only when every file is in the store."""
+
+    id: UUID
+    job_id: UUID
+    step: int
+    files: tuple[CheckpointFile, ...]
+    size_bytes: int
+    metrics: Mapping[str, float]
+    attempt: int
+    created_at: datetime
+
+
+class RayState(enum.StrEnum):
+    """Ray's own words for a submission."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """What Ray says of a submission."""
+
+    submission_id: str
+    state: RayState
+    entrypoint: str = ""
+    message: str = ""
+    error_type: str | None = None
+    exit_code: int | None = None
+    node_id: str | None = None
+    started_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in {RayState.STOPPED, RayState.SUCCEEDED, RayState.FAILED}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step of the reconciler came to. ``changes`` are columns of the job, ``again_s`` when to look again."""
+
+    state: JobState
+    reason: str = ""
+    exit_code: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    again_s: float = 1.0

@@ -1,0 +1,172 @@
+"""What TrainOS does with Ray: submissions through its Jobs API, capacity, driver logs by byte offset, tokens.
+
+Log files are read by offset and not through Ray's tail, which has none: what was kept is then exact after a restart, and a job that
+prints 100 MB costs one chunk of memory. Everything blocks in a thread, never in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray._private.worker import global_worker
+from ray.experimental import internal_kv
+from ray.job_submission import JobDetails, JobSubmissionClient
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.settings import Settings
+from tune.trainos.job_token import NAMESPACE
+from tune.trainos.models import Job, RayJob, RayState, Resources
+from tune.trainos.policy import Capacity
+
+SETUP_HOOK = "tune.trainos.worker.setup"
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Session:
+    """One life of the Ray cluster, and where its nodes keep their logs."""
+
+    name: str
+    log_directory: str
+
+
+class JobCluster(Protocol):
+    """What the reconciler needs of a cluster."""
+
+    def session(self) -> Session: ...
+    async def capacity(self) -> Capacity: ...
+    async def find(self, submission_id: str) -> RayJob | None: ...
+    async def list_jobs(self) -> list[RayJob]: ...
+    async def submit(self, job: Job, package: Path | None, environment: dict[str, str]) -> None: ...
+    async def stop(self, submission_id: str) -> None: ...
+    async def read_log(self, directory: str, submission_id: str, node_id: str | None, offset: int, limit: int) -> bytes: ...
+    async def put_token(self, key: bytes, token: str) -> None: ...
+    async def drop_token(self, key: bytes) -> None: ...
+
+
+class RayCluster:
+    """The cluster that this process is connected to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @functools.cached_property
+    def _client(self) -> JobSubmissionClient:
+        return JobSubmissionClient(self._settings.ray_dashboard_url or None)
+
+    def session(self) -> Session:
+        """The present life of the cluster."""
+        node = global_worker.node
+        return Session(node.session_name, node.get_logs_dir_path())
+
+    async def capacity(self) -> Capacity:
+        """What the cluster has, and what of it is free by Ray's own account."""
+        return await asyncio.to_thread(lambda: Capacity(_resources(ray.cluster_resources()), _resources(ray.available_resources())))
+
+    async def find(self, submission_id: str) -> RayJob | None:
+        """None where Ray does not know it."""
+
+        def look() -> RayJob | None:
+            try:
+                return _ray_job(self._client.get_job_info(submission_id))
+            except RuntimeError as error:
+                if "status code 404" in str(error):
+                    return None
+                raise
+
+        return await asyncio.to_thread(look)
+
+    async def list_jobs(self) -> list[RayJob]:
+        """All submissions that Ray remembers."""
+        details = await asyncio.to_thread(self._client.list_jobs)
+        return [_ray_job(detail) for detail in details if detail.submission_id]
+
+    async def submit(self, job: Job, package: Path | None, environment: dict[str, str]) -> None:
+        """Start the job's present attempt. Its id makes a second call harmless: the caller looks before."""
+        runtime_env: dict[str, Any] = {"env_vars": environment, "worker_process_setup_hook": SETUP_HOOK}
+        if package is not None:
+            runtime_env["working_dir"] = str(package)
+        start = functools.partial(
+            self._client.submit_job,
+            entrypoint=shlex.join([sys.executable, "-I", "-m", "tune.trainos.entrypoint", "--", *job.spec.command]),
+            submission_id=job.submission_id,
+            runtime_env=runtime_env,
+            metadata={"aidos_job_id": str(job.id), "aidos_project_id": str(job.project_id), "job_name": job.name},
+            entrypoint_num_cpus=job.spec.driver_cpus or None,
+        )
+        await asyncio.to_thread(start)
+
+    async def stop(self, submission_id: str) -> None:
+        """Ask for its end: SIGTERM, and SIGKILL three seconds later."""
+        await asyncio.to_thread(self._client.stop_job, submission_id)
+
+    async def read_log(self, directory: str, submission_id: str, node_id: str | None, offset: int, limit: int) -> bytes:
+        """Up to ``limit`` bytes of the driver's log; nothing where the file or its node is gone."""
+        path = Path(directory) / f"job-driver-{submission_id}.log"
+        if node_id is None or path.exists() or node_id == ray.get_runtime_context().get_node_id():
+            return await asyncio.to_thread(read_range, path, offset, limit)
+        return await asyncio.to_thread(_read_there, node_id, path, offset, limit)
+
+    async def put_token(self, key: bytes, token: str) -> None:
+        """Lay the token where the job's processes find it."""
+        await asyncio.to_thread(internal_kv._internal_kv_put, key, token.encode(), True, NAMESPACE)
+
+    async def drop_token(self, key: bytes) -> None:
+        """Take it away."""
+        await asyncio.to_thread(internal_kv._internal_kv_del, key, namespace=NAMESPACE)
+
+
+def _resources(amounts: dict[str, float]) -> Resources:
+    return Resources(amounts.get("CPU", 0.0), amounts.get("GPU", 0.0), amounts.get("memory", 0.0) / _GIB)
+
+
+def _ray_job(details: JobDetails) -> RayJob:
+    return RayJob(
+        submission_id=details.submission_id or "",
+        state=RayState(details.status.value),
+        entrypoint=details.entrypoint,
+        message=details.message or "",
+        error_type=str(getattr(details.error_type, "value", details.error_type)) if details.error_type else None,
+        exit_code=details.driver_exit_code,
+        node_id=details.driver_node_id,
+        started_at=datetime.fromtimestamp(details.start_time / 1000, UTC) if details.start_time else None,
+    )
+
+
+def read_range(path: Path, offset: int, limit: int) -> bytes:
+    """A piece of a file; empty at its end and where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""
+
+
+class LogReader:
+    """Reads driver logs on the node that it was put on."""
+
+    def read(self, path: str, offset: int, limit: int) -> bytes:
+        return read_range(Path(path), offset, limit)
+
+
+def get_or_create_log_reader(node_id: str) -> Any:
+    """The reader on that node; it ends with this process."""
+    strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    options = {"name": f"trainos-log-reader-{node_id}", "get_if_exists": True, "num_cpus": 0, "scheduling_strategy": strategy}
+    return ray.remote(LogReader).options(**options).remote()
+
+
+def _read_there(node_id: str, path: Path, offset: int, limit: int) -> bytes:
+    living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    if node_id not in living:
+        return b""
+    return ray.get(get_or_create_log_reader(node_id).read.remote(str(path), offset, limit), timeout=30)

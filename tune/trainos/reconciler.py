@@ -1,0 +1,205 @@
+"""Brings jobs from the queue to their end on Ray: admit, submit, follow, keep the log, end. One short step at a time.
+
+A step looks at Ray, keeps what the job printed, decides (``policy.decide``) and writes the outcome under its lock. So a killed
+process loses nothing: the next one takes the same step again. The submission id is made of job and attempt, the log's offset is
+written with each piece of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+from uuid import UUID
+
+from actors.securityvault import service as securityvault
+from actors.securityvault.models import platform_scope
+from cluster import telemetry
+from cluster.db import Connection, Database
+from cluster.host import Host
+from cluster.objects import Objects, prefix_key
+from cluster.reconciler import LostClaim, Reconciler
+from cluster.settings import Settings
+from tune.trainos import policy, service, store
+from tune.trainos.code_package import BadPackage, check_package
+from tune.trainos.job_environment import build_job_environment
+from tune.trainos.job_token import token_key
+from tune.trainos.models import Job, JobState, Outcome, RayJob
+from tune.trainos.ray_cluster import JobCluster, RayCluster
+
+CHUNK_BYTES = 2**20
+CHUNKS_A_STEP = 8
+GIVE_UP_ATTEMPTS = 10
+_FOLLOW_S = 1.0
+_QUEUE_S = 2.0
+_ADOPT_S = 5.0
+
+log = telemetry.get_logger(__name__)
+
+
+class JobReconciler(Reconciler[Job]):
+    """Claims the head of the queue, and every admitted job once a second."""
+
+    name: ClassVar[str] = "trainos.jobs"
+    table: ClassVar[tuple[str, str]] = ("trainos", "jobs")
+    concurrency: ClassVar[int] = 16
+    lock_s: ClassVar[float] = 15.0
+    poll_s: ClassVar[float] = 1.0
+    backoff_cap_s: ClassVar[float] = 15.0
+
+    def __init__(self, db: Database, objects: Objects, settings: Settings, ray: JobCluster) -> None:
+        super().__init__(db)
+        self.objects, self.settings, self.ray = objects, settings, ray
+
+    async def claim(self, conn: Connection, token: UUID, lock_s: float, limit: int) -> Sequence[Job]:
+        return await store.claim_job(conn, token, lock_s, limit)
+
+    async def process(self, item: Job) -> Outcome:
+        with telemetry.bind(project_id=item.project_id, job_id=item.id):
+            if item.state is JobState.QUEUED:
+                return await self._admit(item)
+            return await self._step(item)
+
+    async def apply(self, conn: Connection, item: Job, token: UUID, outcome: Outcome) -> bool:
+        return await service.apply_outcome(conn, platform_scope(item.org_id, item.project_id), item, token, outcome)
+
+    async def give_up(self, conn: Connection, item: Job, token: UUID, error: BaseException) -> bool:
+        if item.state is not JobState.STARTING or item.attempts < GIVE_UP_ATTEMPTS:
+            return False
+        return await self.apply(conn, item, token, Outcome(JobState.FAILED, f"could not be started: {error}"))
+
+    async def _admit(self, job: Job) -> Outcome:
+        capacity = await self.ray.capacity()
+        async with self.db.platform() as conn:
+            leased = await service.list_leased(conn)
+        admission = policy.admit(job.resources, capacity, leased)
+        if admission.verdict == policy.REFUSE:
+            return Outcome(JobState.FAILED, admission.reason)
+        if admission.verdict == policy.WAIT:
+            return Outcome(JobState.QUEUED, admission.reason, again_s=_QUEUE_S)
+        attempt = job.attempt + 1
+        changes = {"attempt": attempt, "submission_id": f"{service.SUBMISSION_PREFIX}{job.id}-{attempt}", "started_at": None}
+        return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0)
+
+    async def _step(self, job: Job) -> Outcome:
+        assert job.submission_id is not None
+        ray_job = await self.ray.find(job.submission_id)
+        session = self.ray.session()
+        drained = await self._keep_log(job, ray_job)
+        step = policy.decide(job, ray_job, session.name, datetime.now(UTC))
+        if step.action == policy.SUBMIT:
+            return await self._submit(job)
+        if step.action == policy.STOP:
+            await self.ray.stop(job.submission_id)
+            return Outcome(step.state, step.reason, again_s=0.5)
+        if not drained:
+            return Outcome(job.state, job.reason, again_s=0)
+        if step.action == policy.FOLLOW:
+            return await self._follow(job, step)
+        await self.ray.drop_token(token_key(str(job.id), job.attempt))
+        return Outcome(step.state, step.reason, step.exit_code)
+
+    async def _submit(self, job: Job) -> Outcome:
+        with telemetry.span("trainos.submit", job.traceparent, job=job.name, attempt=job.attempt):
+            session = self.ray.session()
+            await self._renew_token(job)
+            environment = build_job_environment(job, self.settings.url)
+            with tempfile.TemporaryDirectory(prefix="aidos-code-") as folder:
+                try:
+                    package = await self._fetch_package(job, Path(folder))
+                except BadPackage as bad:
+                    return Outcome(JobState.FAILED, str(bad))
+                await self.ray.submit(job, package, environment)
+        changes = {"ray_session": session.name, "log_directory": session.log_directory, "token_renewed_at": datetime.now(UTC)}
+        return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0.3)
+
+    async def _fetch_package(self, job: Job, folder: Path) -> Path | None:
+        if job.spec.code_sha256 is None:
+            return None
+        path = folder / f"{job.spec.code_sha256}.zip"
+        await self.objects.download(service.code_key(job.project_id, job.spec.code_sha256), str(path))
+        await asyncio.to_thread(check_package, path, job.spec.code_sha256)
+        return path
+
+    async def _follow(self, job: Job, step: policy.Step) -> Outcome:
+        changes: dict[str, object] = {}
+        if step.state is JobState.RUNNING and job.started_at is None:
+            changes["started_at"] = datetime.now(UTC)
+        if job.log_directory is None:
+            session = self.ray.session()
+            changes |= {"ray_session": session.name, "log_directory": session.log_directory}
+        if self._renewal_due(job):
+            await self._renew_token(job)
+            changes["token_renewed_at"] = datetime.now(UTC)
+        return Outcome(step.state, step.reason, changes=changes, again_s=_FOLLOW_S)
+
+    def _renewal_due(self, job: Job) -> bool:
+        life = timedelta(seconds=self.settings.job_token_ttl_s)
+        return job.token_renewed_at is not None and datetime.now(UTC) > job.token_renewed_at + life / 3
+
+    async def _renew_token(self, job: Job) -> None:
+        async with self.db.platform() as conn:
+            token = await service.issue_token(conn, job, self.settings)
+        await self.ray.put_token(token_key(str(job.id), job.attempt), token)
+
+    async def _keep_log(self, job: Job, ray_job: RayJob | None) -> bool:
+        """Store what the driver printed since the last look, up to a bound; whether the end of its file was reached."""
+        directory = job.log_directory or (self.ray.session().log_directory if ray_job is not None else None)
+        if directory is None or job.submission_id is None or job.lock_token is None:
+            return True
+        scope = platform_scope(job.org_id, job.project_id)
+        async with self.db.platform() as conn:
+            end = await service.get_log_end(conn, scope, job)
+        for _ in range(CHUNKS_A_STEP):
+            node_id = ray_job.node_id if ray_job else None
+            data = await self.ray.read_log(directory, job.submission_id, node_id, end.attempt_offset_bytes, CHUNK_BYTES)
+            if not data:
+                return True
+            full = len(data) == CHUNK_BYTES
+            if full and (cut := data.rfind(b"\n") + 1):
+                data = data[:cut]
+            # The name has the claim's token: of two writers after a lost claim neither touches the other's piece.
+            key = prefix_key(job.project_id, "logs", job.id, f"{end.seq + 1:08d}-{job.lock_token.hex[:12]}")
+            await self.objects.put(key, data, "text/plain; charset=utf-8")
+            async with self.db.platform() as conn:
+                if not await service.keep_chunk(conn, job, job.lock_token, end, key, len(data)):
+                    raise LostClaim(job.name)  # whoever has the claim now does the work
+                end = await service.get_log_end(conn, scope, job)
+            if not full:
+                return True
+        return False
+
+
+async def reconcile_jobs(host: Host) -> None:
+    """A loop of the named actor ``trainos``."""
+    await JobReconciler(host.db, host.objects, host.settings, RayCluster(host.settings)).run(host.holder, host.wakeup)
+
+
+async def adopt_ray_jobs(host: Host) -> None:
+    """The other loop: what an operator submits to Ray itself appears in the default project."""
+    ray = RayCluster(host.settings)
+    while True:
+        try:
+            await adopt_once(host.db, ray)
+        except Exception as error:
+            log.warning("trainos.adoption_failed", error=str(error))
+        await asyncio.sleep(_ADOPT_S)
+
+
+async def adopt_once(db: Database, ray: JobCluster) -> int:
+    """Adopt every submission that came past TrainOS; how many there were."""
+    foreign = [job for job in await ray.list_jobs() if not job.submission_id.startswith(service.SUBMISSION_PREFIX)]
+    if not foreign:
+        return 0
+    async with db.platform() as conn:
+        known = await service.list_submissions(conn, [job.submission_id for job in foreign])
+        strangers = [job for job in foreign if job.submission_id not in known]
+        if not strangers:
+            return 0
+        scope = await securityvault.default_scope(conn)
+        for job in strangers:
+            await service.adopt_job(conn, scope, job)
+    return len(strangers)

@@ -1,0 +1,348 @@
+"""The verbs of TrainOS: write what is wanted; the reconciler makes it so on Ray."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from actors.modelhub import service as modelhub
+from actors.modelhub.errors import RunNotFound, WrongRunState
+from actors.modelhub.models import Node, NodeKind, RunSpec, RunState
+from actors.securityvault import service as securityvault
+from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from cluster.db import Connection, new_id
+from cluster.events import Event, publish
+from cluster.objects import Objects, prefix_key
+from cluster.settings import Settings
+from cluster.telemetry import current_traceparent
+from data_pipelines.dataforge import service as dataforge
+from tune.trainos import store
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, CodeNotUploaded, JobEnded, JobNotFound
+from tune.trainos.models import (
+    Checkpoint,
+    CheckpointFile,
+    Input,
+    Job,
+    JobSpec,
+    JobState,
+    LogChunk,
+    LogEnd,
+    Origin,
+    Outcome,
+    RayJob,
+    Resources,
+    Submitter,
+)
+from tune.trainos.policy import Leased, split_reference
+
+SUBMISSION_PREFIX = "aidos-"
+SETTLE_S = 60.0
+_FINAL_RUN_STATES = {JobState.SUCCEEDED: RunState.FINISHED, JobState.FAILED: RunState.FAILED, JobState.CANCELLED: RunState.KILLED}
+
+
+def code_key(project_id: UUID, sha256: str) -> str:
+    """Where a code package lies; content-addressed, so packing the same directory twice uploads nothing."""
+    return prefix_key(project_id, "code", project_id, f"{sha256}.zip")
+
+
+async def find_code_upload(objects: Objects, scope: Scope, sha256: str, size_bytes: int) -> str | None:
+    """A URL to PUT the package to, or None when it is there."""
+    key = code_key(scope.project, sha256)
+    known = await objects.find(key)
+    return None if known is not None and known.size_bytes == size_bytes else objects.presign_put(key)
+
+
+async def submit_job(conn: Connection, scope: Scope, objects: Objects, spec: JobSpec) -> Job:
+    """Queue a job: its datasets become commits now, its run is begun and the lineage written.
+
+    Raises: DatasetReferenceInvalid, DatasetNotFound, CodeNotUploaded.
+    """
+    if spec.code_sha256 is not None and await objects.find(code_key(scope.project, spec.code_sha256)) is None:
+        raise CodeNotUploaded(sha256=spec.code_sha256)
+    inputs = [await _resolve(conn, scope, reference) for reference in spec.datasets]
+    job_id = new_id()
+    nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
+    run = await modelhub.create_run(
+        conn, scope, RunSpec(experiment=spec.experiment or spec.name, name=spec.name, job_id=job_id, inputs=nodes)
+    )
+    job = await store.insert_job(conn, _row(scope, job_id, spec) | {"inputs": inputs, "run_id": run.id})
+    assert job is not None
+    await modelhub.add_edge(conn, scope, Node(NodeKind.JOB, str(job.id), job.name), Node(NodeKind.RUN, str(run.id), run.name), "ran as")
+    await _publish(conn, job, scope.actor)
+    return job
+
+
+async def _resolve(conn: Connection, scope: Scope, reference: str) -> Input:
+    commit = await dataforge.get_commit(conn, scope, *split_reference(reference))
+    return Input(reference, commit.dataset, commit.id)
+
+
+def _row(scope: Scope, job_id: UUID, spec: JobSpec) -> dict[str, Any]:
+    return {
+        "id": job_id,
+        "org_id": scope.org_id,
+        "project_id": scope.project,
+        "project_name": scope.project_name or str(scope.project),
+        "name": spec.name,
+        "origin": Origin.AIDOS,
+        "spec": spec,
+        "inputs": [],
+        "state": JobState.QUEUED,
+        "run_id": None,
+        "attempt": 0,
+        "submission_id": None,
+        "started_at": None,
+        "created_by": scope.actor,
+        "submitter": Submitter(scope.role, _scopes(scope), scope.principal.user_id),
+        "traceparent": current_traceparent(),
+    }
+
+
+def _scopes(scope: Scope) -> tuple[str, ...] | None:
+    return None if scope.principal.scopes is None else tuple(sorted(scope.principal.scopes))
+
+
+async def adopt_job(conn: Connection, scope: Scope, ray: RayJob) -> Job | None:
+    """Take a job that an operator submitted to Ray itself into the list; None when it is known."""
+    spec = JobSpec(name=ray.submission_id[:100], command=(ray.entrypoint[:10_000],), workers=0, max_retries=0)
+    changes = {
+        "origin": Origin.RAY,
+        "state": JobState.RUNNING,
+        "submission_id": ray.submission_id,
+        "attempt": 1,
+        "started_at": ray.started_at or datetime.now(UTC),
+    }
+    job = await store.insert_job(conn, _row(scope, new_id(), spec) | changes)
+    if job is not None:
+        await _publish(conn, job, scope.actor)
+    return job
+
+
+async def list_submissions(conn: Connection, submission_ids: Sequence[str]) -> set[str]:
+    """Which of these Ray submissions are known."""
+    return await store.list_submissions(conn, submission_ids)
+
+
+async def get_job(conn: Connection, scope: Scope, name: str) -> Job:
+    """By id, or the newest of that name. Raises: JobNotFound."""
+    job = await store.find_job(conn, scope.project, name)
+    if job is None:
+        raise JobNotFound(name=name)
+    return job
+
+
+async def list_jobs(conn: Connection, scope: Scope, state: str | None, before: UUID | None, limit: int) -> list[Job]:
+    """Newest first."""
+    return await store.list_jobs(conn, scope.project, state, before, limit)
+
+
+async def cancel_job(conn: Connection, scope: Scope, name: str) -> Job:
+    """Ask for its end; asking twice is no error. Raises: JobNotFound, JobEnded."""
+    job = await get_job(conn, scope, name)
+    if job.state is JobState.CANCELLING:
+        return job
+    cancelled = await store.cancel_job(conn, scope.project, job.id, f"cancelled by {scope.actor}")
+    if cancelled is None:
+        now = await get_job(conn, scope, str(job.id))
+        if now.state is JobState.CANCELLING:
+            return now
+        raise JobEnded(job=now.name, state=now.state)
+    await _publish(conn, cancelled, scope.actor)
+    if cancelled.state.final:
+        await _end(conn, scope, cancelled)
+    return cancelled
+
+
+async def list_leased(conn: Connection) -> list[Leased]:
+    """What all admitted jobs of all projects hold."""
+    return await store.list_leased(conn, SETTLE_S)
+
+
+async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:
+    """A token for the code of the job's present attempt, no stronger than who submitted it. Raises: JobIsOver."""
+    by = job.submitter
+    scopes = None if by.scopes is None else frozenset(by.scopes)
+    principal = Principal(PrincipalKind.PLATFORM, UUID(int=0), "platform", job.org_id, scopes=scopes, user_id=by.account_id)
+    scope = Scope(principal, job.org_id, job.project_id, job.project_name, Role(by.role) if by.role else None)
+    return await securityvault.issue_job_token(conn, scope, job.id, job.attempt, settings=settings)
+
+
+async def apply_outcome(conn: Connection, scope: Scope, job: Job, token: UUID, outcome: Outcome) -> bool:
+    """Write what a step came to, with its events, lease, run and tokens; False when the claim was lost."""
+    now = datetime.now(UTC)
+    holds = outcome.state in {JobState.STARTING, JobState.RUNNING, JobState.CANCELLING}
+    lease_id = (job.lease_id or new_id()) if holds else None
+    values = {
+        "id": job.id,
+        "token": token,
+        "state": outcome.state,
+        "reason": outcome.reason[:2000],
+        "exit_code": outcome.exit_code,
+        "attempt": job.attempt,
+        "submission_id": job.submission_id,
+        "ray_session": job.ray_session,
+        "log_directory": job.log_directory,
+        "lease_id": lease_id,
+        "started_at": job.started_at,
+        "finished_at": now if outcome.state.final else None,
+        "token_renewed_at": job.token_renewed_at,
+        "again_s": outcome.again_s,
+        **outcome.changes,
+    }
+    applied = await store.apply_job(conn, values)
+    if applied is None:
+        return False
+    if lease_id != job.lease_id:
+        await _publish_lease(conn, scope, job, lease_id or job.lease_id, "opened" if lease_id else "closed", now)
+    if applied.state is not job.state:
+        await _publish(conn, applied, scope.actor)
+    if applied.state.final:
+        await _end(conn, scope, applied)
+    if not holds:
+        await store.wake_queue(conn)
+    return True
+
+
+async def _end(conn: Connection, scope: Scope, job: Job) -> None:
+    await securityvault.revoke_job_tokens(conn, job.id)
+    if job.run_id is not None:
+        # The job's code may have ended or deleted its run itself.
+        with contextlib.suppress(WrongRunState, RunNotFound):
+            await modelhub.finish_run(conn, scope, job.run_id, _FINAL_RUN_STATES[job.state])
+
+
+async def _publish(conn: Connection, job: Job, actor: str) -> None:
+    event = Event(
+        type=f"trainos.job.{job.state.lower()}",
+        subject=str(job.id),
+        org_id=job.org_id,
+        project_id=job.project_id,
+        actor=actor,
+        data={"name": job.name, "attempt": job.attempt, "reason": job.reason, "exit_code": job.exit_code},
+        traceparent=job.traceparent,
+    )
+    await publish(conn, event)
+
+
+async def _publish_lease(conn: Connection, scope: Scope, job: Job, lease_id: UUID | None, what: str, at: datetime) -> None:
+    resources: Resources = job.resources
+    data = {
+        "lease_id": str(lease_id),
+        "owner_kind": "job",
+        "owner_id": str(job.id),
+        "owner_name": job.name,
+        "resources": {**resources.__dict__},
+        "at": at.isoformat(),
+    }
+    event = Event(
+        type=f"trainos.lease.{what}", subject=str(job.id), org_id=job.org_id, project_id=job.project_id, actor=scope.actor, data=data
+    )
+    await publish(conn, event)
+
+
+async def get_log_end(conn: Connection, scope: Scope, job: Job) -> LogEnd:
+    """How much of the job's log is kept."""
+    return await store.log_end(conn, scope.project, job.id, job.attempt)
+
+
+async def keep_chunk(conn: Connection, job: Job, token: UUID, end: LogEnd, key: str, size_bytes: int) -> bool:
+    """Append a stored piece of log after ``end``; False when the claim on the job was lost."""
+    values = {
+        "job_id": job.id,
+        "token": token,
+        "seq": end.seq + 1,
+        "attempt": job.attempt,
+        "key": key,
+        "offset_bytes": end.size_bytes,
+        "attempt_offset_bytes": end.attempt_offset_bytes,
+        "size_bytes": size_bytes,
+    }
+    return await store.insert_chunk(conn, values)
+
+
+async def list_chunks(conn: Connection, scope: Scope, job: Job, after: int, limit: int) -> list[LogChunk]:
+    """The log's pieces after number ``after``."""
+    return await store.list_chunks(conn, scope.project, job.id, after, limit)
+
+
+def checkpoint_key(job: Job, file: CheckpointFile) -> str:
+    """Where a checkpoint's file lies; the same content in two checkpoints of a job is stored once."""
+    return prefix_key(job.project_id, "checkpoints", job.id, file.sha256)
+
+
+async def start_checkpoint(
+    conn: Connection, scope: Scope, objects: Objects, name: str, files: Sequence[CheckpointFile]
+) -> list[str | None]:
+    """For each file a URL to PUT it to, None where it is stored. Raises: JobNotFound, JobEnded."""
+    job = await _own_running_job(conn, scope, name)
+    known = {info.key: info.size_bytes for info in await objects.list_prefix(prefix_key(job.project_id, "checkpoints", job.id))}
+    keys = [checkpoint_key(job, file) for file in files]
+    return [None if known.get(key) == file.size_bytes else objects.presign_put(key) for key, file in zip(keys, files, strict=True)]
+
+
+async def create_checkpoint(
+    conn: Connection, scope: Scope, objects: Objects, name: str, step: int, files: Sequence[CheckpointFile], metrics: Mapping[str, float]
+) -> Checkpoint:
+    """List a checkpoint, all of whose files are stored. Saving the same once more changes nothing.
+
+    Raises: JobNotFound, JobEnded, CheckpointIncomplete, CheckpointExists.
+    """
+    job = await _own_running_job(conn, scope, name)
+    known = {info.key: info.size_bytes for info in await objects.list_prefix(prefix_key(job.project_id, "checkpoints", job.id))}
+    for file in files:
+        actual = known.get(checkpoint_key(job, file))
+        if actual != file.size_bytes:
+            raise CheckpointIncomplete(path=file.path, actual=actual or 0, expected=file.size_bytes)
+    values = {
+        "id": new_id(),
+        "project_id": scope.project,
+        "job_id": job.id,
+        "step": step,
+        "files": list(files),
+        "size_bytes": sum(file.size_bytes for file in files),
+        "metrics": dict(metrics),
+        "attempt": job.attempt,
+    }
+    checkpoint = await store.insert_checkpoint(conn, values)
+    if checkpoint is None:
+        known_one = await get_checkpoint(conn, scope, job, str(step))
+        if set(known_one.files) != set(files):
+            raise CheckpointExists(job=job.name, step=step)
+        return known_one
+    data = {"name": job.name, "step": step, "size_bytes": checkpoint.size_bytes}
+    event = Event(
+        type="trainos.checkpoint.created",
+        subject=str(job.id),
+        org_id=scope.org_id,
+        project_id=scope.project,
+        actor=scope.actor,
+        data=data,
+    )
+    await publish(conn, event)
+    return checkpoint
+
+
+async def _own_running_job(conn: Connection, scope: Scope, name: str) -> Job:
+    """The job, where the caller may save into it: user code only into its own."""
+    job = await get_job(conn, scope, name)
+    if scope.principal.job_id is not None and scope.principal.job_id != job.id:
+        raise JobNotFound(name=name)
+    if job.state.final:
+        raise JobEnded(job=job.name, state=job.state)
+    return job
+
+
+async def get_checkpoint(conn: Connection, scope: Scope, job: Job, name: str) -> Checkpoint:
+    """By ``latest``, step or id. Raises: CheckpointNotFound."""
+    checkpoint = await store.find_checkpoint(conn, scope.project, job.id, name)
+    if checkpoint is None:
+        raise CheckpointNotFound(job=job.name, name=name)
+    return checkpoint
+
+
+async def list_checkpoints(conn: Connection, scope: Scope, job: Job, before: int | None, limit: int) -> list[Checkpoint]:
+    """The highest step first."""
+    return await store.list_checkpoints(conn, scope.project, job.id, before, limit)

@@ -81,7 +81,7 @@ async def write_audit(conn: Connection, scope: Scope, entry: AuditEntry) -> Audi
         record = build_record(head, scope, entry, datetime.now(UTC))
         await store.append_audit(conn, record)
         if record.seq % SEAL_EVERY_EVENTS == 0:
-            await store.announce(conn, f"seal:{scope.org_id}")
+            await store.announce_seal(conn, str(scope.org_id))
     except psycopg.Error as error:
         _log.error("audit record was not written", action=entry.action, error=str(error))
         raise AuditUnwritable(retry_after_s=5) from error

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from actors.securityvault import audit, policy, store
+from actors.securityvault import policy, store
 from actors.securityvault.cache import TaggedCache
 from actors.securityvault.credentials import PREFIX, parse_key
 from actors.securityvault.errors import CredentialInvalid, CredentialMissing, ProjectNotFound
-from actors.securityvault.keyring import AUDIT_KEYS, TOKEN_KEYS, fingerprint, read_pepper, read_signing_keys
+from actors.securityvault.keyring import AUDIT_KEYS, TOKEN_KEYS, Pepper, SigningKeys, fingerprint, read_pepper, read_signing_keys
 from actors.securityvault.limits import Limit, RateLimiter
 from actors.securityvault.models import Account, Grade, Principal, PrincipalKind, Project, Role, Scope
 from actors.securityvault.passwords import Passwords
@@ -43,14 +44,11 @@ class Authenticator:
         self.db, self.settings = db, settings
         self.limiter = RateLimiter(db)
         self.passwords = Passwords()
-        self.pepper = read_pepper(settings)
-        self.audit_keys = read_signing_keys(settings, AUDIT_KEYS)
         self._signer_changed_ns = 0
         self._principals: TaggedCache[Principal] = TaggedCache(BELIEVED_DEAF_S)
         self._projects: TaggedCache[Project] = TaggedCache(BELIEVED_DEAF_S)
         self._used_keys: dict[UUID, datetime] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._upkeep_due = asyncio.Event()
         self.listening = asyncio.Event()
         """Set while revocations are heard."""
 
@@ -74,6 +72,16 @@ class Authenticator:
             await self._flush_used_keys()
         await self.limiter.__aexit__()
         self.passwords.close()
+
+    @functools.cached_property
+    def pepper(self) -> Pepper:
+        """Raises: VaultLocked."""
+        return read_pepper(self.settings)
+
+    @functools.cached_property
+    def audit_keys(self) -> SigningKeys:
+        """Raises: VaultLocked."""
+        return read_signing_keys(self.settings, AUDIT_KEYS)
 
     @property
     def signer(self) -> TokenSigner:
@@ -168,7 +176,7 @@ class Authenticator:
 
     async def scope(self, principal: Principal, project_name: str | None) -> Scope:
         """The principal in the project it asks for (name or id), else its own, else ``default``. Raises: ProjectNotFound."""
-        wanted = project_name or (str(principal.project_id) if principal.project_id else "default")
+        wanted = _wanted_project(principal, project_name)
         project = await self._find_project(principal.org_id, wanted)
         if project is None or (principal.project_id is not None and principal.project_id != project.id):
             raise ProjectNotFound(name=wanted[:100])
@@ -180,7 +188,7 @@ class Authenticator:
         return Scope(principal, principal.org_id, project.id, project.name, role)
 
     async def _find_project(self, org_id: UUID, wanted: str) -> Project | None:
-        key = f"{org_id}/{wanted}".encode("utf-8", "surrogatepass")
+        key = _project_key(org_id, wanted)
         if (known := self._projects.get(key)) is not None:
             return known
         if len(wanted) > 100 or not wanted.isprintable():
@@ -194,13 +202,21 @@ class Authenticator:
 
     async def limits(self, principal: Principal, project_name: str | None) -> list[Limit]:
         """The limits that a request of the principal counts against: its key or session, its account, its project."""
+        project = await self._find_project(principal.org_id, _wanted_project(principal, project_name))
+        return self._limits(principal, project)
+
+    def remembered_limits(self, principal: Principal, project_name: str | None) -> list[Limit] | None:
+        """``limits``, if they are known without asking the database."""
+        wanted = _wanted_project(principal, project_name)
+        project = self._projects.get(_project_key(principal.org_id, wanted))
+        return self._limits(principal, project) if project is not None else None
+
+    def _limits(self, principal: Principal, project: Project | None) -> list[Limit]:
         most = self.settings.rate_limit_per_minute
         credential = principal.key_id or principal.session_id or principal.job_id or principal.id
         found = [Limit("key", str(credential), principal.rate_limit_per_minute or most)]
         if principal.user_id is not None:
             found.append(Limit("user", str(principal.user_id), most))
-        wanted = project_name or (str(principal.project_id) if principal.project_id else "default")
-        project = await self._find_project(principal.org_id, wanted)
         if project is not None:
             found.append(Limit("project", str(project.id), project.rate_limit_per_minute or most))
         return found
@@ -210,8 +226,6 @@ class Authenticator:
             if payload == "":
                 self._believe_for(BELIEVED_S)
                 self.listening.set()
-            elif payload.startswith("seal:"):
-                self._upkeep_due.set()
             elif payload.startswith("org:"):
                 self._projects.forget(payload)
             else:
@@ -228,9 +242,7 @@ class Authenticator:
 
     async def _keep_house(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._upkeep_due.wait(), _UPKEEP_S)
-            self._upkeep_due.clear()
+            await asyncio.sleep(_UPKEEP_S)
             try:
                 await self.keep_house()
             except Unavailable:
@@ -239,10 +251,8 @@ class Authenticator:
                 _log.exception("upkeep failed")
 
     async def keep_house(self) -> None:
-        """Note which keys were used, seal the audit chains, forget what is over. Every replica does; that is harmless."""
+        """Note which keys were used, forget what is over. Every replica does; that is harmless."""
         await self._flush_used_keys()
-        async with self.db.platform() as conn:
-            await audit.seal(conn, self.audit_keys)
         async with self.db.platform() as conn:
             await store.forget_windows(conn)
             await store.forget_sessions(conn)
@@ -252,6 +262,14 @@ class Authenticator:
         if used:
             async with self.db.platform() as conn:
                 await store.touch_keys(conn, used)
+
+
+def _wanted_project(principal: Principal, project_name: str | None) -> str:
+    return project_name or (str(principal.project_id) if principal.project_id else "default")
+
+
+def _project_key(org_id: UUID, wanted: str) -> bytes:
+    return f"{org_id.hex}/{wanted}".encode("utf-8", "surrogatepass")
 
 
 def _tags(principal: Principal) -> tuple[str, ...]:

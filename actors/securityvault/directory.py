@@ -10,7 +10,7 @@ from uuid import UUID
 from actors.securityvault import policy, store
 from actors.securityvault.errors import AccountNotFound, MemberNotFound, NameTaken, ProjectNotFound, RoleNotGrantable, SelfLockout
 from actors.securityvault.keyring import fingerprint
-from actors.securityvault.models import Account, Grade, Member, Organisation, PrincipalKind, Project, Role, Scope
+from actors.securityvault.models import Account, Grade, Member, Organisation, PrincipalKind, Project, Role, Scope, platform_scope
 from cluster.db import Connection, new_id, unique
 from cluster.events import Event, publish
 
@@ -49,6 +49,15 @@ async def get_organisation(conn: Connection, scope: Scope) -> Organisation:
     if found is None:
         raise LookupError("the caller's organisation is gone")
     return found
+
+
+async def default_scope(conn: Connection) -> Scope:
+    """The platform, acting in the first organisation's project ``default``: for what came in beside the API. Raises: ProjectNotFound."""
+    organisation = await store.find_organisation(conn, "default")
+    project = await store.find_project(conn, organisation.id, "default") if organisation else None
+    if project is None:
+        raise ProjectNotFound(name="default")
+    return platform_scope(project.org_id, project.id)
 
 
 async def list_organisations(conn: Connection, before: UUID | None, limit: int) -> list[Organisation]:

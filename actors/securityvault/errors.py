@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aidos.errors import Conflict, Forbidden, InvalidPayload, NotFound, TooManyRequests, Unauthenticated, Unavailable
+from aidos.errors import Conflict, Forbidden, InvalidPayload, InvalidRequest, NotFound, TooManyRequests, Unauthenticated, Unavailable
 
 
 class CredentialMissing(Unauthenticated):
@@ -13,6 +13,11 @@ class CredentialMissing(Unauthenticated):
 class CredentialInvalid(Unauthenticated):
     title = "Credential is not valid"
     detail = "The API key or access token is unknown, malformed, expired or revoked. Sign in again, or create a new key."
+
+
+class HostUnknown(InvalidRequest):
+    title = "Host is not this platform"
+    detail = "This platform does not answer for the host '{host}'. Use the address in AIDOS_URL."
 
 
 class SignInFailed(Unauthenticated):

@@ -212,6 +212,9 @@ UPDATE securityvault.job_grants SET revoked_at = coalesce(revoked_at, clock_time
 -- announce --
 SELECT pg_notify('aidos_revoked', %(payload)s);
 
+-- announce_seal --
+SELECT pg_notify('aidos_seal', %(payload)s);
+
 -- lease_requests --
 WITH clock AS (
     SELECT floor(extract(epoch FROM clock_timestamp()) / %(window_s)s)::bigint AS window_start

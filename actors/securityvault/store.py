@@ -256,6 +256,11 @@ async def announce(conn: Connection, payload: str) -> None:
     await conn.execute(Q.announce, {"payload": payload})
 
 
+async def announce_seal(conn: Connection, payload: str) -> None:
+    """Ask, at commit, for a checkpoint of the organisation's chain."""
+    await conn.execute(Q.announce_seal, {"payload": payload})
+
+
 async def lease_requests(conn: Connection, subject: str, window_s: int, limit: int, count: int) -> Row:
     """Take up to ``count`` of the window's requests: window_start, granted, used, left_s."""
     return await _must(conn, Q.lease_requests, subject=subject, window_s=window_s, limit=limit, count=count)

@@ -1,0 +1,254 @@
+"""The one middleware in front of every Serve application, the gateway's and each endpoint's.
+
+Pure ASGI: a request id, a body limit, the caller, its limits, hardened answers, one log line and one span. It reads
+credentials from ``Authorization: Bearer`` and ``X-API-Key`` and from nowhere else, and it is closed: what is not said to
+be public needs a caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from uuid import UUID
+
+import uuid_utils
+
+from actors.securityvault import policy
+from actors.securityvault.authenticator import Authenticator
+from actors.securityvault.errors import CredentialMissing, HostUnknown
+from actors.securityvault.models import Principal
+from aidos.errors import AidosError, PayloadTooLarge
+from aidos.problems import to_problem
+from cluster import telemetry
+from cluster.db import Database
+from cluster.settings import Settings, get_settings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = telemetry.get_logger("http")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
+_HARDENED: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+_WANTED = frozenset(
+    {b"authorization", b"x-api-key", b"x-request-id", b"content-length", b"traceparent", b"x-aidos-project", b"host"}
+)  # fmt: skip
+
+
+class VaultMiddleware:
+    """Wraps an ASGI application.
+
+    In front of the gateway it uses the authenticator of the application's edge (``app.state.edge``) and takes the routes
+    that declare the permission ``public`` as public. Elsewhere it opens a database and an authenticator of its own, with
+    the lifespan or the first request, and ``permission`` in ``project_id`` is what every request needs. ``public`` adds
+    exact paths that need no caller; ``hosts``, if any, are the only names that the Host header may have.
+    """
+
+    def __init__(
+        self,
+        app: Asgi,
+        vault: Authenticator | None = None,
+        *,
+        permission: str | None = None,
+        project_id: UUID | None = None,
+        public: Iterable[str] = (),
+        hosts: Iterable[str] = (),
+        body_limit_bytes: int | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.app, self._vault = app, vault
+        self._permission, self._project = permission, str(project_id) if project_id else None
+        self._public, self._hosts = frozenset(public), frozenset(host.lower().encode() for host in hosts)
+        self._body_limit_bytes, self._settings = body_limit_bytes, settings
+        self._own: Database | None = None
+        self._opening = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] in ("http", "websocket"):
+            vault = self._vault or await self._find_vault(scope)
+            await _Exchange(self, vault, scope, receive, send).run()
+        else:
+            await self.app(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_opened() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._find_vault(scope)
+            return message
+
+        try:
+            await self.app(scope, receive_opened, send)
+        finally:
+            await self._close()
+
+    async def _find_vault(self, scope: Scope) -> Authenticator:
+        """The authenticator of the application's edge, else one of this middleware's own."""
+        edge = getattr(getattr(scope.get("app"), "state", None), "edge", None)
+        if edge is not None:
+            return edge.vault
+        async with self._opening:
+            if self._vault is None:
+                settings = self._settings or get_settings()
+                self._own = Database(settings)
+                await self._own.open()
+                vault = Authenticator(self._own, settings)
+                await vault.start()
+                self._vault = vault
+            return self._vault
+
+    async def _close(self) -> None:
+        if self._own is not None and self._vault is not None:
+            await self._vault.stop()
+            await self._own.__aexit__()
+            self._own = self._vault = None
+
+    def is_public(self, scope: Scope, vault: Authenticator) -> bool:
+        """Whether the request needs no caller."""
+        if scope["path"] in self._public:
+            return True
+        app = scope.get("app")
+        if self._permission is not None or app is None:
+            return False
+        return any(
+            getattr(route, "permission", None) == "public"
+            and scope.get("method") in route.methods
+            and route.path_regex.match(scope["path"])
+            for route in app.router.routes
+        )
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_body_bytes", "_limit_bytes", "edge", "headers", "receive", "request_id", "scope", "send", "status", "too_large", "vault")
+
+    def __init__(self, edge: VaultMiddleware, vault: Authenticator, scope: Scope, receive: Receive, send: Send) -> None:
+        self.edge, self.vault, self.scope, self.receive, self.send = edge, vault, scope, receive, send
+        self.headers: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _WANTED}
+        given = self.headers.get(b"x-request-id", b"")
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
+        self.status, self.too_large, self._body_bytes = 0, False, 0
+        self._limit_bytes = edge._body_limit_bytes or vault.settings.request_body_limit_bytes
+
+    async def run(self) -> None:
+        scope, started = self.scope, time.perf_counter()
+        state = scope.setdefault("state", {})
+        state["request_id"], state["principal"] = self.request_id, None
+        method, path = scope.get("method", "WEBSOCKET"), scope["path"]
+        traceparent = self.headers.get(b"traceparent", b"").decode("latin-1") or None
+        with telemetry.bind(request_id=self.request_id), telemetry.span(f"HTTP {method}", traceparent, method=method, path=path):
+            try:
+                await self._admit(state)
+                await self.edge.app(scope, self._receive, self._send)
+            except Exception as error:
+                await self._refuse(error)
+            finally:
+                caller = state["principal"]
+                _log.info(
+                    "request",
+                    method=method,
+                    path=path,
+                    status=self.status,
+                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                    actor=caller.actor if caller else None,
+                )
+
+    async def _admit(self, state: dict[str, Any]) -> None:
+        """Raises what the request is refused for."""
+        if self.edge._hosts and self.headers.get(b"host", b"").rsplit(b":", 1)[0].lower() not in self.edge._hosts:
+            raise HostUnknown(host=self.headers.get(b"host", b"").decode("latin-1")[:100])
+        length = self.headers.get(b"content-length")
+        if length is not None and length.isdigit() and (len(length) > 18 or int(length) > self._limit_bytes):
+            raise PayloadTooLarge(limit_bytes=self._limit_bytes)
+        principal = await self._authenticate()
+        if principal is None:
+            return
+        state["principal"] = principal
+        vault, edge = self.vault, self.edge
+        project = edge._project or self.headers.get(b"x-aidos-project", b"").decode("latin-1") or None
+        limits = vault.remembered_limits(principal, project) or await vault.limits(principal, project)
+        if not vault.limiter.take_local(limits):
+            await vault.limiter.take(limits)
+        if edge._permission is not None:
+            state["scope"] = scope = await vault.scope(principal, project)
+            policy.require(scope, edge._permission)
+
+    async def _authenticate(self) -> Principal | None:
+        """The caller; None where none is needed."""
+        authorization = self.headers.get(b"authorization", b"")
+        if authorization[:7].lower() == b"bearer ":
+            credential = authorization[7:].strip().decode("latin-1")
+        elif authorization:
+            credential = ""
+        else:
+            credential = self.headers.get(b"x-api-key", b"").decode("latin-1")
+        try:
+            if not credential:
+                raise CredentialMissing
+            return self.vault.remembered(credential) or await self.vault.resolve(credential)
+        except AidosError:
+            # Asked only now: a public route is the rare case, and a stale credential must not close it.
+            if self.edge.is_public(self.scope, self.vault):
+                return None
+            raise
+
+    async def _receive(self) -> Message:
+        message = await self.receive()
+        if message["type"] == "http.request":
+            self._body_bytes += len(message.get("body", b""))
+            if self._body_bytes > self._limit_bytes:
+                self.too_large = True
+                raise PayloadTooLarge(limit_bytes=self._limit_bytes)
+        return message
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if self.too_large:
+                # The framework may have taken the cut for a broken body; what it says of that is not the truth.
+                await self._refuse(PayloadTooLarge(limit_bytes=self._limit_bytes))
+                return
+            self.status = message["status"]
+            headers = message["headers"] = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in headers}
+            headers += [pair for pair in _HARDENED if pair[0] not in present]
+            headers.append((b"x-request-id", self.request_id.encode()))
+        elif message["type"] == "websocket.accept":
+            self.status = 101
+        elif self.too_large and message["type"] == "http.response.body" and self.status == 413:
+            return
+        await self.send(message)
+
+    async def _refuse(self, error: Exception) -> None:
+        """Answer with a problem, unless an answer has begun: then the connection is the server's to cut."""
+        if self.status:
+            if not self.too_large:
+                raise error
+            return
+        status, headers, body = to_problem(PayloadTooLarge(limit_bytes=self._limit_bytes) if self.too_large else error, self.request_id)
+        if not isinstance(error, AidosError):
+            _log.exception("request failed", path=self.scope["path"])
+        self.status = status
+        headers += [pair for pair in _HARDENED if pair[0] != b"cache-control"]
+        headers.append((b"x-request-id", self.request_id.encode()))
+        if self.scope["type"] == "websocket" and "websocket.http.response" not in self.scope.get("extensions", {}):
+            await self.receive()
+            await self.send({"type": "websocket.close", "code": 1008, "reason": body[:100].decode("utf-8", "ignore")})
+            return
+        kind = "websocket.http.response" if self.scope["type"] == "websocket" else "http.response"
+        await self.send({"type": f"{kind}.start", "status": status, "headers": headers})
+        await self.send({"type": f"{kind}.body", "body": body if self.scope.get("method") != "HEAD" else b""})

@@ -156,7 +156,7 @@ class ApiRoute(APIRoute):
         key = request.headers.get("idempotency-key") if changing else None
         async with edge.db.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
             request.state.tx = Tx(conn, scope, edge.objects)
-            answer = RememberedAnswer(scope, key, request) if key is not None else None
+            answer = RememberedAnswer(scope, key, request, edge.vault.pepper) if key is not None else None
             if answer and (known := await answer.find(conn)):
                 return known
             response = await handle(request)

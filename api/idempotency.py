@@ -14,6 +14,7 @@ import psycopg
 from fastapi import Request, Response
 from psycopg.types.json import Jsonb
 
+from actors.securityvault.keyring import Pepper
 from actors.securityvault.models import Scope
 from aidos.errors import InvalidRequest
 from api.errors import IdempotencyKeyReused, RequestInProgress
@@ -25,12 +26,12 @@ _KEPT_HEADERS = ("content-type", "location", "etag")
 
 
 class RememberedAnswer:
-    """The answer to one key of one caller."""
+    """The answer to one key of one caller. It is stored encrypted, for some answers hold a secret that is shown once."""
 
-    def __init__(self, scope: Scope, key: str, request: Request) -> None:
+    def __init__(self, scope: Scope, key: str, request: Request, pepper: Pepper) -> None:
         if not 1 <= len(key) <= LONGEST_KEY or not key.isascii():
             raise InvalidRequest(reason=f"The Idempotency-Key must have 1 to {LONGEST_KEY} ASCII characters.")
-        self.key, self.request = key, request
+        self.key, self.request, self.pepper = key, request, pepper
         self.row: dict[str, Any] = {"org_id": scope.org_id, "principal": scope.actor, "key": key}
         self.target = f"{request.method} {request.scope['path']}?{request.scope['query_string']!r} {scope.project_id}\n"
 
@@ -49,12 +50,11 @@ class RememberedAnswer:
             raise RequestInProgress(key=self.key)
         if bytes(known["request_sha256"]) != self.row["request_sha256"]:
             raise IdempotencyKeyReused(key=self.key)
-        content = bytes(known["body"]) if known["body"] is not None else b""
+        content = self.pepper.decrypt(bytes(known["body"]))
         return Response(content, status_code=known["status"], headers={**known["headers"], "idempotency-replayed": "true"})
 
     async def keep(self, conn: Connection, response: Response) -> None:
         """Remember the answer, in the transaction of its effect."""
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        await conn.execute(
-            Q.keep_answer, {**self.row, "status": response.status_code, "headers": Jsonb(headers), "body": bytes(response.body)}
-        )
+        body = self.pepper.encrypt(bytes(response.body))
+        await conn.execute(Q.keep_answer, {**self.row, "status": response.status_code, "headers": Jsonb(headers), "body": body})

@@ -18,7 +18,7 @@ PYTEST_ARGS ?=
 .PHONY: help demo test up down status check bench docs lock format install clean
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 install:  ## make .venv from the lock (all other targets call this)
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash requirements/install.sh

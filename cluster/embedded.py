@@ -8,34 +8,39 @@ started.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import filelock
 import psutil
+import urllib3
 from pydantic import SecretStr
 
 from aidos.errors import AidosError
 from cluster import launch, postgres_server, ray_head, s3_server
 from cluster.settings import Settings, read_settings
-from cluster.supervision import Port, Program, Supervisor, wait_until, write_private
+from cluster.supervision import NotReady, Port, Program, Supervisor, make_private, wait_until, write_private
 
 Progress = Callable[[str, str], None]
 """Told a program's title and what happens to it, from several threads."""
 
-_GENERATED = ("postgres_password", "s3_access_key", "s3_secret_key", "s3_jwt_key", "ray_token", "key_pepper", "token_signing_key")
+_GENERATED = ("postgres_password", "s3_access_key", "s3_secret_key", "s3_jwt_key", "ray_token")
+TITLES = {"postgres": "PostgreSQL 18", "s3": "SeaweedFS S3", "ray": "Ray head", "platform": "AI-DOS"}
 _DIRECTORIES = ("secrets", "config", "logs", "run")
 
 
 class CannotStart(AidosError):
     """The platform does not start; the sentence says why and what to do."""
 
-    status = 503
+    status = 500
     title = "Cannot start"
     detail = "{reason}"
 
@@ -63,23 +68,31 @@ def start(settings: Settings, progress: Progress = silent, only: Collection[str]
     return settings
 
 
-def stop(settings: Settings, progress: Progress = silent) -> None:
-    """End every program of this home, users of a program before it, then the supervisor and whatever outlived it."""
+def stop(settings: Settings, progress: Progress = silent) -> bool:
+    """End every program of this home, users of a program before it, then the supervisor and whatever outlived it.
+
+    Returns whether anything ran.
+    """
     supervisor = Supervisor(settings.home)
-    running = [status.name for status in supervisor.status() if status.pid]
+    running = {status.name for status in supervisor.status() if status.pid}
     for group in (("platform",), ("ray",), ("s3", "postgres")):
-        threads = []
-        for name in group:
-            if name in running:
-                progress(name, "stopping")
-                threads.append(threading.Thread(target=supervisor.stop_program, args=(name,)))
-                threads[-1].start()
-        for thread in threads:
-            thread.join()
-        launch.end_processes(process for name in group for process in launch.find_marked(settings.home, name))
+        chosen = [name for name in group if name in running]
+        with ThreadPoolExecutor(len(group)) as pool:
+            for stopped in [pool.submit(_stop_program, supervisor, name, progress) for name in chosen]:
+                stopped.result()
     supervisor.shutdown()
-    launch.end_leftovers(settings.home)
+    leftovers = launch.end_leftovers(settings.home)
     ray_head.forget_state(settings.home)
+    return bool(running or leftovers)
+
+
+def _stop_program(supervisor: Supervisor, name: str, progress: Progress) -> None:
+    title = TITLES.get(name, name)
+    progress(title, "stopping")
+    began = time.monotonic()
+    supervisor.stop_program(name)
+    launch.end_leftovers(supervisor.home, name)
+    progress(title, f"stopped in {time.monotonic() - began:.1f} s")
 
 
 def build_programs(settings: Settings, progress: Progress = silent) -> tuple[Program, ...]:
@@ -87,13 +100,60 @@ def build_programs(settings: Settings, progress: Progress = silent) -> tuple[Pro
     programs = []
     if is_embedded(settings, "database_url"):
         password = settings.secret("postgres_password")
-        programs.append(postgres_server.build_program(settings, password, lambda text: progress("PostgreSQL 18", text)))
+        programs.append(postgres_server.build_program(settings, password, lambda text: progress(TITLES["postgres"], text)))
     if is_embedded(settings, "s3_endpoint"):
         keys = (settings.secret(name) for name in ("s3_access_key", "s3_secret_key", "s3_jwt_key"))
         programs.append(s3_server.build_program(settings, *keys))
     if not settings.ray_address:
         programs.append(ray_head.build_program(settings, public_environment(settings)))
+    programs.append(build_platform(settings, needs=tuple(program.name for program in programs)))
     return tuple(programs)
+
+
+def build_platform(settings: Settings, needs: tuple[str, ...]) -> Program:
+    """The platform itself on top of the three: migrations, actors, Serve apps, then a watch over them."""
+    return Program(
+        name="platform",
+        title=TITLES["platform"],
+        command=(sys.executable, "-m", "cluster.boot"),
+        environment=ray_head.serve_environment(settings) | public_environment(settings) | ray_head.driver_environment(settings),
+        ports=(Port("gateway", settings.gateway_port, settings.gateway_host),),
+        needs=needs,
+        fresh=(settings.home / "run" / "platform.json",),
+        ready=lambda: check_platform(settings),
+        stop_wait_s=5,
+    )
+
+
+def check_platform(settings: Settings) -> None:
+    """Raises: NotReady unless the platform has announced itself and its gateway answers."""
+    announced = read_announcement(settings.home)
+    if announced is None:
+        raise NotReady("it has not announced itself yet")
+    try:
+        answer = urllib3.request("GET", f"http://127.0.0.1:{settings.gateway_port}/healthz", timeout=2.0, retries=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise NotReady(f"the gateway does not answer: {error}") from None
+    if answer.status != 200:
+        raise NotReady(f"the gateway answers {answer.status}")
+
+
+def read_announcement(home: Path) -> dict[str, Any] | None:
+    """What the running platform said of itself: ``url``, ``ray_dashboard``, ``pid``; None before it has."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((home / "run" / "platform.json").read_text())
+        return dict(found) if psutil.pid_exists(found["pid"]) else None
+    return None
+
+
+def take_admin_key(home: Path) -> str | None:
+    """The one-time administrator key of a new installation; it is gone from the disk afterwards."""
+    path = home / "run" / "admin_key"
+    if not path.exists():
+        return None
+    key = path.read_text().strip()
+    path.unlink()
+    return key
 
 
 def public_environment(settings: Settings) -> dict[str, str]:
@@ -114,8 +174,7 @@ def make_home(home: Path) -> None:
     if home.stat().st_mode & 0o007:
         home.chmod(0o700)
     for name in _DIRECTORIES:
-        (home / name).mkdir(mode=0o700, exist_ok=True)
-        (home / name).chmod(0o700)
+        make_private(home / name)
 
 
 @contextlib.contextmanager
@@ -229,12 +288,13 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
 def refuse_busy_ports(ports: Collection[Port], patience_s: float = 0.0) -> None:
     """Wait up to ``patience_s`` for what is just ending. Raises: CannotStart naming a port that is taken, and by which process."""
     with contextlib.suppress(TimeoutError):
-        wait_until(lambda: not _busy(ports), patience_s, str)
-    for port, pid in _busy(ports).items():
+        wait_until(lambda: not find_busy_ports(ports), patience_s, str)
+    for port, pid in find_busy_ports(ports).items():
         raise CannotStart(reason=f"port {port.number} ({port.name}) is taken by {describe(pid)}: end it, or set another port")
 
 
-def _busy(ports: Collection[Port]) -> dict[Port, int | None]:
+def find_busy_ports(ports: Collection[Port]) -> dict[Port, int | None]:
+    """Which of the ports somebody listens on, and the process where it can be seen."""
     listening = {row.laddr.port: row.pid for row in psutil.net_connections(kind="tcp") if row.status == psutil.CONN_LISTEN}
     return {port: listening[port.number] for port in ports if port.number in listening}
 

@@ -87,6 +87,8 @@ def become(spec_path: Path) -> None:
     spec = json.loads(spec_path.read_text())
     home = Path(spec["home"])
     end_leftovers(home, spec["name"])
+    for path in spec["fresh"]:
+        Path(path).unlink(missing_ok=True)
     environment = {**os.environ, **spec["environment"], MARK: mark(spec["name"], home)}
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

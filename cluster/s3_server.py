@@ -21,9 +21,14 @@ def endpoint(settings: Settings) -> str:
     return f"http://127.0.0.1:{settings.s3_port}"
 
 
+def ports(settings: Settings) -> dict[str, int]:
+    """The server's ports by name."""
+    return {name: settings.s3_port + offset for offset, name in enumerate(_PORTS)}
+
+
 def build_program(settings: Settings, access_key: str, secret_key: str, jwt_key: str) -> Program:
     """The supervised server; ``jwt_key`` seeds the four keys that close the volume server and the filer."""
-    port = {name: settings.s3_port + offset for offset, name in enumerate(_PORTS)}
+    port = ports(settings)
     config = settings.home / "config" / "s3"
     options = {
         "dir": settings.home / "s3",

@@ -58,6 +58,7 @@ class Program:
     ports: tuple[Port, ...] = ()
     user: str = ""
     needs: tuple[str, ...] = ()
+    fresh: tuple[Path, ...] = ()  # files that each new life of it begins without
     prepare: Callable[[], None] | None = None
     provision: Callable[[], None] | None = None
     stop_signal: str = "TERM"
@@ -79,16 +80,19 @@ def socket_directory(home: Path, name: str = "run") -> Path:
     """``home/name``, or a short private directory elsewhere when that path is too long for the sockets in it."""
     directory = home / name
     if len(str(directory)) > SOCKET_DIRECTORY_BYTES:
-        digest = hashlib.sha256(str(home / name).encode()).hexdigest()[:10]
+        digest = hashlib.sha256(str(directory).encode()).hexdigest()[:10]
         directory = Path(tempfile.gettempdir()) / f"aidos-{os.getuid()}-{digest}"
         if len(str(directory)) > SOCKET_DIRECTORY_BYTES:
-            directory = Path("/tmp") / directory.name  # noqa: S108  # TMPDIR itself is too long; the owner and mode are checked
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = directory.lstat()
-    if (info.st_uid != os.getuid() and os.getuid() != 0) or directory.is_symlink():
-        raise PermissionError(f"{directory} belongs to another user: remove it, or choose a shorter AIDOS_HOME")
-    directory.chmod(0o700)
+            directory = Path("/tmp") / directory.name  # noqa: S108  # TMPDIR itself is too long; make_private looks at the owner
     return directory
+
+
+def make_private(directory: Path) -> None:
+    """Make the directory, for its owner alone. Raises: PermissionError when another user made it before."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.is_symlink() or (os.getuid() != 0 and directory.lstat().st_uid != os.getuid()):
+        raise PermissionError(f"{directory} belongs to another user: remove it, or choose another AIDOS_HOME")
+    directory.chmod(0o700)
 
 
 class Supervisor:
@@ -108,7 +112,8 @@ class Supervisor:
 
     def start(self, programs: tuple[Program, ...]) -> None:
         """Make it run with exactly these programs, none of them started by that. A living one with the same list is kept."""
-        self.log.parent.mkdir(mode=0o700, exist_ok=True)
+        make_private(self.log.parent)
+        make_private(self.socket.parent)
         text = self._configuration(programs)
         running = self.is_running()
         if running and self.config.exists() and self.config.read_text() == text:
@@ -190,6 +195,7 @@ class Supervisor:
             "command": list(program.command),
             "environment": dict(program.environment),
             "user": program.user,
+            "fresh": [str(path) for path in program.fresh],
         }
 
     def _configuration(self, programs: tuple[Program, ...]) -> str:

@@ -1,0 +1,174 @@
+"""The operator's commands: ``aidos up``, ``down``, ``status`` and ``doctor``, joined to the client's by an entry point.
+
+Exit codes: 0 all is well, 1 there is a problem, 2 the command was used wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aidos.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from cluster.embedded import Progress
+
+PROGRAMS = ("postgres", "s3", "ray", "platform")
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="PROGRAM", help=f"Start only this program ({', '.join(PROGRAMS)}); may be repeated."),
+]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands to the root of ``aidos``."""
+    group.command()(up)
+    group.command()(down)
+    group.command()(status)
+    group.command()(doctor)
+
+
+def up(only: Only = None) -> None:
+    """Start the platform on this machine and print where it is."""
+    from cluster import doctor as checks
+    from cluster import embedded
+    from cluster.settings import get_settings
+
+    run, settings = session(), get_settings()
+    if unknown := set(only or ()) - set(PROGRAMS):
+        raise typer.BadParameter(f"no program is called {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}", param_hint="--only")
+    began = time.monotonic()
+    checks.refuse_unsafe(settings)
+    with _tell_progress(run) as progress:
+        embedded.start(settings, progress, only)
+    announced = embedded.read_announcement(settings.home) or {}
+    facts = {
+        "url": announced.get("url") or settings.url,
+        "console": announced.get("console"),
+        "ray_dashboard": announced.get("ray_dashboard") or embedded.ray_head.dashboard_url(settings),
+        "admin_key": embedded.take_admin_key(settings.home),
+    }
+    if run.as_json:
+        typer.echo(json.dumps(facts))
+        return
+    _print_facts(run, facts, time.monotonic() - began)
+
+
+def down() -> None:
+    """Stop the platform; everything stays on disk."""
+    from cluster import embedded
+    from cluster.settings import get_settings
+
+    run, settings = session(), get_settings()
+    began = time.monotonic()
+    with _tell_progress(run) as progress:
+        was_running = embedded.stop(settings, progress)
+    if run.as_json:
+        typer.echo(json.dumps({"stopped": was_running, "home": str(settings.home)}))
+    elif was_running:
+        run.out.print(f"Stopped in {time.monotonic() - began:.1f} s. Everything is kept in {settings.home}.")
+    else:
+        run.out.print(f"Nothing of {settings.home} was running.")
+
+
+def status() -> None:
+    """What runs, where, and how healthy it is. Exit code 1 when something is not."""
+    from cluster import embedded
+    from cluster import status as reports
+    from cluster.settings import get_settings
+
+    run, settings = session(), get_settings()
+    rows = reports.list_reports(settings)
+    healthy = bool(rows) and all(row.healthy for row in rows)
+    if run.as_json:
+        announced = embedded.read_announcement(settings.home) or {}
+        facts = {"home": str(settings.home), "url": announced.get("url"), "healthy": healthy, "programs": [asdict(row) for row in rows]}
+        typer.echo(json.dumps(facts, indent=2))
+    elif not rows:
+        run.out.print(f"No platform was ever started in {settings.home}; `aidos up` does.")
+    else:
+        _print_table(run, ("program", "state", "pid", "port", "uptime", "memory", "health"), [_status_row(row) for row in rows])
+        run.out.print(
+            f"\nhome {settings.home}, gateway {settings.url}, {'all well' if healthy else 'not all is well: `aidos doctor` looks into it'}"
+        )
+    raise typer.Exit(0 if healthy else 1)
+
+
+def doctor() -> None:
+    """Examine this machine and the platform on it; each problem comes with its remedy. Exit code 1 when there is one."""
+    from cluster import doctor as checks
+    from cluster.settings import get_settings
+
+    run, settings = session(), get_settings()
+    findings = checks.examine(settings)
+    problems = [finding for finding in findings if not finding.ok and not finding.warning]
+    if run.as_json:
+        typer.echo(json.dumps({"ok": not problems, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            word = "ok  " if finding.ok else "warn" if finding.warning else "FAIL"
+            run.out.print(f"{word}  {finding.name}: {finding.detail}" + (f"\n      → {finding.remedy}" if finding.remedy else ""))
+        run.out.print(f"\n{len(findings)} checks, {len(problems)} problem(s).")
+    raise typer.Exit(1 if problems else 0)
+
+
+@contextmanager
+def _tell_progress(run: Session) -> Iterator[Progress]:
+    """A line for each program on a terminal, with a spinner until it is ready; elsewhere a line for each thing that happens."""
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    if not run.err.is_terminal:
+        yield lambda title, message: run.note(f"{title}: {message}")
+        return
+    lock, tasks = threading.Lock(), {}
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description:<16}"),
+        TextColumn("{task.fields[message]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=run.err) as bars:
+
+        def tell(title: str, message: str) -> None:
+            with lock:
+                if title not in tasks:
+                    tasks[title] = bars.add_task(title, total=1, message=message)
+                done = message.startswith(("ready", "stopped"))
+                bars.update(tasks[title], message=message, completed=1 if done else 0)
+
+        yield tell
+
+
+def _print_facts(run: Session, facts: dict[str, Any], took_s: float) -> None:
+    run.out.print(f"\nAI-DOS is up ({took_s:.1f} s).\n")
+    for name, label in (("url", "gateway"), ("console", "console"), ("ray_dashboard", "Ray dashboard")):
+        if facts[name]:
+            run.out.print(f"  {label:<16}{facts[name]}")
+    if facts["admin_key"]:
+        run.out.print(f"  {'administrator':<16}{facts['admin_key']}")
+        run.out.print("\nThis key is shown once. Keep it: export AIDOS_API_KEY=… or `aidos login`.")
+
+
+def _status_row(row: Any) -> tuple[str, ...]:
+    memory = f"{row.rss_bytes / 2**20:.0f} MiB in {row.processes}" if row.processes else ""
+    uptime = f"{row.uptime_s // 3600}:{row.uptime_s // 60 % 60:02}:{row.uptime_s % 60:02}" if row.pid else ""
+    ports = str(row.ports[0]) if row.ports else ""
+    return (row.title, row.state.lower(), str(row.pid or ""), ports, uptime, memory, "healthy" if row.healthy else row.detail)
+
+
+def _print_table(run: Session, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.table import Table
+
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    run.out.print(table)

@@ -1,0 +1,165 @@
+"""Decisions of TrainOS, without a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tune.trainos import policy
+from tune.trainos.errors import DatasetReferenceInvalid
+from tune.trainos.models import TRANSITIONS, Job, JobSpec, JobState, Origin, RayJob, RayState, Resources, Submitter
+from tune.trainos.policy import Capacity, Leased
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EIGHT = Capacity(Resources(8, 0, 16), Resources(8, 0, 16))
+
+
+def job(state: JobState = JobState.RUNNING, **changes: object) -> Job:
+    made = Job(
+        id=UUID(int=1),
+        org_id=UUID(int=2),
+        project_id=UUID(int=3),
+        project_name="default",
+        name="digits",
+        origin=Origin.AIDOS,
+        spec=JobSpec("digits", ("true",)),
+        inputs=(),
+        state=state,
+        reason="",
+        exit_code=None,
+        run_id=None,
+        attempt=1,
+        submission_id="aidos-1-1",
+        ray_session="one",
+        log_directory="/logs",
+        lease_id=None,
+        created_by="user:1",
+        submitter=Submitter(),
+        traceparent=None,
+        created_at=NOW,
+        updated_at=NOW,
+        started_at=NOW,
+        finished_at=None,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def ray(state: RayState, **changes: object) -> RayJob:
+    return replace(RayJob("aidos-1-1", state), **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def decide(job: Job, ray: RayJob | None, session: str = "one", after_s: float = 1) -> policy.Step:
+    return policy.decide(job, ray, session, NOW + timedelta(seconds=after_s))
+
+
+class TestAdmit:
+    def test_what_fits_is_admitted(self) -> None:
+        assert policy.admit(Resources(3), EIGHT, []).verdict == policy.ADMIT
+
+    def test_what_fits_beside_the_others_only_later_waits_and_says_for_what(self) -> None:
+        found = policy.admit(Resources(3), EIGHT, [Leased(Resources(6), settled=True)])
+        assert (found.verdict, found.reason) == (policy.WAIT, "needs 3 CPU, 2 free")
+
+    def test_what_never_fits_is_refused_with_the_figures(self) -> None:
+        found = policy.admit(Resources(3, gpu=1_000_000), EIGHT, [])
+        assert (found.verdict, found.reason) == (policy.REFUSE, "can never start: needs 1e+06 GPU, 0 in the whole cluster")
+
+    def test_serving_counts_though_it_has_no_lease_here(self) -> None:
+        busy = Capacity(Resources(8), Resources(2))
+        assert policy.admit(Resources(3), busy, []).verdict == policy.WAIT
+
+    def test_a_job_that_is_about_to_take_its_share_counts_twice_nowhere(self) -> None:
+        fresh = [Leased(Resources(4), settled=False)]
+        assert policy.admit(Resources(4), EIGHT, fresh).verdict == policy.ADMIT
+        assert policy.admit(Resources(5), EIGHT, fresh).verdict == policy.WAIT
+
+    @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3)), max_size=30))
+    def test_never_hands_out_more_than_there_is(self, wanted: list[tuple[float, float]]) -> None:
+        capacity = Capacity(Resources(8, 2), Resources(8, 2))
+        leased: list[Leased] = []
+        for cpu, gpu in wanted:
+            if policy.admit(Resources(cpu, gpu), capacity, leased).verdict == policy.ADMIT:
+                leased.append(Leased(Resources(cpu, gpu), settled=True))
+        assert sum(lease.resources.cpu for lease in leased) <= 8 + 1e-3
+        assert sum(lease.resources.gpu for lease in leased) <= 2 + 1e-3
+
+
+class TestDecide:
+    def test_an_admitted_job_that_ray_does_not_know_is_submitted(self) -> None:
+        assert decide(job(JobState.STARTING), None).action == policy.SUBMIT
+
+    def test_a_running_job_that_ray_forgot_is_begun_again(self) -> None:
+        step = decide(job(), None, session="two")
+        assert (step.action, step.state) == (policy.RETRY, JobState.QUEUED) and "restarted" in step.reason
+
+    def test_it_is_not_begun_again_for_ever(self) -> None:
+        step = decide(job(attempt=4), None)
+        assert (step.action, step.state) == (policy.END, JobState.FAILED) and "lost after 4 attempts" in step.reason
+
+    @pytest.mark.parametrize("error", ["JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_START_FAILURE"])
+    def test_a_failure_of_ray_is_not_the_jobs(self, error: str) -> None:
+        assert decide(job(), ray(RayState.FAILED, error_type=error, message="died")).action == policy.RETRY
+
+    def test_a_command_that_failed_because_the_cluster_went_is_begun_again(self) -> None:
+        lost = ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=1)
+        assert decide(job(ray_session="one"), lost, session="two").action == policy.RETRY
+        assert decide(job(ray_session="two"), lost, session="two").action == policy.END
+
+    def test_says_the_exit_code_and_the_last_line(self) -> None:
+        failed = ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=1, message="Traceback\nValueError: boom\n")
+        step = decide(job(), failed)
+        assert (step.state, step.exit_code, step.reason) == (JobState.FAILED, 1, "exit code 1; last line: ValueError: boom")
+
+    def test_says_what_137_means(self) -> None:
+        step = decide(job(), ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=137))
+        assert "SIGKILL" in step.reason and "memory" in step.reason and "137" in step.reason
+
+    def test_a_job_over_its_time_is_stopped_and_failed(self) -> None:
+        limited = job(spec=JobSpec("digits", ("true",), timeout_s=10))
+        assert decide(limited, ray(RayState.RUNNING), after_s=9).action == policy.FOLLOW
+        assert decide(limited, ray(RayState.RUNNING), after_s=11).action == policy.STOP
+        ended = decide(limited, ray(RayState.STOPPED), after_s=12)
+        assert (ended.state, ended.reason) == (JobState.FAILED, "ran longer than its limit of 10 s and was stopped")
+
+    def test_a_cancelled_job_is_stopped_then_cancelled(self) -> None:
+        assert decide(job(JobState.CANCELLING), ray(RayState.RUNNING)).action == policy.STOP
+        assert decide(job(JobState.CANCELLING), ray(RayState.STOPPED)).state is JobState.CANCELLED
+        assert decide(job(JobState.CANCELLING), None).state is JobState.CANCELLED
+
+    def test_a_job_that_succeeded_before_its_cancellation_succeeded(self) -> None:
+        assert decide(job(JobState.CANCELLING), ray(RayState.SUCCEEDED)).state is JobState.SUCCEEDED
+
+    def test_a_job_stopped_by_an_operator_is_cancelled(self) -> None:
+        assert decide(job(), ray(RayState.STOPPED)).state is JobState.CANCELLED
+
+    @given(
+        st.sampled_from([JobState.STARTING, JobState.RUNNING, JobState.CANCELLING]),
+        st.sampled_from([None, *RayState]),
+        st.sampled_from([None, "JOB_SUPERVISOR_ACTOR_DIED", "JOB_ENTRYPOINT_COMMAND_ERROR"]),
+        st.integers(1, 9),
+        st.sampled_from([Origin.AIDOS, Origin.RAY]),
+    )
+    def test_every_step_is_a_transition_that_there_is(
+        self, state: JobState, found: RayState | None, error: str | None, attempt: int, origin: Origin
+    ) -> None:
+        step = decide(job(state, attempt=attempt, origin=origin), ray(found, error_type=error) if found else None)
+        assert step.state is state or step.state in TRANSITIONS[state]
+        assert step.state.final == (step.action == policy.END)
+
+
+class TestSplitReference:
+    @pytest.mark.parametrize(
+        ("text", "parts"), [("digits@main", ("digits", "main")), ("digits", ("digits", "main")), ("a@b/c", ("a", "b/c"))]
+    )
+    def test_is_dataset_and_ref(self, text: str, parts: tuple[str, str]) -> None:
+        assert policy.split_reference(text) == parts
+
+    @pytest.mark.parametrize("text", ["", "@main", "digits@"])
+    def test_half_of_one_is_refused(self, text: str) -> None:
+        with pytest.raises(DatasetReferenceInvalid):
+            policy.split_reference(text)

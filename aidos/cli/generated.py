@@ -105,7 +105,7 @@ def _parameters(declared: Operation[Any]) -> list[Parameter]:
         annotation, default = declared.query_parameter(name)
         kind = kind_of(annotation)
         flag = _flag(name) if _flag(name) not in taken else f"--query-{_flag(name)[2:]}"
-        option = typer.Option(*_flags(flag, kind), metavar=kind.metavar, help=_QUERY_HELP.get(name, ""), show_default=default is not None)
+        option = typer.Option(*_flags(flag, kind), metavar=kind.metavar, help=_query_help(name, default), show_default=False)
         shown = inspect.Parameter.empty if default is ... else None
         found.append(Parameter(name, "query", Annotated[_optional(kind, shown), option], shown, kind.parse))
     for name, header in declared.headers.items():
@@ -117,6 +117,11 @@ def _parameters(declared: Operation[Any]) -> list[Parameter]:
 
 
 _QUERY_HELP = {"wait": "Answer when the state is final, or after so long, e.g. 30s (at most 60s)."}
+
+
+def _query_help(name: str, default: Any) -> str:
+    shown = "" if default is None or default is ... or default == "" else f"[default: {default}]"
+    return f"{_QUERY_HELP.get(name, '')} {shown}".strip()
 
 
 def _argument(name: str, help: str, annotation: Any) -> Any:

@@ -168,13 +168,14 @@ def build_noun(noun: str) -> TyperGroup | None:
     )
     group.callback()(lambda: None)
     if resource is not None:
-        _add_generated(group, resource)
+        add_generated(group, resource)
     if register is not None:
         register(group)
     return typer.main.get_group(group)
 
 
-def _add_generated(group: typer.Typer, resource: type[resources.Resource]) -> None:
+def add_generated(group: typer.Typer, resource: type[resources.Resource]) -> None:
+    """A command in the group for every operation of the resource."""
     from aidos.cli.generated import build_command, verb
 
     for name, operation in resource.operations.items():

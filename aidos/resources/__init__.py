@@ -28,6 +28,9 @@ class Entry(NamedTuple):
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry("platform", "platform", "platform", "The installation: alive, ready, which version, how it is doing."),
+    Entry("dataset", "datasets", "dataforge", "Versioned folders of files: commits, branches and tags over content-addressed storage."),
+    Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
+    Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),
     Entry("endpoint", "endpoints", "deployengine", "Models that answer predictions over the Open Inference Protocol v2."),
 )
 

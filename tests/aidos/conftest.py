@@ -27,10 +27,17 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
 
 
-@pytest.fixture
-def counterpart() -> Iterator[Counterpart]:
+@pytest.fixture(scope="session")
+def _running() -> Iterator[Counterpart]:
     with serve(Counterpart()) as running:
         yield running
+
+
+@pytest.fixture
+def counterpart(_running: Counterpart) -> Counterpart:
+    _running.planned.clear()
+    _running.seen.clear()
+    return _running
 
 
 @pytest.fixture

@@ -16,10 +16,13 @@ SELECT seq, id, type, subject, org_id, project_id, actor, data, traceparent, tim
  LIMIT %(limit)s;
 
 -- lock_cursor --
-WITH known AS (
-    INSERT INTO cluster.event_cursors (consumer) VALUES (%(consumer)s) ON CONFLICT DO NOTHING
+-- A consumer's first call makes its cursor, which the SELECT of the same statement cannot see yet.
+WITH made AS (
+    INSERT INTO cluster.event_cursors (consumer) VALUES (%(consumer)s) ON CONFLICT DO NOTHING RETURNING xid, seq
 )
-SELECT xid, seq FROM cluster.event_cursors WHERE consumer = %(consumer)s FOR UPDATE SKIP LOCKED;
+SELECT xid, seq FROM made
+UNION ALL
+SELECT xid, seq FROM (SELECT xid, seq FROM cluster.event_cursors WHERE consumer = %(consumer)s FOR UPDATE SKIP LOCKED) AS known;
 
 -- next_events --
 SELECT seq, xid, id, type, subject, org_id, project_id, actor, data, traceparent, time

@@ -112,9 +112,9 @@ def check_home(settings: Settings) -> Iterator[Finding]:
     for path in (settings.home, settings.home / "secrets"):
         if path.exists():
             mode = stat.S_IMODE(path.stat().st_mode)
-            # as root PostgreSQL's own user may walk through the home, by its group
-            ok = mode & (0o007 if path == settings.home else 0o077) == 0 and mode & 0o060 == 0
-            yield Finding("home", ok, f"{path} has mode {mode:04o}", "" if ok else f"others can look into it: `chmod 700 {path}`")
+            # as root, PostgreSQL's own user may walk through the home by its group
+            ok = not mode & (0o067 if path == settings.home else 0o077)
+            yield Finding("home", ok, f"{path} has mode {mode:04o}", "" if ok else "`aidos up` makes it private", warning=True)
     secrets = settings.home / "secrets"
     for path in sorted(secrets.glob("aidos_*")) if secrets.exists() else ():
         mode = stat.S_IMODE(path.stat().st_mode)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from actors.securityvault.bootstrap import bootstrap
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from aidos.client import Client
 from cluster.db import Connection, Database
@@ -46,17 +47,26 @@ async def objects(settings: Settings) -> Objects:
 
 
 @pytest.fixture
-def url(settings: Settings, database: Database, objects: Objects, scope: Scope) -> Iterator[str]:
-    """The address of the API, as the owner of ``scope``."""
-    with serve(settings, scope) as address:
+async def admin_key(database: Database, settings: Settings) -> str:
+    """The key of a fresh installation's operator."""
+    key = await bootstrap(database, settings)
+    assert key
+    return key
+
+
+@pytest.fixture
+def url(settings: Settings, admin_key: str, objects: Objects) -> Iterator[str]:
+    """The address of the API."""
+    with serve(settings) as address:
         yield address
 
 
 @pytest.fixture
-def client(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
+def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
+    """The SDK as the operator; child processes find the same settings."""
     monkeypatch.setenv("AIDOS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("AIDOS_URL", url)
-    monkeypatch.setenv("AIDOS_API_KEY", "the-key")
+    monkeypatch.setenv("AIDOS_API_KEY", admin_key)
     with Client() as opened:
         yield opened

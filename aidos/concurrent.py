@@ -1,0 +1,44 @@
+"""Work in a few threads, ended by the first error; and patience with an object store that is coming back."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from aidos.errors import AidosError, Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+_TRIES = 6
+
+
+def each(work: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
+    """``work`` of all items, in their order. The first error ends what has not begun and is raised."""
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            return [future.result() for future in futures if not future.cancelled()]
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Slices of at most ``size``."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def patiently(call: Callable[[], R]) -> R:
+    """Repeat a transfer that S3 failed with a 5xx of its own; the client itself repeats broken connections, 429 and 503."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return call()
+        except AidosError as error:
+            if error.status < 500 or isinstance(error, Unavailable) or attempt == _TRIES:
+                raise
+            time.sleep(random.uniform(0.5, 1.0) * 0.3 * 2**attempt)
+    raise AssertionError("unreachable")

@@ -1,0 +1,71 @@
+"""The files of a commit, fetched once: a commit never changes, so its listing is kept on the client's disk."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from aidos.config import cache_directory
+from aidos.schemas.dataforge import FileRead, check_path
+
+if TYPE_CHECKING:
+    from aidos.client import Client
+
+_KEPT = 20
+_ALL = 2**62
+
+
+def read_listing(client: Client, dataset: str, commit_id: UUID) -> dict[str, FileRead]:
+    """Files by path, in the order of their paths. Raises: ValueError for a path that no commit can hold."""
+    known = _load(_path(commit_id))
+    if known is None:
+        # A limit makes the pages as large as the platform gives them.
+        known = list(client.datasets.files(dataset, ref=str(commit_id), limit=_ALL))
+        keep_listing(commit_id, known)
+    return {check_path(file.path): file for file in known}
+
+
+def keep_listing(commit_id: UUID, files: Iterable[FileRead]) -> None:
+    """Put a listing into the cache. A cache that cannot be written only costs time."""
+    path = _path(commit_id)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            text = "".join(f"{each.sha256} {each.size_bytes} {each.path}\n" for each in files)
+            file.write(gzip.compress(text.encode(), compresslevel=1))
+        os.replace(file.name, path)
+        for old in sorted(path.parent.glob("*.gz"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> list[FileRead] | None:
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
+        columns = [line.split(" ", 2) for line in lines]
+        return [FileRead.model_construct(path=name, sha256=sha256, size_bytes=int(size)) for sha256, size, name in columns]
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _path(commit_id: UUID) -> Path:
+    return cache_directory() / "commits" / f"{commit_id}.gz"
+
+
+def folders_of(files: Mapping[str, FileRead]) -> dict[str, list[str]]:
+    """Names directly in each folder ('' is the root); a folder's own name ends with a slash."""
+    folders: dict[str, dict[str, None]] = {"": {}}
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        while name not in folders.setdefault(folder, {}):
+            folders[folder][name] = None
+            if not folder:
+                break
+            folder, _, parent = folder.rpartition("/")
+            name = f"{parent}/"
+    return {folder: list(names) for folder, names in folders.items()}

@@ -1,0 +1,171 @@
+"""A directory on the client's machine: what is in it, what cannot be stored, and the SHA-256 of each file.
+
+Hashes are kept in a cache by path, size, time of change and inode, so that a second push reads only what changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import stat
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from aidos.config import cache_directory
+from aidos.errors import InvalidRequest
+from aidos.schemas.dataforge import path_problem
+
+_SHOWN = 10
+_SETTLED_S = 2.0
+
+
+class DirectoryUnusable(InvalidRequest):
+    title = "The directory cannot be pushed"
+    detail = "{count} entries of {directory} cannot be stored, and nothing was pushed: {problems}. Rename, remove or repair them."
+
+
+class FileChanged(InvalidRequest):
+    title = "A file changed meanwhile"
+    detail = "'{path}' changed while it was being pushed; nothing was committed. Push again when it is at rest."
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to push: the path that it gets, and where it lies with the marks that tell a later change."""
+
+    path: str
+    source: str
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+def walk(directory: Path) -> list[LocalFile]:
+    """Every file under ``directory`` by its path. Raises: DirectoryUnusable naming what cannot be stored."""
+    if not directory.is_dir():
+        raise DirectoryUnusable(count=1, directory=str(directory), problems="it is not a directory")
+    root = os.path.realpath(directory)
+    files: dict[str, LocalFile] = {}
+    problems: list[str] = []
+    for entry in _entries(root, "", (root,), problems):
+        known = files.setdefault(entry.path, entry)
+        if known is not entry:
+            problems.append(f"{show(entry.source)}: another name here is '{entry.path}' too, in another Unicode form")
+    if problems:
+        shown = "; ".join(problems[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
+        raise DirectoryUnusable(count=len(problems), directory=str(directory), problems=shown)
+    return sorted(files.values(), key=lambda file: file.path)
+
+
+def _entries(root: str, prefix: str, above: tuple[str, ...], problems: list[str]) -> Iterator[LocalFile]:
+    """Files below the last of ``above``, the real folders from the root on; ``prefix`` is its path with a closing slash."""
+    try:
+        found = sorted(os.scandir(above[-1]), key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(f"{show(prefix or above[-1])}: {error.strerror}")
+        return
+    for entry in found:
+        path = prefix + unicodedata.normalize("NFC", entry.name)
+        real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        reason, info = _look(root, path, real, above)
+        if reason or info is None:
+            problems.append(f"{show(prefix + entry.name)}: {reason}")
+        elif stat.S_ISDIR(info.st_mode):
+            yield from _entries(root, f"{path}/", (*above, real), problems)
+        else:
+            yield LocalFile(path, real, info.st_size, info.st_mtime_ns, info.st_ino)
+
+
+def _look(root: str, path: str, real: str, above: tuple[str, ...]) -> tuple[str | None, os.stat_result | None]:
+    """Why an entry cannot be stored, or what it is."""
+    if reason := path_problem(path):
+        return reason, None
+    if real != root and not real.startswith(root + os.sep):
+        return "a symbolic link that leaves the directory", None
+    try:
+        info = os.stat(real)
+    except OSError as error:
+        return error.strerror or "it cannot be read", None
+    if stat.S_ISDIR(info.st_mode):
+        return ("a symbolic link that leads back to a folder above it", None) if real in above else (None, info)
+    if not stat.S_ISREG(info.st_mode):
+        return "neither a file nor a folder (a socket, pipe or device)", None
+    return (None, info) if os.access(real, os.R_OK) else ("it may not be read", None)
+
+
+def show(name: str) -> str:
+    """A name that may not be UTF-8, for a person: other bytes as ``\\xNN``."""
+    return f"'{os.fsencode(name).decode(errors='backslashreplace')}'"
+
+
+def sha256_of(path: str | Path) -> str:
+    """Raises: OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class HashCache:
+    """SHA-256 of local files that are as they were. A broken cache only costs time."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or cache_directory() / "hashes.sqlite"
+
+    def hash_all(self, files: Iterable[LocalFile], on_bytes: Callable[[int], None] = lambda _: None) -> dict[str, str]:
+        """SHA-256 by the file's ``source``; ``on_bytes`` is told the size of each file as it is done. Raises: FileChanged."""
+        files = list(files)
+        hashes = self._read(files)
+        for file in files:
+            if file.source in hashes:
+                on_bytes(file.size_bytes)
+        missing = [file for file in files if file.source not in hashes]
+        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
+            for file, sha256 in zip(missing, pool.map(_hash, missing), strict=True):
+                hashes[file.source] = sha256
+                on_bytes(file.size_bytes)
+        # A file that changed a moment ago can change again without a new time stamp.
+        settled_ns = time.time_ns() - int(_SETTLED_S * 1e9)
+        self._write((file, hashes[file.source]) for file in missing if file.mtime_ns < settled_ns)
+        return hashes
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS files (source TEXT PRIMARY KEY, size, mtime_ns, inode, sha256) WITHOUT ROWID")
+            yield connection
+
+    def _read(self, files: list[LocalFile]) -> dict[str, str]:
+        try:
+            with self._open() as connection:
+                found = {
+                    file.source: connection.execute(
+                        "SELECT sha256 FROM files WHERE source = ? AND size = ? AND mtime_ns = ? AND inode = ?",
+                        (file.source, file.size_bytes, file.mtime_ns, file.inode),
+                    ).fetchone()
+                    for file in files
+                }
+        except (sqlite3.Error, OSError):
+            return {}
+        return {source: row[0] for source, row in found.items() if row}
+
+    def _write(self, hashed: Iterable[tuple[LocalFile, str]]) -> None:
+        rows = [(file.source, file.size_bytes, file.mtime_ns, file.inode, sha256) for file, sha256 in hashed]
+        with contextlib.suppress(sqlite3.Error, OSError), self._open() as connection:
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _hash(file: LocalFile) -> str:
+    try:
+        sha256 = sha256_of(file.source)
+        info = os.stat(file.source)
+    except OSError as error:
+        raise FileChanged(path=file.path) from error
+    if (info.st_size, info.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise FileChanged(path=file.path)
+    return sha256

@@ -1,14 +1,17 @@
 """Tiers: what a test may touch is said by its marker, and held here.
 
-*plain* (the default): no server, and ``ray.init`` raises. *postgres*: the real PostgreSQL, one database a
-test process, rows deleted between tests. *ray*: one local cluster a session. *e2e*: the whole platform.
+*plain* (the default): no server, and ``ray.init`` raises. *postgres*: the real PostgreSQL and S3, a server
+for each test process, rows deleted between tests. *ray*: one local cluster a session. *e2e*: the whole platform.
 """
 
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,20 +57,24 @@ def _plain_tests_start_no_ray(request: pytest.FixtureRequest, monkeypatch: pytes
 
 
 @pytest.fixture(scope="session")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of the session's PostgreSQL and S3, shared by all test processes."""
-    with importlib.import_module("tests.support.platform").shared_storage(tmp_path_factory) as settings:
-        yield settings
+def storage() -> Iterator[Settings]:
+    """Settings of this test process's PostgreSQL and S3.
+
+    Not shared between processes: transaction ids are one sequence for all databases of a server, so an open transaction of one
+    process would hold back the event cursors of the other; and a test may kill its server.
+    """
+    home = Path(tempfile.mkdtemp(prefix="aidos-test-"))
+    try:
+        yield importlib.import_module("tests.support.platform").start_storage(home)
+    finally:
+        importlib.import_module("cluster.embedded").stop(importlib.import_module("cluster.settings").read_settings(home))
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def settings(storage: Settings, request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings of this test process: a migrated database and a bucket name of its own."""
-    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    databases = importlib.import_module("tests.support.database")
-    made = databases.make_database(storage, f"test_{worker}").model_copy(update={"s3_bucket": f"test-{worker}"})
-    yield made
-    databases.drop_database(made)
+def settings(storage: Settings) -> Settings:
+    """Settings of this test process: a migrated database and a bucket."""
+    return importlib.import_module("tests.support.database").make_database(storage, "test").model_copy(update={"s3_bucket": "test"})
 
 
 @pytest.fixture(scope="session")

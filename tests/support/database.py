@@ -80,6 +80,7 @@ def _identifier(table: str) -> sql.Identifier:
 
 
 def drop_database(settings: Settings) -> None:
+    """End a database that a test made for itself."""
     name = settings.database_url.get_secret_value().rsplit("/", 1)[1]
     with postgres_server.connect_superuser(settings) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

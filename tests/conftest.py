@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,12 @@ if TYPE_CHECKING:  # a plain test loads neither psycopg nor supervisor
     from tests.support.database import Rows
 
 TIERS = ("plain", "postgres", "ray", "e2e")
+
+
+def pytest_configure() -> None:
+    # `timeout` and CI end a run by SIGTERM: fixtures must still stop their servers.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,9 +85,13 @@ def ensure_gateway(settings: Settings) -> None:
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=True)
 
 
-def ensure_hosts() -> dict[str, dict[str, Any]]:
-    """Make the named actors that are missing; who and where each is."""
-    actors = [get_or_create_host(name, loops, kind) for name, kind, loops in HOSTS]
+def make_hosts() -> list[Any]:
+    """The handles of the named actors; those that are missing start now, and are not waited for."""
+    return [get_or_create_host(name, loops, kind) for name, kind, loops in HOSTS]
+
+
+def wait_for_hosts(actors: list[Any]) -> dict[str, dict[str, Any]]:
+    """Who and where each actor is, once it answers."""
     found = ray.get([actor.ready.remote() for actor in actors], timeout=_ACTOR_TIMEOUT_S)
     return {info["name"]: info for info in found}
 
@@ -120,7 +124,7 @@ def watch(settings: Settings) -> None:
     """Put back what is missing, for ever. Ends with the Ray connection; the supervisor then starts this program again."""
     while True:
         time.sleep(_WATCH_S)
-        announce(settings, ensure_hosts())
+        announce(settings, wait_for_hosts(make_hosts()))
         if GATEWAY not in serve.status().applications:
             log.warning("boot.gateway_missing")
             ensure_gateway(settings)
@@ -133,8 +137,9 @@ def main() -> int:
     if key is not None:
         keep_admin_key(settings, key)
     connect(settings)
+    actors = make_hosts()
     start_serve(settings)
-    announce(settings, ensure_hosts())
+    announce(settings, wait_for_hosts(actors))
     log.info("boot.ready", url=settings.url)
     watch(settings)
     return 0

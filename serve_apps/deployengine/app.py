@@ -110,14 +110,10 @@ class EndpointReplica:
 
 
 def build_app(spec: EndpointSpec) -> serve.Application:
-    """The Serve application of an endpoint.
-
-    A generation is a version to Serve, so that a repeated deploy of the same one restarts nothing.
-    """
+    """The Serve application of an endpoint. Serve restarts its replicas only when the spec, so its generation, has changed."""
     deployment = serve.deployment(
         serve.ingress()(EndpointReplica),
         name="replica",
-        version=str(spec.generation),
         num_replicas=spec.replicas,
         ray_actor_options={"num_cpus": spec.cpus},
         health_check_period_s=2,

@@ -3,20 +3,20 @@ INSERT INTO deployengine.endpoints
        (id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, traceparent, created_by)
 VALUES (%(id)s, %(org_id)s, %(project_id)s, %(name)s, %(route)s, %(model)s, %(version)s, %(model_version_id)s, %(replicas)s,
         %(cpus)s, 'PENDING', %(traceparent)s, %(created_by)s)
-RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
-          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
+          coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
 
 -- find_endpoint --
-SELECT id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
-       deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts
+SELECT id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
+       coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts
   FROM deployengine.endpoints
  WHERE project_id = %(project_id)s AND (name = %(name)s OR id::text = %(name)s)
  ORDER BY state = 'DELETED', id DESC
  LIMIT 1;
 
 -- list_endpoints --
-SELECT id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
-       deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts
+SELECT id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
+       coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts
   FROM deployengine.endpoints
  WHERE project_id = %(project_id)s
    AND state <> 'DELETED'
@@ -27,19 +27,19 @@ SELECT id, org_id, project_id, name, route, model, version, model_version_id, re
 -- update_endpoint --
 UPDATE deployengine.endpoints
    SET model = %(model)s, version = %(version)s, model_version_id = %(model_version_id)s, replicas = %(replicas)s, cpus = %(cpus)s,
-       state = 'PENDING', reason = '', generation = generation + 1, attempts = 0, next_attempt_at = now(), updated_at = now(),
+       state = 'PENDING', reason = '', generation = generation + 1, attempts = 0, last_error = NULL, next_attempt_at = now(), updated_at = now(),
        lock_token = NULL, locked_until = NULL
  WHERE id = %(id)s AND project_id = %(project_id)s AND state NOT IN ('DELETING', 'DELETED')
-RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
-          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
+          coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
 
 -- start_deleting --
 UPDATE deployengine.endpoints
-   SET state = 'DELETING', reason = '', generation = generation + 1, attempts = 0, next_attempt_at = now(), updated_at = now(),
+   SET state = 'DELETING', reason = '', generation = generation + 1, attempts = 0, last_error = NULL, next_attempt_at = now(), updated_at = now(),
        lock_token = NULL, locked_until = NULL
  WHERE id = %(id)s AND project_id = %(project_id)s AND state NOT IN ('DELETING', 'DELETED')
-RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
-          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
+          coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
 
 -- claim_endpoint --
 UPDATE deployengine.endpoints AS claimed
@@ -53,8 +53,8 @@ UPDATE deployengine.endpoints AS claimed
          ORDER BY state = 'READY', next_attempt_at
          LIMIT %(limit)s
            FOR UPDATE SKIP LOCKED)
-RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state, reason, generation,
-          deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
+          coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
 
 -- apply_endpoint --
 UPDATE deployengine.endpoints

@@ -22,6 +22,7 @@ from serve_apps.deployengine.app import build_app
 from serve_apps.deployengine.models import Deployed, Endpoint, EndpointSpec, EndpointState
 
 DEPLOY_TIMEOUT_S = 180.0
+ATTEMPTS = 6
 _POLL_S = 0.3
 
 
@@ -88,6 +89,12 @@ class EndpointReconciler(Reconciler[Endpoint]):
 
     async def apply(self, conn: Connection, item: Endpoint, token: UUID, outcome: Deployed) -> bool:
         return await service.apply_deployed(conn, platform_scope(item.org_id, item.project_id), item, token, outcome)
+
+    async def give_up(self, conn: Connection, item: Endpoint, token: UUID, error: BaseException) -> bool:
+        """After ATTEMPTS a new generation has failed; what answered before, or is to be removed, is tried for ever."""
+        if item.attempts + 1 < ATTEMPTS or item.state is not EndpointState.DEPLOYING:
+            return False
+        return await self.apply(conn, item, token, Deployed(EndpointState.FAILED, str(error)))
 
 
 def _run(spec: EndpointSpec, app_name: str) -> None:

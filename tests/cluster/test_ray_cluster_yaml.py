@@ -20,7 +20,7 @@ import pytest
 import yaml
 from ray.scripts.scripts import start as ray_start_command
 
-from cluster import embedded
+from actors.securityvault import keyring
 from cluster.settings import Settings
 from tests.cluster import kuberay
 from tests.support.platform import find_free_ports
@@ -122,10 +122,14 @@ class TestWhoMayDoWhat:
         assert cluster()["spec"]["authOptions"] == {"mode": "token", "secretName": "aidos-ray-token"}
         assert "RAY_AUTH_TOKEN, value" not in text
 
-    def test_the_secrets_that_it_asks_for_are_those_the_platform_reads(self) -> None:
-        asked = set(re.findall(r"--from-literal=aidos_(\w+)=", MANIFEST.read_text()))
-        assert asked <= {*Settings.model_fields, *embedded._GENERATED}
-        assert {"database_url", "s3_access_key", "s3_secret_key"} <= asked
+    def test_the_commands_of_its_header_make_what_the_platform_reads(self, tmp_path: Path) -> None:
+        given = set(re.findall(r"--from-literal=aidos_(\w+)=", MANIFEST.read_text()))
+        assert {"database_url", "s3_access_key", "s3_secret_key"} == given <= set(Settings.model_fields)
+        (code,) = re.findall(r"^#   AIDOS_HOME=keys python -c '(.+)'$", MANIFEST.read_text(), re.M)
+        environment = {"AIDOS_HOME": str(tmp_path / "keys"), "PATH": os.environ["PATH"]}
+        subprocess.run([sys.executable, "-c", code], cwd=MANIFEST.parent, env=environment, check=True)
+        made = {path.name for path in (tmp_path / "keys/secrets").iterdir()}
+        assert made == {f"aidos_{name}" for name in (keyring.TOKEN_KEYS, keyring.AUDIT_KEYS, keyring.PEPPER)}
 
     def test_the_head_runs_no_user_work(self) -> None:
         assert cluster()["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from actors.securityvault.keyring import Pepper
 from actors.securityvault.models import Scope
+from actors.securityvault.service import Pepper
 from aidos.errors import InvalidRequest
 from api.errors import IdempotencyKeyReused, RequestInProgress
 from cluster.db import Connection, load_queries

@@ -80,6 +80,28 @@ async def list_events(conn: Connection, *, after_seq: int, subject: str | None =
     return [Event(**row) for row in rows]
 
 
+Position = tuple[int, int]
+"""Where a reader stands: transaction and sequence number of the last event that it saw."""
+
+
+async def tail_events(
+    conn: Connection, after: Position, *, type: str | None = None, subject: str | None = None, limit: int = 100
+) -> list[tuple[Position, Event]]:
+    """The project's events behind ``after`` in the order of their transactions, so that none is ever passed over.
+
+    An event shows once all older transactions are over. ``type`` is a whole type, or its first parts (``modelhub.run``).
+    """
+    values = {"xid": str(after[0]), "seq": after[1], "type": type, "subject": subject, "limit": limit}
+    rows = await (await conn.execute(Q.tail_events, values)).fetchall()
+    return [((int(row.pop("xid")), row["seq"]), Event(**row)) for row in rows]
+
+
+async def events_position(conn: Connection) -> Position:
+    """Where the events that are still to come begin."""
+    row = await (await conn.execute(Q.events_position)).fetchone()
+    return (int(row["xid"]), -1) if row else (0, -1)
+
+
 @dataclass(frozen=True)
 class Consumer:
     """A reader of the outbox: when its cursor last moved, and how many events are ahead of it (counted up to 10,000)."""

@@ -15,6 +15,20 @@ SELECT seq, id, type, subject, org_id, project_id, actor, data, traceparent, tim
  ORDER BY seq
  LIMIT %(limit)s;
 
+-- tail_events --
+SELECT seq, xid::text AS xid, id, type, subject, org_id, project_id, actor, data, traceparent, time
+  FROM cluster.events
+ WHERE project_id = cluster.current_project()
+   AND (xid, seq) > (%(xid)s::xid8, %(seq)s::bigint)
+   AND xid < pg_snapshot_xmin(pg_current_snapshot())
+   AND (%(type)s::text IS NULL OR type = %(type)s OR starts_with(type, %(type)s || '.'))
+   AND (%(subject)s::text IS NULL OR subject = %(subject)s)
+ ORDER BY xid, seq
+ LIMIT %(limit)s;
+
+-- events_position --
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xid;
+
 -- lock_cursor --
 -- A consumer's first call makes its cursor, which the SELECT of the same statement cannot see yet.
 WITH made AS (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from actors.securityvault import policy, store
@@ -27,21 +29,69 @@ from actors.securityvault.directory import (
     list_projects,
     put_member,
 )
+from actors.securityvault.errors import ProjectNotFound
 from actors.securityvault.jobs import issue_job_token, revoke_job_tokens
+from actors.securityvault.keyring import Pepper
 from actors.securityvault.keys import create_key, list_keys, revoke_key, rotate_key
 from actors.securityvault.limits import Limit, RateLimiter
-from actors.securityvault.models import AuditEntry, AuditRecord, AuditVerdict
+from actors.securityvault.models import AuditEntry, AuditRecord, AuditVerdict, Principal, Role, Scope
 from actors.securityvault.sessions import accept_invitation, list_sessions, refresh, revoke_session, sign_in, sign_out
 from cluster.db import Connection
 
 __all__ = [
-    "CHANNEL", "AuditEntry", "AuditVerdict", "Authenticator", "Limit", "RateLimiter", "accept_invitation", "archive_project",
+    "CHANNEL", "AuditEntry", "AuditVerdict", "Authenticator", "Caller", "Limit", "Pepper", "RateLimiter", "accept_invitation", "archive_project",
     "bootstrap", "canonical", "create_key", "create_organisation", "create_project", "create_service_account", "create_user",
-    "deactivate_account", "default_scope", "delete_member", "get_account", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
+    "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
     "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "refresh",
     "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "rotate_key", "seal", "sign_in", "sign_out",
     "verify_chain", "write_audit",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, and what it may do in the project that it named."""
+
+    actor: str
+    kind: str
+    id: UUID
+    name: str
+    organisation: str
+    organisation_id: UUID
+    org_admin: bool
+    operator: bool
+    project: str | None
+    project_id: UUID | None
+    role: Role | None
+    permissions: list[str]
+    expires_at: datetime | None
+
+
+async def describe_caller(vault: Authenticator, principal: Principal, project: str | None) -> Caller:
+    """Tells who the caller is; without a project where it is a member of none that fits. Raises: ProjectNotFound for a named one."""
+    scope = Scope(principal, principal.org_id, None)
+    try:
+        scope = await vault.scope(principal, project)
+    except ProjectNotFound:
+        if project is not None:
+            raise
+    async with vault.db.platform() as conn:
+        organisation = await store.find_organisation(conn, str(principal.org_id))
+    return Caller(
+        actor=principal.actor,
+        kind=str(principal.kind),
+        id=principal.id,
+        name=principal.name,
+        organisation=organisation.name if organisation else "",
+        organisation_id=principal.org_id,
+        org_admin=principal.org_admin,
+        operator=principal.operator,
+        project=scope.project_name or None,
+        project_id=scope.project_id,
+        role=scope.role,
+        permissions=sorted(permission for permission in policy.ALL if policy.allows(scope, permission)),
+        expires_at=principal.expires_at,
+    )
 
 
 async def list_audit(conn: Connection, org_id: UUID, before: int | None, limit: int) -> list[AuditRecord]:

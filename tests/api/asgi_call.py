@@ -67,14 +67,12 @@ async def ask(
     call = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]  # a coroutine, as ASGI says
     seen = asyncio.create_task(enough.wait())
     try:
-        async with asyncio.timeout(patience_s):
-            await asyncio.wait({call, seen}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({call, seen}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         enough.set()
         await asyncio.wait({call}, timeout=5)
-    except TimeoutError:
+    finally:
         enough.set()
-    if not call.done():
         call.cancel()
-    seen.cancel()
-    await asyncio.gather(call, seen, return_exceptions=True)
+        seen.cancel()
+        await asyncio.gather(call, seen, return_exceptions=True)
     return answer

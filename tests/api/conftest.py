@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -14,17 +14,13 @@ from cluster.objects import Objects
 from cluster.settings import Settings
 from tests.api import probe
 from tests.api.world import World, build_world, close_world, with_settings
-from tests.support.database import drop_database, make_database
+from tests.support.database import make_database
 
 
 @pytest.fixture(scope="session")
-def api_settings(storage: Settings, request: pytest.FixtureRequest) -> Iterator[Settings]:
-    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+def api_settings(storage: Settings) -> Settings:
     # Tests ask far more often than a key may: the limits have tests of their own.
-    changes = {"s3_bucket": f"api-{worker}", "rate_limit_per_minute": 1_000_000}
-    made = make_database(storage, f"api_{worker}").model_copy(update=changes)
-    yield made
-    drop_database(made)
+    return make_database(storage, "api").model_copy(update={"s3_bucket": "api", "rate_limit_per_minute": 1_000_000})
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -55,7 +55,7 @@ async def build_world(settings: Settings) -> World:
     edge = await _open(settings)
     operator_key = await securityvault.bootstrap(edge.db, settings) or await securityvault.replace_admin_key(edge.db, settings)
     operator = await edge.vault.scope(await edge.vault.resolve(operator_key), None)
-    ours = Tenant(operator.org_id, operator.project, await _key(edge, operator, Grade.ADMIN))
+    ours = Tenant(operator.org_id, operator.project, await make_key(edge, operator, Grade.ADMIN))
     theirs = await _other_tenant(edge, operator)
     credentials: dict[str, str | None] = {"anonymous": None, "operator": operator_key}
     credentials |= {str(role): await _member_key(edge, operator, role) for role in Role}
@@ -63,8 +63,8 @@ async def build_world(settings: Settings) -> World:
     credentials |= {
         "org_admin": ours.admin_key,
         "foreign_admin": theirs.admin_key,
-        "narrow": await _key(edge, owner, Grade.OWNER, scopes=frozenset({NARROW})),
-        "expired": await _key(edge, owner, Grade.OWNER, expires_in_s=1),
+        "narrow": await make_key(edge, owner, Grade.OWNER, scopes=frozenset({NARROW})),
+        "expired": await make_key(edge, owner, Grade.OWNER, expires_in_s=1),
         "revoked": await _revoked_key(edge, owner),
         "malformed": "aidos_live_nonsense",
         "job": await _job_token(edge, owner),
@@ -105,7 +105,7 @@ async def _other_tenant(edge: Edge, operator: Scope) -> Tenant:
         projects = await securityvault.list_projects(conn, dataclasses.replace(operator, org_id=organisation.id), None, 10)
     there = dataclasses.replace(operator, org_id=organisation.id, project_id=projects[0].id)
     return Tenant(
-        organisation.id, projects[0].id, await _key(edge, there, Grade.ADMIN, service_account=await _account(edge, there, org_admin=True))
+        organisation.id, projects[0].id, await make_key(edge, there, Grade.ADMIN, service_account=await _account(edge, there, org_admin=True))
     )
 
 
@@ -116,7 +116,7 @@ async def _account(edge: Edge, scope: Scope, **options: Any) -> str:
     return name
 
 
-async def _key(edge: Edge, scope: Scope, grade: Grade, **options: Any) -> str:
+async def make_key(edge: Edge, scope: Scope, grade: Grade, **options: Any) -> str:
     async with edge.db.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
         made = await securityvault.create_key(conn, scope, edge.vault.pepper, name=f"key-{new_id().hex[-12:]}", grade=grade, **options)
     return made.secret
@@ -126,11 +126,11 @@ async def _member_key(edge: Edge, operator: Scope, role: Role) -> str:
     account = await _account(edge, operator)
     async with edge.db.tenant(org_id=operator.org_id, project_id=operator.project_id) as conn:
         await securityvault.put_member(conn, operator, account, role)
-    return await _key(edge, operator, Grade(role.value), service_account=account)
+    return await make_key(edge, operator, Grade(role.value), service_account=account)
 
 
 async def _revoked_key(edge: Edge, owner: Scope) -> str:
-    text = await _key(edge, owner, Grade.OWNER)
+    text = await make_key(edge, owner, Grade.OWNER)
     principal = await edge.vault.resolve(text)
     async with edge.db.tenant(org_id=owner.org_id, project_id=owner.project_id) as conn:
         await securityvault.revoke_key(conn, owner, str(principal.id))

@@ -62,7 +62,7 @@ class TokenFile:
 
 @dataclass(frozen=True)
 class SignIn:
-    """What ``aidos login`` got for one platform."""
+    """What ``aidos login`` got for one platform; without a refresh token, an API key that it was given."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -127,7 +127,7 @@ class StoredSignIn:
         return self._current.project if self._current else None
 
     def token(self) -> str | None:
-        if self._current and self._current.expires_at - RENEW_AHEAD_S < time.time():
+        if self._current and self._current.refresh_token and self._current.expires_at - RENEW_AHEAD_S < time.time():
             self.renew(self._current.access_token)
         return self._current.access_token if self._current else None
 
@@ -139,8 +139,8 @@ class StoredSignIn:
             if stored and stored.access_token != refused:
                 self._current = stored  # another process was quicker
                 return True
-            if stored is None:
-                self._current = None
+            if stored is None or not stored.refresh_token:
+                self._current = stored
                 return False
             fresh = self._refresh(stored.refresh_token)
             self._current = replace(fresh, email=stored.email, project=stored.project)

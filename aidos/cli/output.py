@@ -113,6 +113,8 @@ def cell(name: str, value: Any) -> str:
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, int) and name.endswith("_bytes"):
         return bytes_text(value)
+    if isinstance(value, int) and name.endswith("micro_usd"):
+        return f"${value / 1e6:,.4f}"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Enum):
@@ -134,9 +136,9 @@ def bytes_text(count: float) -> str:
 
 
 def title(name: str) -> str:
-    for unit in ("_bytes", "_at"):
+    for unit in ("_bytes", "_at", "_micro_usd"):
         name = name.removesuffix(unit)
-    return name.replace("_", " ").upper()
+    return name.replace("micro_usd", "cost").replace("_", " ").upper()
 
 
 def _show_record(session: Session, record: Mapping[str, Any]) -> None:
@@ -146,10 +148,16 @@ def _show_record(session: Session, record: Mapping[str, Any]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
+    lists = {
+        name: value for name, value in record.items() if isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    }
     for name, value in record.items():
-        if name not in _NEVER:
+        if name not in _NEVER and name not in lists:
             table.add_row(Text(name), Text(cell(name, value)))
     session.out.print(table)
+    for name, value in lists.items():
+        session.out.print(f"\n{title(name)}", style="bold")
+        show_table(session, value)
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

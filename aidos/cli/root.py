@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -124,6 +123,8 @@ class RootGroup(TyperGroup):
             self._join(f"aidos.cli.{name}")
 
     def _join_plugins(self) -> None:
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group="aidos.commands"):
             self._join(entry.module, entry.attr)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from aidos.operation import Resource
 
-MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer")
+MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer", "events")
 
 
 class Entry(NamedTuple):
@@ -27,11 +27,26 @@ class Entry(NamedTuple):
 
 
 CATALOGUE: tuple[Entry, ...] = (
-    Entry("platform", "platform", "platform", "The installation: alive, ready, which version, how it is doing."),
     Entry("dataset", "datasets", "dataforge", "Versioned folders of files: commits, branches and tags over content-addressed storage."),
     Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
     Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),
+    Entry("experiment", "experiments", "modelhub", "Groups of runs that ask the same question."),
+    Entry("run", "runs", "modelhub", "Trainings and trials: what went in, what was measured, what came out."),
+    Entry("model", "models", "modelhub", "Registered models: versions that were inspected, and aliases that point at them."),
+    Entry("graph", "lineage", "modelhub", "The graph from the raw file to the prediction."),
     Entry("endpoint", "endpoints", "deployengine", "Models that answer predictions over the Open Inference Protocol v2."),
+    Entry("bill", "costs", "costoptimizer", "What leased resources cost."),
+    Entry("price", "prices", "costoptimizer", "The organisation's price book."),
+    Entry("event", "events", "events", "CloudEvents of the project."),
+    Entry("project", "projects", "securityvault", "Where work is kept: each has members of its own."),
+    Entry("member", "members", "securityvault", "Who is in the project, with which role."),
+    Entry("key", "keys", "securityvault", "API keys."),
+    Entry("session", "sessions", "securityvault", "Sign-ins. `aidos login` makes one and keeps it fresh."),
+    Entry("user", "users", "securityvault", "People of the organisation."),
+    Entry("service-account", "service_accounts", "securityvault", "Identities for programs."),
+    Entry("organisation", "organisations", "securityvault", "Tenants of the installation."),
+    Entry("audit", "audit", "securityvault", "The log of all changes, as a hash chain."),
+    Entry("platform", "platform", "platform", "The installation: alive, ready, which version, how it is doing."),
 )
 
 

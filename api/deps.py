@@ -77,9 +77,9 @@ def needs(permission: str, *, transaction: bool = True, project: bool = True, au
     """Declare a route's permission (``<module>:<action>``, or ``public``).
 
     ``transaction=False``: the handler opens its own short ones with ``Session`` (long polls, streams). ``project=False``:
-    the route is one of the organisation's. ``secret``: the answer shows a secret, and is remembered encrypted only.
+    the route is one of the organisation's.
     """
-    return {"x-permission": permission, "x-transaction": transaction, "x-project": project, "x-audit": audit, "x-secret": secret}
+    return {"x-permission": permission, "x-transaction": transaction, "x-project": project, "x-audit": audit}
 
 
 class ApiRoute(APIRoute):
@@ -93,7 +93,6 @@ class ApiRoute(APIRoute):
         self.in_transaction: bool = extra.get("x-transaction", True)
         self.in_project: bool = extra.get("x-project", True)
         self.audited: bool = extra.get("x-audit", True)
-        self.secret: bool = extra.get("x-secret", False)
         declared = openapi.problem_responses(options.get("methods") or {"GET"}, public=self.permission == PUBLIC)
         options["responses"] = {**declared, **(options.get("responses") or {})}
         if options.get("operation_id") is None:

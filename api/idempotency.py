@@ -14,7 +14,6 @@ import psycopg
 from fastapi import Request, Response
 from psycopg.types.json import Jsonb
 
-from actors.securityvault.keyring import Pepper
 from actors.securityvault.models import Scope
 from actors.securityvault.service import Pepper
 from aidos.errors import InvalidRequest

@@ -59,7 +59,7 @@ _STATUSES = {
 _NEED_A_CALLER = {403}
 _NEED_A_CHANGE = {409, 412, 413}
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-_INTERNAL = ("x-transaction", "x-project", "x-audit", "x-secret")
+_INTERNAL = ("x-transaction", "x-project", "x-audit")
 
 
 def problem_responses(methods: Iterable[str], *, public: bool) -> dict[int | str, dict[str, Any]]:

@@ -46,8 +46,7 @@ Key = Annotated[str, Path(max_length=100, description="Name or id.")]
 _USER, _SERVICE = PrincipalKind.USER, PrincipalKind.SERVICE_ACCOUNT
 _SELF = needs("securityvault:self", project=False)
 _ADMIN = needs("org:manage", project=False)
-_ADMIN_SECRET = needs("org:manage", project=False, secret=True)
-_KEY_SECRET = needs("securityvault:manage", secret=True)
+_OWNER = needs("securityvault:manage")
 
 
 def _entry(request: Request, action: str) -> AuditEntry:
@@ -160,7 +159,7 @@ async def archive_project(project: Key, tx: TxDep) -> ProjectRead:
     return ProjectRead.model_validate(await service.archive_project(tx.conn, tx.scope, project))
 
 
-@router.post("/users", status_code=201, openapi_extra=_ADMIN_SECRET)
+@router.post("/users", status_code=201, openapi_extra=_ADMIN)
 async def create_user(body: UserCreate, tx: TxDep, edge: EdgeDep) -> UserCreated:
     """A person of your organisation, with a password or an invitation to choose one."""
     hashed = await edge.vault.passwords.hash(body.password.get_secret_value()) if body.password else None
@@ -180,7 +179,7 @@ async def get_user(user: AccountKey, tx: TxDep) -> AccountRead:
     return AccountRead.model_validate(await service.get_account(tx.conn, tx.scope, user, _USER))
 
 
-@router.post("/users/{user}/invitations", status_code=201, openapi_extra=_ADMIN_SECRET)
+@router.post("/users/{user}/invitations", status_code=201, openapi_extra=_ADMIN)
 async def invite_user(user: AccountKey, tx: TxDep) -> InvitationRead:
     """A new invitation, for who lost the first one or the password."""
     _, invitation = await service.invite(tx.conn, tx.scope, user)
@@ -224,19 +223,19 @@ async def list_members(tx: TxDep, page: PageDep) -> PageOf[MemberRead]:
     return PageOf(items=[MemberRead.model_validate(item) for item in found], next_cursor=cursor)
 
 
-@router.put("/members/{account}", openapi_extra=needs("securityvault:manage"))
+@router.put("/members/{account}", openapi_extra=_OWNER)
 async def put_member(account: AccountKey, body: MemberPut, tx: TxDep) -> MemberRead:
     """Give an account a role in the project, instead of the one it has."""
     return MemberRead.model_validate(await service.put_member(tx.conn, tx.scope, account, Role(body.role)))
 
 
-@router.delete("/members/{account}", status_code=204, openapi_extra=needs("securityvault:manage"))
+@router.delete("/members/{account}", status_code=204, openapi_extra=_OWNER)
 async def delete_member(account: AccountKey, tx: TxDep) -> None:
     """Take an account out of the project."""
     await service.delete_member(tx.conn, tx.scope, account)
 
 
-@router.post("/keys", status_code=201, openapi_extra=_KEY_SECRET)
+@router.post("/keys", status_code=201, openapi_extra=_OWNER)
 async def create_key(body: KeyCreate, tx: TxDep, edge: EdgeDep) -> KeyCreated:
     """An API key; the answer is the only one that shows it."""
     asked = body.model_dump(exclude={"role", "scopes"})
@@ -245,7 +244,7 @@ async def create_key(body: KeyCreate, tx: TxDep, edge: EdgeDep) -> KeyCreated:
     return KeyCreated(**KeyRead.model_validate(made.subject).model_dump(), key=made.secret)
 
 
-@router.get("/keys", openapi_extra=needs("securityvault:manage"))
+@router.get("/keys", openapi_extra=_OWNER)
 async def list_keys(tx: TxDep, page: PageDep) -> PageOf[KeyRead]:
     """The project's keys; an administrator sees the organisation's. Newest first."""
     found = await service.list_keys(tx.conn, tx.scope, _before(page), page.limit)
@@ -253,14 +252,14 @@ async def list_keys(tx: TxDep, page: PageDep) -> PageOf[KeyRead]:
     return PageOf(items=[KeyRead.model_validate(item) for item in found], next_cursor=cursor)
 
 
-@router.post("/keys/{key}/rotate", openapi_extra=_KEY_SECRET)
+@router.post("/keys/{key}/rotate", openapi_extra=_OWNER)
 async def rotate_key(key: Key, tx: TxDep, edge: EdgeDep) -> KeyCreated:
     """A new secret under the same name; the old one is dead within a second."""
     made = await service.rotate_key(tx.conn, tx.scope, edge.vault.pepper, key)
     return KeyCreated(**KeyRead.model_validate(made.subject).model_dump(), key=made.secret)
 
 
-@router.delete("/keys/{key}", status_code=204, openapi_extra=needs("securityvault:manage"))
+@router.delete("/keys/{key}", status_code=204, openapi_extra=_OWNER)
 async def revoke_key(key: Key, tx: TxDep) -> None:
     """End a key, for ever and within a second."""
     await service.revoke_key(tx.conn, tx.scope, key)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import Fault
 
 import filelock
 import psutil
@@ -168,6 +169,8 @@ def public_environment(settings: Settings) -> dict[str, str]:
 
 def make_home(home: Path) -> None:
     """Make the home and its directories, private to their owner."""
+    if not str(home).isprintable() or set(str(home)) & set("%'\""):
+        raise CannotStart(reason=f"AIDOS_HOME {str(home)!r} has a percent sign, quote or control character in it: choose another")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if home.stat().st_uid != os.geteuid():
         raise CannotStart(reason=f"{home} belongs to another user: choose your own directory by AIDOS_HOME")
@@ -263,7 +266,7 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
     progress(program.title, "starting")
     try:
         supervisor.start_program(program)
-    except (RuntimeError, KeyError, OSError) as error:
+    except (RuntimeError, KeyError, OSError, Fault) as error:
         raise CannotStart(reason=f"{program.title} cannot be prepared: {error}") from error
     reason, pids = "", set()
     while time.monotonic() - began < timeout_s and not failed.is_set():

@@ -24,7 +24,7 @@ from actors.securityvault.reconciler import seal_audit
 from api.gateway import build_gateway_app
 from cluster import telemetry
 from cluster.db import Database
-from cluster.host import NAMESPACE, Host, Loop, get_or_create_host
+from cluster.host import NAMESPACE, Loop, get_or_create_host
 from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.settings import Settings, get_settings
@@ -42,14 +42,14 @@ SCHEMAS = (
 )
 """Packages with migrations, lower tiers first."""
 
-HOSTS: tuple[tuple[str, type[Host], tuple[Loop, ...]], ...] = (
-    ("securityvault", Host, (seal_audit,)),
-    ("modelhub", Host, (inspect_versions,)),
-    ("deployengine", Host, (reconcile_endpoints,)),
-    ("trainos", Host, (reconcile_jobs, adopt_ray_jobs)),
-    ("costoptimizer", Host, (meter_usage,)),
+HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
+    ("securityvault", (seal_audit,)),
+    ("modelhub", (inspect_versions,)),
+    ("deployengine", (reconcile_endpoints,)),
+    ("trainos", (reconcile_jobs, adopt_ray_jobs)),
+    ("costoptimizer", (meter_usage,)),
 )
-"""The named actors: name, class, and the loops that each runs."""
+"""The named actors, and the loops that each runs."""
 
 GATEWAY = "gateway"
 _WATCH_S = 5.0
@@ -87,7 +87,7 @@ def ensure_gateway(settings: Settings) -> None:
 
 def make_hosts() -> list[Any]:
     """The handles of the named actors; those that are missing start now, and are not waited for."""
-    return [get_or_create_host(name, loops, kind) for name, kind, loops in HOSTS]
+    return [get_or_create_host(name, loops) for name, loops in HOSTS]
 
 
 def wait_for_hosts(actors: list[Any]) -> dict[str, dict[str, Any]]:

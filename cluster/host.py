@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 
@@ -24,7 +24,6 @@ from cluster.settings import get_settings
 
 NAMESPACE = "aidos"
 _RESTART_PAUSE_S = 1.0
-T = TypeVar("T")
 
 
 class Host:
@@ -51,10 +50,6 @@ class Host:
         """Who and where this host is."""
         return {"name": self.name, "pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
 
-    def call(self, work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
-        """Run a coroutine on the host's event loop, for methods that Ray calls on other threads."""
-        return asyncio.run_coroutine_threadsafe(work, self._events).result(timeout_s)
-
     async def _run_for_ever(self) -> None:
         await self.db.open()
         async with self.wakeup:
@@ -72,7 +67,7 @@ Loop = Callable[[Host], Coroutine[Any, Any, None]]
 """A coroutine function that runs for ever with what the host holds."""
 
 
-def get_or_create_host(name: str, loops: Sequence[Loop], kind: type[Host] = Host) -> Any:
+def get_or_create_host(name: str, loops: Sequence[Loop]) -> Any:
     """The handle of the detached actor ``name``; made where there is none."""
     options = {
         "name": name,
@@ -84,4 +79,4 @@ def get_or_create_host(name: str, loops: Sequence[Loop], kind: type[Host] = Host
         "num_cpus": 0,
         "max_concurrency": 16,
     }
-    return ray.remote(kind).options(**options).remote(name, loops)
+    return ray.remote(Host).options(**options).remote(name, loops)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aidos import resources
 from aidos.config import ClientConfig, read_config
@@ -21,6 +21,16 @@ from aidos.operation import Resource
 from aidos.sessions import refresh_sign_in
 from aidos.transport import AsyncTransport, SyncTransport
 from aidos.wire import Reply, Request
+
+if TYPE_CHECKING:
+    from aidos.resources.costoptimizer import Costs, Prices
+    from aidos.resources.dataforge import Datasets
+    from aidos.resources.deployengine import Endpoints
+    from aidos.resources.events import Events
+    from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
+    from aidos.resources.platform import Platform
+    from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, ServiceAccounts, Sessions, Users
+    from aidos.resources.trainos import Checkpoints, Jobs
 
 OnWait = Callable[[str, float], None]
 
@@ -67,6 +77,28 @@ class Client(_Nouns):
     """
 
     transport: SyncTransport
+
+    # What ``__getattr__`` gives, for type checkers and editors; nothing is loaded for it.
+    audit: Audit
+    checkpoints: Checkpoints
+    costs: Costs
+    datasets: Datasets
+    endpoints: Endpoints
+    events: Events
+    experiments: Experiments
+    jobs: Jobs
+    keys: Keys
+    lineage: Lineage
+    members: Members
+    models: Models
+    organisations: Organisations
+    platform: Platform
+    prices: Prices
+    projects: Projects
+    runs: Runs
+    service_accounts: ServiceAccounts
+    sessions: Sessions
+    users: Users
 
     def __init__(
         self, url: str | None = None, api_key: str | None = None, project: str | None = None, *, on_wait: OnWait | None = None

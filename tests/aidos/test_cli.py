@@ -19,6 +19,7 @@ from aidos import resources
 from aidos.cli.generated import kind_of, parse_pairs
 from aidos.cli.output import bytes_text, cell, fitting_columns
 from aidos.cli.root import RootGroup, VerbGroup, add_generated, root
+from aidos.client import Client
 from aidos.errors import InvalidRequest
 from tests.aidos.counterpart import Counterpart, events, problem
 from tests.aidos.nouns import WidgetCreate, Widgets
@@ -222,6 +223,10 @@ class TestCatalogue:
     def test_names_every_noun_and_nothing_else(self) -> None:
         declared = {(each.noun, each.plural, each.__module__.rsplit(".", 1)[-1]) for each in resources.every()}
         assert {entry[:3] for entry in resources.CATALOGUE} == declared
+
+    def test_is_what_the_client_declares_for_type_checkers(self) -> None:
+        annotated = {name for name in Client.__annotations__ if name != "transport"}
+        assert annotated == {entry.plural for entry in resources.CATALOGUE}
 
     def test_says_what_the_resource_says(self) -> None:
         for entry in resources.CATALOGUE:

@@ -22,7 +22,7 @@ from actors.modelhub.reconciler import inspect_versions
 from actors.securityvault import service as securityvault
 from actors.securityvault.reconciler import seal_audit
 from api.gateway import build_gateway_app
-from cluster import telemetry
+from cluster import ray_head, telemetry
 from cluster.db import Database
 from cluster.host import NAMESPACE, Loop, get_or_create_host
 from cluster.migrate import migrate
@@ -69,8 +69,8 @@ async def prepare(settings: Settings) -> str | None:
 
 def connect(settings: Settings) -> None:
     """Join the Ray cluster as a driver of the platform's namespace."""
-    address = settings.ray_address or f"{settings.ray_host}:{settings.ray_port}"
-    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    ray_head.wait_ready(settings)
+    ray.init(address=ray_head.address(settings), namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
 
 
 def start_serve(settings: Settings) -> None:

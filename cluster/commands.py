@@ -159,7 +159,7 @@ def _print_facts(run: Session, facts: dict[str, Any], took_s: float) -> None:
 
 
 def _status_row(row: Any) -> tuple[str, ...]:
-    memory = f"{row.rss_bytes / 2**20:.0f} MiB in {row.processes}" if row.processes else ""
+    memory = f"{row.memory_bytes / 2**20:.0f} MiB in {row.processes}" if row.processes else ""
     uptime = f"{row.uptime_s // 3600}:{row.uptime_s // 60 % 60:02}:{row.uptime_s % 60:02}" if row.pid else ""
     ports = str(row.ports[0]) if row.ports else ""
     return (row.title, row.state.lower(), str(row.pid or ""), ports, uptime, memory, "healthy" if row.healthy else row.detail)

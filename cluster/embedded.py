@@ -107,19 +107,19 @@ def build_programs(settings: Settings, progress: Progress = silent) -> tuple[Pro
         programs.append(s3_server.build_program(settings, *keys))
     if not settings.ray_address:
         programs.append(ray_head.build_program(settings, public_environment(settings)))
-    programs.append(build_platform(settings, needs=tuple(program.name for program in programs)))
+    programs.append(build_platform(settings))
     return tuple(programs)
 
 
-def build_platform(settings: Settings, needs: tuple[str, ...]) -> Program:
-    """The platform itself on top of the three: migrations, actors, Serve apps, then a watch over them."""
+def build_platform(settings: Settings) -> Program:
+    """The platform itself: migrations, then actors and Serve apps as soon as Ray answers (it waits for that), then a watch over them."""
     return Program(
         name="platform",
         title=TITLES["platform"],
         command=(sys.executable, "-m", "cluster.boot"),
         environment=ray_head.serve_environment(settings) | public_environment(settings) | ray_head.driver_environment(settings),
         ports=(Port("gateway", settings.gateway_port, settings.gateway_host),),
-        needs=needs,
+        needs=("postgres", "s3"),
         fresh=(settings.home / "run" / "platform.json",),
         ready=lambda: check_platform(settings),
         stop_wait_s=5,

@@ -33,11 +33,11 @@ def find_marked(home: Path, name: str | None = None) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter()
-        if process.pid not in own and (program := _program_of(process, home)) and name in (None, program)
+        if process.pid not in own and (program := find_program(process, home)) and name in (None, program)
     ]
 
 
-def _program_of(process: psutil.Process, home: Path) -> str | None:
+def find_program(process: psutil.Process, home: Path) -> str | None:
     """Name of the program of ``home`` that this process is part of."""
     try:
         program, _, owner = process.environ().get(MARK, "").partition("@")

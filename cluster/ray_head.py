@@ -19,7 +19,7 @@ import grpc
 import psutil
 
 from cluster.settings import Settings
-from cluster.supervision import NotReady, Port, Program, socket_directory, write_private
+from cluster.supervision import NotReady, Port, Program, socket_directory, wait_until, write_private
 
 RAY = Path(sysconfig.get_path("scripts")) / "ray"
 SESSIONS_KEPT = 3
@@ -86,7 +86,7 @@ def build_program(settings: Settings, environment: Mapping[str, str]) -> Program
         prepare=lambda: _prepare(settings, port),
         ready=lambda: check(address(settings), settings.secret("ray_token"), port["node_manager"]),
         stop_signal="TERM",
-        stop_wait_s=8,
+        stop_wait_s=5,
     )
 
 
@@ -102,6 +102,23 @@ def check(gcs_address: str, token: str, node_manager_port: int | None = None) ->
         raise NotReady(f"the GCS at {gcs_address} does not serve yet")
     if node_manager_port is not None and not _listens(node_manager_port):
         raise NotReady("the raylet does not listen yet")
+
+
+def wait_ready(settings: Settings, deadline_s: float = 60.0) -> None:
+    """Wait until the cluster takes drivers: ``ray.init`` itself, begun too early, sits out timeouts of 5 s. Raises: TimeoutError."""
+    local = f"{settings.ray_host}:{settings.ray_port}"
+    node_manager_port = _ports(settings)["node_manager"] if address(settings) == local else None
+    reasons = [""]
+
+    def is_ready() -> bool:
+        try:
+            check(address(settings), settings.secret("ray_token"), node_manager_port)
+        except NotReady as error:
+            reasons[0] = str(error)
+            return False
+        return True
+
+    wait_until(is_ready, deadline_s, lambda: reasons[0])
 
 
 def refuses_strangers(gcs_address: str) -> bool:

@@ -24,7 +24,7 @@ class ProgramReport:
     detail: str
     pid: int | None = None
     uptime_s: int = 0
-    rss_bytes: int = 0
+    memory_bytes: int = 0  # proportional: a page that processes share is shared out between them
     processes: int = 0
     ports: tuple[int, ...] = ()
 
@@ -66,7 +66,7 @@ def _report(
     if known is None or known.pid is None:
         return ProgramReport(name, title, known.state if known else "STOPPED", False, "not running; `aidos up` starts it", ports=ports)
     problem = _ask(ready)
-    memory = [rss for process in launch.find_marked(settings.home, name) if (rss := _rss(process))]
+    memory = [taken for process in launch.find_marked(settings.home, name) if (taken := _memory_bytes(process))]
     return ProgramReport(
         name, title, known.state, not problem, problem or "answers", known.pid, known.uptime_s, sum(memory), len(memory), ports
     )
@@ -85,8 +85,8 @@ def _ask(check: Callable[[], None]) -> str:
     return ""
 
 
-def _rss(process: psutil.Process) -> int:
+def _memory_bytes(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss)
+        return int(process.memory_full_info().pss)
     except psutil.Error:
         return 0

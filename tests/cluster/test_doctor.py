@@ -124,7 +124,7 @@ class TestRunningStorage:
         assert rows["postgres"].healthy
         assert rows["postgres"].processes > 1
         assert rows["s3"].healthy
-        assert rows["s3"].rss_bytes > 10_000_000
+        assert rows["s3"].memory_bytes > 10_000_000
         assert not rows["ray"].healthy
         assert rows["ray"].detail == "not running; `aidos up` starts it"
 

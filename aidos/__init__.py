@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from aidos.client import AsyncClient, Client
     from aidos.config import job
     from aidos.errors import AidosError
+    from aidos.reading import dataset
+    from aidos.tracking import run
+    from aidos.transfer import pull, push
 
 __version__ = "0.1.0"
-__all__ = ["AidosError", "AsyncClient", "Client", "__version__", "job", "load_checkpoint", "save_checkpoint"]
+__all__ = ["AidosError", "AsyncClient", "Client", "__version__", "dataset", "job", "load_checkpoint", "pull", "push", "run", "save_checkpoint"]
 
 _HOMES = {
     "Client": "aidos.client",
@@ -21,6 +24,10 @@ _HOMES = {
     "load_checkpoint": "aidos.checkpoints",
     "save_checkpoint": "aidos.checkpoints",
     "job": "aidos.config",
+    "dataset": "aidos.reading",
+    "pull": "aidos.transfer",
+    "push": "aidos.transfer",
+    "run": "aidos.tracking",
 }
 
 

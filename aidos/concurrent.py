@@ -27,9 +27,9 @@ def each(work: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
                 future.cancel()
 
 
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
     """Slices of at most ``size``."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
 def patiently(call: Callable[[], R]) -> R:

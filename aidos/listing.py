@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from aidos.config import cache_directory
+from aidos.config import cache_directory, job
 from aidos.schemas.dataforge import FileRead, check_path
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ def _load(path: Path) -> list[FileRead] | None:
 
 def _path(commit_id: UUID) -> Path:
     return cache_directory() / "commits" / f"{commit_id}.gz"
+
+
+def pinned_ref(name: str, ref: str) -> str:
+    """The ref to read: in a job, the commit that it meant when the job was submitted."""
+    datasets = job().datasets
+    return datasets.get(f"{name}@{ref}") or (datasets.get(name) if ref == "main" else None) or ref
 
 
 def folders_of(files: Mapping[str, FileRead]) -> dict[str, list[str]]:

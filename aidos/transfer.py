@@ -15,7 +15,7 @@ from uuid import UUID
 from aidos.client import Client
 from aidos.downloading import Downloader
 from aidos.errors import Conflict, InvalidRequest, NotFound
-from aidos.listing import keep_listing, read_listing
+from aidos.listing import keep_listing, pinned_ref, read_listing
 from aidos.local_files import HashCache, LocalFile, walk
 from aidos.schemas.dataforge import CommitRead, FileAdd, FileRead
 from aidos.uploading import Uploader
@@ -159,7 +159,7 @@ def pull(source: str, directory: str | os.PathLike[str], *, client: Client | Non
     """
     name, ref = split_source(source)
     with _using(client) as opened:
-        commit = opened.datasets.show(name, ref)
+        commit = opened.datasets.show(name, pinned_ref(name, ref))
         files = read_listing(opened, name, commit.id)
         root = Path(directory)
         root.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ PACK_BYTES = 32 * 2**20
 """Largest pack; the platform reads packs to check what is in them."""
 SINGLE_PUT_BYTES = 64 * 2**20
 """Largest blob that goes up in one PUT."""
-LARGEST_BLOB_BYTES = 5 * 2**40
+LARGEST_BLOB_BYTES = 4 * 2**40  # a thousand parts of at most 5 GiB, S3's limit
 
 
 def path_problem(path: str) -> str | None:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from aidos.errors import InvalidRequest
 from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
 from aidos.schemas.dataforge import (
     PATH_BYTES,
@@ -47,19 +46,17 @@ PathCursor = Annotated[str | None, Query(max_length=12 * PATH_BYTES, description
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page.")]
 
 
-def _after(cursor: str | None, parts: int = 1) -> list[str] | None:
-    key = decode_cursor(cursor, parts)
-    if key is not None and not all(isinstance(part, str) and "\0" not in part for part in key):
-        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.")
-    return key
+def _stored_text(part: str) -> str:
+    """A part of a cursor as PostgreSQL can compare it. Raises: ValueError."""
+    if "\0" in part:
+        raise ValueError("NUL")
+    part.encode()
+    return part
 
 
 def _after_id(cursor: str | None) -> UUID | None:
-    key = _after(cursor)
-    try:
-        return UUID(key[0]) if key else None
-    except ValueError:
-        raise InvalidRequest(reason="The cursor is not one that this list gave out. Start again without it.") from None
+    key = decode_cursor(cursor, [UUID])
+    return key[0] if key else None
 
 
 def _next(rows: Sequence[Any], limit: int, *fields: str) -> str | None:
@@ -155,7 +152,7 @@ async def get_commit(dataset: Name, ref: RefName, tx: TxDep) -> CommitRead:
 
 @router.get("/{dataset}/refs", openapi_extra=READ)
 async def list_refs(dataset: Name, page: PageDep, tx: TxDep) -> PageOf[RefRead]:
-    after = _after(page.cursor)
+    after = decode_cursor(page.cursor, [_stored_text])
     rows = await service.list_refs(tx.conn, tx.scope, dataset, after[0] if after else None, page.limit)
     return PageOf(items=[RefRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "name"))
 
@@ -177,8 +174,8 @@ async def list_files(
     dataset: Name, tx: TxDep, ref: RefQuery = "main", prefix: PathQuery = "", limit: Limit = 500, cursor: PathCursor = None
 ) -> PageOf[FileRead]:
     """Files by path; the pages stay at the commit that the first one saw."""
-    commit_id, after = _after(cursor, 2) or (ref, "")
-    commit = await service.get_commit(tx.conn, tx.scope, dataset, commit_id)
+    seen, after = decode_cursor(cursor, [UUID, _stored_text]) or (ref, "")
+    commit = await service.get_commit(tx.conn, tx.scope, dataset, str(seen))
     rows = await service.list_files(tx.conn, tx.scope, commit.id, after, limit, prefix)
     following = encode_cursor(commit.id, rows[-1].path) if len(rows) == limit else None
     return PageOf(items=[FileRead.model_validate(row) for row in rows], next_cursor=following)
@@ -189,7 +186,7 @@ async def compare_commits(
     dataset: Name, base: RefQuery, head: RefQuery, tx: TxDep, limit: Limit = 500, cursor: PathCursor = None
 ) -> PageOf[ChangeRead]:
     """Paths that differ from `base` to `head`, in order."""
-    after = _after(cursor)
+    after = decode_cursor(cursor, [_stored_text])
     changes = await service.compare_commits(tx.conn, tx.scope, dataset, base, head)
     rows = [change for change in changes if not after or change.path > after[0]][:limit]
     return PageOf(items=[ChangeRead.model_validate(row) for row in rows], next_cursor=_next(rows, limit, "path"))

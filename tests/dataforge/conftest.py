@@ -11,6 +11,7 @@ import pytest
 from actors.securityvault.bootstrap import bootstrap
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from aidos.client import Client
+from aidos.filesystem import AidosFileSystem
 from cluster.db import Connection, Database
 from cluster.objects import Objects
 from cluster.settings import Settings
@@ -68,5 +69,6 @@ def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("AIDOS_URL", url)
     monkeypatch.setenv("AIDOS_API_KEY", admin_key)
+    AidosFileSystem.clear_instance_cache()  # fsspec's own, which knows the address of the test before
     with Client() as opened:
         yield opened

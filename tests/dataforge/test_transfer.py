@@ -250,9 +250,7 @@ class TestPull:
         assert pull("digits", out, client=client).written == 1
         assert content(out) == content(folder) | {"mine": b"not part of it"}
 
-    async def test_a_damaged_object_is_not_handed_out(
-        self, client: Client, folder: Path, tmp_path: Path, objects: Objects
-    ) -> None:
+    async def test_a_damaged_object_is_not_handed_out(self, client: Client, folder: Path, tmp_path: Path, objects: Objects) -> None:
         (folder / "big.bin").write_bytes(os.urandom(2**20 + 5))
         push(folder, "digits", client=client)
         sha256 = hashlib.sha256((folder / "big.bin").read_bytes()).hexdigest()

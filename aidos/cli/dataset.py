@@ -1,0 +1,116 @@
+"""``aidos dataset push``, ``pull``, ``log``, ``files`` and ``diff``: directories, and references as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aidos.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from aidos.schemas.dataforge import CommitRead
+
+_STAGES = {"hash": "Reading", "upload": "Uploading", "download": "Downloading"}
+
+Source = Annotated[str, typer.Argument(metavar="NAME[@REF]", help="The dataset, and a branch, tag or commit (main).")]
+Limit = Annotated[int, typer.Option(min=0, help="At most so many; 0: all of them.")]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verbs to ``aidos dataset``."""
+    group.command("push", help="Make a branch equal to a directory: upload what is new, commit what differs.")(push)
+    group.command("pull", help="Write the files of a commit into a directory; what is there already stays.")(pull)
+    group.command("log", help="Commits of a ref, newest first.")(log)
+    group.command("files", help="Files of a commit by path.")(files)
+    group.command("diff", help="Files that differ between two refs of a dataset.")(diff)
+
+
+def push(
+    directory: Annotated[Path, typer.Argument(help="What to push.", show_default=False)],
+    name: Annotated[str, typer.Option(help="The dataset; made if it is not there.")],
+    branch: Annotated[str, typer.Option(help="The branch that gets the commit; a new one begins at main.")] = "main",
+    message: Annotated[str, typer.Option("--message", "-m", help="What changed, for the log.")] = "",
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Commit a directory without files too.")] = False,
+) -> None:
+    from aidos import transfer
+
+    current = session()
+    with _bars(current) as progress:
+        result = transfer.push(
+            directory, name, branch=branch, message=message, allow_empty=allow_empty, client=current.client, progress=progress
+        )
+    if not result.changed:
+        current.note(f"Nothing changed: {name}@{branch} is this directory already.")
+    current.show(
+        {
+            **_commit_record(name, branch, result.commit),
+            "changed": result.changed,
+            "added": result.added,
+            "updated": result.updated,
+            "removed": result.removed,
+            "uploaded_files": result.uploaded_files,
+            "uploaded_bytes": result.uploaded_bytes,
+        }
+    )
+
+
+def pull(source: Source, directory: Annotated[Path, typer.Argument(help="Where the files go.", show_default=False)]) -> None:
+    from aidos import transfer
+
+    current = session()
+    with _bars(current) as progress:
+        result = transfer.pull(source, directory, client=current.client, progress=progress)
+    name, ref = transfer.split_source(source)
+    record = _commit_record(name, ref, result.commit)
+    current.show({**record, "written": result.written, "written_bytes": result.written_bytes, "kept": result.kept})
+
+
+def log(source: Source, limit: Limit = 20) -> None:
+    from aidos.transfer import split_source
+
+    name, ref = split_source(source)
+    current = session()
+    current.show(list(current.client.datasets.log(name, ref=ref, limit=limit or None)))
+
+
+def files(source: Source, prefix: Annotated[str, typer.Argument(help="Only paths that begin with this.")] = "", limit: Limit = 100) -> None:
+    from aidos.transfer import split_source
+
+    name, ref = split_source(source)
+    current = session()
+    current.show(list(current.client.datasets.files(name, ref=ref, prefix=prefix, limit=limit or None)))
+
+
+def diff(
+    name: Annotated[str, typer.Argument(help="The dataset.", show_default=False)],
+    base: Annotated[str, typer.Argument(help="Branch, tag or commit before.", show_default=False)],
+    head: Annotated[str, typer.Argument(help="Branch, tag or commit after.")] = "main",
+    limit: Limit = 100,
+) -> None:
+    current = session()
+    current.show(list(current.client.datasets.diff(name, base=base, head=head, limit=limit or None)))
+
+
+def _commit_record(name: str, ref: str, commit: CommitRead) -> dict[str, Any]:
+    return {"dataset": name, "ref": ref, "commit": str(commit.id), "files": commit.files, "size_bytes": commit.size_bytes}
+
+
+@contextmanager
+def _bars(current: Session) -> Iterator[Callable[[str, int, int], None]]:
+    """One bar for all stages, begun again at each."""
+    with current.progress("Looking", unit_bytes=True) as advance:
+        stage, shown = "", 0
+
+        def progress(name: str, done: int, total: int) -> None:
+            nonlocal stage, shown
+            if name != stage:
+                advance(-shown, description=_STAGES[name], total=total)
+                stage, shown = name, 0
+            advance(done - shown, total=total)
+            shown = done
+
+        yield progress

@@ -22,7 +22,7 @@ class ModelNotFound(NotFound):
 
 class VersionNotFound(NotFound):
     title = "Model version not found"
-    detail = "Model '{model}' has no version or alias '{version}'. 'aidos version list {model}' shows those there are."
+    detail = "Model '{model}' has no version or alias '{version}'. 'aidos model versions {model}' shows those there are."
 
 
 class AliasNotFound(NotFound):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +41,7 @@ def cost(
         if owner is None:
             raise InvalidRequest(reason="Say whose cost: `aidos cost job ID`, or no argument for all.")
         bill = current.client.costs.owner(kind, owner, **period)
-        rows, columns = bill.leases, ("lease_id", "started_at", "ended_at", "cpu", "gpu", "memory_gib", "micro_usd")
+        rows, columns = bill.leases, ("lease_id", "started_at", "ended_at", "cpu", "gpu", "memory_gib", "cost")
     else:
         bill = current.client.costs.get(group_by=by, **period)
         rows = bill.costs
@@ -48,7 +49,7 @@ def cost(
     if current.as_json:
         current.show(bill)
         return
-    show_table(current, rows, columns)
+    show_table(current, [{**row.model_dump(), "cost": _dollars(row.micro_usd)} for row in rows], columns)
     current.out.print(f"{_dollars(bill.micro_usd)} from {_short(bill.since)} to {_short(bill.until)}", style="bold")
 
 
@@ -66,11 +67,13 @@ def to_moment(text: str | None, now: datetime | None = None) -> datetime | None:
 
 def _columns(by: str) -> tuple[str, ...]:
     first = {"owner": ("owner_kind", "owner_name", "owner_id"), "kind": ("owner_kind",), "day": ("day",)}.get(by, ("owner_kind", "day"))
-    return (*first, "cpu_hours", "gpu_hours", "memory_gib_hours", "micro_usd", "running")
+    return (*first, "cpu_hours", "gpu_hours", "memory_gib_hours", "cost", "running")
 
 
 def _dollars(micro_usd: int) -> str:
-    return f"${micro_usd / 1e6:,.4f}"
+    """To the cent; small sums to the hundredth of one, so that they do not vanish. ``--json`` has the micro-dollars."""
+    places = 2 if micro_usd >= 1_000_000 else 4
+    return f"${Decimal(micro_usd) / 1_000_000:,.{places}f}"
 
 
 def _short(moment: datetime) -> str:

@@ -81,7 +81,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_check_moment)]
 MetricValue = Annotated[
     float,
     Field(allow_inf_nan=True),
-    PlainSerializer(_to_json, return_type=float | str, when_used="json"),
+    PlainSerializer(_to_json, return_type=float | str),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}),
 ]
 """A number; JSON has no NaN and no infinity, so these are the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``."""

@@ -19,7 +19,9 @@ CPU, MEMORY, GPU, H100 = 40_000, 5_000, 2_000_000, 4_000_000
 
 def make_scope() -> Scope:
     org_id, project_id = new_id(), new_id()
-    return Scope(Principal(PrincipalKind.USER, new_id(), "ada", org_id, {project_id: Role.OWNER}), org_id, project_id, "default", Role.OWNER)
+    return Scope(
+        Principal(PrincipalKind.USER, new_id(), "ada", org_id, {project_id: Role.OWNER}), org_id, project_id, "default", Role.OWNER
+    )
 
 
 @pytest.fixture

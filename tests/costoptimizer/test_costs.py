@@ -29,7 +29,12 @@ async def consume(database: Database) -> int:
 
 
 async def bill(
-    database: Database, scope: Scope, since: datetime = START - DAY, until: datetime = START + 30 * DAY, by: GroupBy = GroupBy.OWNER, limit: int = 100
+    database: Database,
+    scope: Scope,
+    since: datetime = START - DAY,
+    until: datetime = START + 30 * DAY,
+    by: GroupBy = GroupBy.OWNER,
+    limit: int = 100,
 ) -> Bill:
     async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
         return await service.get_bill(conn, scope, since, until, by, limit)
@@ -69,7 +74,9 @@ class TestCost:
             end = begin + timedelta(microseconds=dice.randrange(1, 300_000_000_000))
             cpu, memory = round(dice.uniform(0.1, 8), 2), round(dice.uniform(0.5, 64), 1)
             owner = ("job", f"j{number % 7}")
-            events = [lease_event(scope, lease, what, at, owner, cpu=cpu, memory_gib=memory) for what, at in (("opened", begin), ("closed", end))]
+            events = [
+                lease_event(scope, lease, what, at, owner, cpu=cpu, memory_gib=memory) for what, at in (("opened", begin), ("closed", end))
+            ]
             await announce(database, *events)
             expected += by_hand(begin, end, Decimal(str(cpu)), CPU) + by_hand(begin, end, Decimal(str(memory)), MEMORY)
         await consume(database)
@@ -79,7 +86,9 @@ class TestCost:
 
     async def test_only_the_asked_period_counts(self, database: Database, scope: Scope) -> None:
         lease = new_id()
-        await announce(database, lease_event(scope, lease, "opened", START, cpu=1), lease_event(scope, lease, "closed", START + 10 * HOUR, cpu=1))
+        await announce(
+            database, lease_event(scope, lease, "opened", START, cpu=1), lease_event(scope, lease, "closed", START + 10 * HOUR, cpu=1)
+        )
         await consume(database)
         assert (await bill(database, scope, START + HOUR, START + 3 * HOUR)).micro_usd == 2 * CPU
         days = (await bill(database, scope, by=GroupBy.DAY)).costs
@@ -110,7 +119,9 @@ class TestCost:
     async def test_of_one_owner_comes_with_its_leases(self, database: Database, scope: Scope) -> None:
         for begin in (START, START + 5 * HOUR):
             lease = new_id()
-            await announce(database, lease_event(scope, lease, "opened", begin, cpu=1), lease_event(scope, lease, "closed", begin + HOUR, cpu=1))
+            await announce(
+                database, lease_event(scope, lease, "opened", begin, cpu=1), lease_event(scope, lease, "closed", begin + HOUR, cpu=1)
+            )
         await announce(database, lease_event(scope, new_id(), "opened", START, ("endpoint", "e1"), cpu=1))
         await consume(database)
         async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
@@ -174,7 +185,9 @@ class TestPrices:
     async def test_a_new_price_leaves_the_past_alone(self, database: Database, scope: Scope, other_scope: Scope) -> None:
         for tenant in (scope, other_scope):
             lease = new_id()
-            await announce(database, lease_event(tenant, lease, "opened", START, cpu=1), lease_event(tenant, lease, "closed", START + 3 * HOUR, cpu=1))
+            await announce(
+                database, lease_event(tenant, lease, "opened", START, cpu=1), lease_event(tenant, lease, "closed", START + 3 * HOUR, cpu=1)
+            )
         await consume(database)
         await add_price(database, scope, "cpu", 100_000, START + HOUR)
         await add_price(database, scope, "cpu", 7, START + 2 * HOUR)

@@ -52,7 +52,8 @@ class TestPeriod:
         assert policy.choose_period(None, None, START) == (START - timedelta(days=30), START)
 
     @pytest.mark.parametrize(
-        ("since", "until"), [(START, START), (START, START - timedelta(1)), (None, datetime(1, 1, 2, tzinfo=UTC)), (None, datetime.max.replace(tzinfo=UTC))]
+        ("since", "until"),
+        [(START, START), (START, START - timedelta(1)), (None, datetime(1, 1, 2, tzinfo=UTC)), (None, datetime.max.replace(tzinfo=UTC))],
     )
     def test_runs_forward_in_known_years(self, since: datetime | None, until: datetime) -> None:
         with pytest.raises((InvalidPeriod, OverflowError)):

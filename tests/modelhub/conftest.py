@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from actors.modelhub import service
 from actors.modelhub.models import ArtifactSpec, Run, RunSpec
+from actors.securityvault.bootstrap import bootstrap
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from aidos.client import Client
 from cluster.db import Connection, Database, new_id
 from cluster.objects import Objects
 from cluster.settings import Settings
+from tests.dataforge.server import serve
 
 Upload = Callable[[UUID, dict[str, bytes]], Awaitable[None]]
 
@@ -35,7 +39,7 @@ def other_scope() -> Scope:
 
 
 @pytest.fixture
-async def conn(database: Database, scope: Scope):
+async def conn(database: Database, scope: Scope) -> AsyncIterator[Connection]:
     """One transaction of the tenant."""
     async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as opened:
         yield opened
@@ -53,6 +57,24 @@ async def objects(settings: Settings) -> Objects:
     store = Objects(settings)
     await store.ensure_bucket()
     return store
+
+
+@pytest.fixture
+async def admin_key(database: Database, settings: Settings, objects: Objects) -> str:
+    """The key of a fresh installation's operator."""
+    key = await bootstrap(database, settings)
+    assert key
+    return key
+
+
+@pytest.fixture
+def hub(settings: Settings, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
+    """The SDK as the operator, over HTTP; child processes find the same settings."""
+    with serve(settings) as url:
+        for name, value in {"URL": url, "API_KEY": admin_key, "CONFIG_DIR": str(tmp_path / "config")}.items():
+            monkeypatch.setenv(f"AIDOS_{name}", value)
+        with Client() as opened:
+            yield opened
 
 
 async def announce(conn: Connection, scope: Scope, run_id: UUID, files: dict[str, bytes]) -> None:

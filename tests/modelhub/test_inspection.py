@@ -121,7 +121,9 @@ class TestOnnx:
             inspect("onnx", tmp_path / "m")
 
     def test_its_own_functions_are_no_custom_operators(self, tmp_path: Path) -> None:
-        function = helper.make_function("own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)])
+        function = helper.make_function(
+            "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
+        )
         value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
         graph = helper.make_graph([helper.make_node("Twice", ["x"], ["y"], domain="own")], "g", value[:1], value[1:])
         opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
@@ -154,7 +156,9 @@ class TestSafetensors:
             "short": (b"\x05", "does not begin"),
             "no tensor": (save({}), "holds no tensor"),
             "overlap": (
-                struct.pack("<Q", len(h := json.dumps({k: {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]} for k in "ab"}).encode())) + h + b"abcd",
+                struct.pack("<Q", len(h := json.dumps({k: {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]} for k in "ab"}).encode()))
+                + h
+                + b"abcd",
                 "not valid safetensors",
             ),
         }.values(),

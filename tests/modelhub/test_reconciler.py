@@ -26,7 +26,9 @@ def reconciler(database: Database, objects: Objects) -> VersionReconciler:
     return VersionReconciler(database, objects)
 
 
-async def register(database: Database, scope: Scope, run: Run, path: str = "model.onnx", flavour: Flavour = Flavour.ONNX, *more: str) -> ModelVersion:
+async def register(
+    database: Database, scope: Scope, run: Run, path: str = "model.onnx", flavour: Flavour = Flavour.ONNX, *more: str
+) -> ModelVersion:
     async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
         return await service.register_version(conn, scope, "digits", VersionSpec(run.id, flavour, (path, *more)))
 

@@ -170,7 +170,9 @@ class TestMetrics:
 
     async def test_the_latest_is_that_of_the_highest_step_whatever_came_last(self, conn: Connection, scope: Scope) -> None:
         run = await service.create_run(conn, scope, RunSpec("digits"))
-        await service.log_metrics(conn, scope, run.id, [Point("acc", 0.9, 9, START), Point("acc", 0.5, 5, START), Point("nan", math.nan, 0, START)])
+        await service.log_metrics(
+            conn, scope, run.id, [Point("acc", 0.9, 9, START), Point("acc", 0.5, 5, START), Point("nan", math.nan, 0, START)]
+        )
         await service.log_metrics(conn, scope, run.id, [Point("acc", 0.7, 7, START)])
         metrics = (await service.get_run(conn, scope, run.id)).metrics
         assert (metrics["acc"].value, metrics["acc"].step) == (0.9, 9) and math.isnan(metrics["nan"].value)
@@ -187,7 +189,9 @@ class TestMetrics:
         points = [Point("loss", float(i % 7), i // 4, START) for i in range(40)]
         await service.log_metrics(conn, scope, run.id, points)
         seen: list[Point] = []
-        while page := await service.list_points(conn, scope, run.id, "loss", (seen[-1].step, seen[-1].at, seen[-1].value) if seen else None, 7):
+        while page := await service.list_points(
+            conn, scope, run.id, "loss", (seen[-1].step, seen[-1].at, seen[-1].value) if seen else None, 7
+        ):
             seen += page
         assert len(seen) == len(set(points)) and seen == sorted(seen, key=lambda p: (p.step, p.at, p.value))
 

@@ -1,0 +1,69 @@
+"""``aidos model push``, ``pull`` and ``wait``: what no single route does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aidos.cli.session import session
+
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="MODEL[@VERSION]", help="digits@3, digits@champion; the latest where no version is named.", show_default=False),
+]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verbs to ``aidos model``."""
+    group.command("push", help="Register a model file, or a directory with one, and wait until it was inspected.")(push)
+    group.command("pull", help="Write a version's files into a directory.")(pull)
+    group.command("wait", help="Wait until a version was inspected; exit 1 when it was REJECTED.")(wait)
+
+
+def push(
+    path: Annotated[Path, typer.Argument(exists=True, help="A .onnx or .safetensors file, or a directory.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
+    alias: Annotated[str | None, typer.Option(help="Alias that then points at it.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Run that it came of; a new one where none is named.")] = None,
+    experiment: Annotated[str, typer.Option(help="Experiment of the new run.")] = "default",
+    description: Annotated[str, typer.Option(help="What is to be said about it.")] = "",
+) -> None:
+    from aidos.tracking import ActiveRun
+    from aidos.tracking import run as begin
+
+    current = session()
+    client = current.client
+    # A run that goes on elsewhere is not ended by this.
+    active = ActiveRun(client, client.runs.get(run), ends=False, closes=False) if run else begin(experiment, client=client)
+    with active:
+        current.show(active.log_model(path, name, alias=alias, description=description))
+
+
+def pull(reference: Reference, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path()) -> None:
+    from aidos.downloads import write_files
+
+    current = session()
+    model, version = split_reference(reference)
+    files = current.client.models.downloads(model, version).files
+    with current.progress("Download", total=len(files)) as advance:
+        written = write_files(current.client, files, folder, lambda _: advance())
+    current.show([{"path": str(path), "size_bytes": path.stat().st_size} for path in written])
+
+
+def wait(reference: Reference) -> None:
+    current = session()
+    model, version = split_reference(reference)
+    found = current.client.models.version(model, version)
+    while found.state.value == "PENDING":
+        found = current.client.models.version(model, version, wait="30s")
+    current.show(found)
+    if found.state.value != "READY":
+        raise typer.Exit(1)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """``digits@3`` → model and version; ``latest`` where none is named."""
+    model, _, version = reference.partition("@")
+    return model, version or "latest"

@@ -1,0 +1,91 @@
+"""``aidos run show``, ``compare`` and ``download``: what no single route does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aidos.cli.session import session
+
+if TYPE_CHECKING:
+    from aidos.schemas.modelhub import RunRead
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verbs to ``aidos run``."""
+    group.command("show", help="One run with its parameters, metrics, tags and artifacts.")(show)
+    group.command("compare", help="Runs side by side: what differs, in parameters and metrics.")(compare)
+    group.command("download", help="Write a run's artifacts into a directory.")(download)
+
+
+def show(run: RunId) -> None:
+    from aidos.cli.output import show_table
+
+    current = session()
+    read = current.client.runs.get(run)
+    artifacts = list(current.client.runs.artifacts(run))
+    if current.as_json:
+        current.show({"run": read.model_dump(mode="json"), "artifacts": [artifact.model_dump(mode="json") for artifact in artifacts]})
+        return
+    fields = ("id", "name", "experiment", "state", "job_id", "created_by", "started_at", "ended_at")
+    current.show({name: getattr(read, name) for name in fields})
+    tables: tuple[tuple[str, list[dict[str, Any]]], ...] = (
+        ("Parameters", [{"param": key, "value": value} for key, value in sorted(read.params.items())]),
+        ("Metrics", [{"metric": key, "value": latest.value, "step": latest.step} for key, latest in sorted(read.metrics.items())]),
+        ("Tags", [{"tag": key, "value": value} for key, value in sorted(read.tags.items())]),
+        ("Artifacts", [{"path": artifact.path, "size_bytes": artifact.size_bytes} for artifact in artifacts]),
+    )
+    for title, rows in tables:
+        if rows:
+            current.out.print(f"\n{title}", style="bold")
+            show_table(current, rows)
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Ids of two runs or more.", show_default=False)],
+    everything: Annotated[bool, typer.Option("--all", help="Show what is equal too.")] = False,
+) -> None:
+    from aidos.cli.output import show_table
+
+    current = session()
+    read = [current.client.runs.get(run) for run in runs]
+    rows = [row for row in _rows(read) if everything or len({row[name] for name in row if name != "what"}) > 1]
+    if current.as_json:
+        current.show({"runs": [run.model_dump(mode="json") for run in read], "differ": rows})
+    else:
+        show_table(current, rows)
+
+
+def _rows(runs: list[RunRead]) -> list[dict[str, str]]:
+    names = [run.name if [other.name for other in runs].count(run.name) == 1 else str(run.id) for run in runs]
+    facts: list[dict[str, str]] = [
+        {
+            "state": run.state.value,
+            **{f"param {key}": value for key, value in sorted(run.params.items())},
+            **{f"metric {key}": f"{latest.value:.6g}" for key, latest in sorted(run.metrics.items())},
+        }
+        for run in runs
+    ]
+    keys = dict.fromkeys(key for fact in facts for key in fact)
+    return [{"what": key, **{name: fact.get(key, "") for name, fact in zip(names, facts, strict=True)}} for key in keys]
+
+
+def download(
+    run: RunId,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path(),
+    prefix: Annotated[str, typer.Option(help="Only artifacts whose path begins so.")] = "",
+) -> None:
+    from aidos.downloads import write_files
+
+    current = session()
+    paths = [artifact.path for artifact in current.client.runs.artifacts(run, prefix=prefix)]
+    written: list[Path] = []
+    with current.progress("Download", total=len(paths)) as advance:
+        for start in range(0, len(paths), 200):
+            files = current.client.runs.downloads(run, paths=paths[start : start + 200]).files
+            written += write_files(current.client, files, folder, lambda _: advance())
+    current.show([{"path": str(path), "size_bytes": path.stat().st_size} for path in written])

@@ -1,0 +1,40 @@
+"""Costs and prices, as the client sees them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from aidos.operation import Resource, operation
+from aidos.schemas.costoptimizer import BillRead, OwnerBillRead, PriceBook, PriceRead, PriceSet
+
+_PERIOD: dict[str, Any] = {"from_": datetime, "to": datetime, "limit": int}
+
+
+class Costs(Resource):
+    """What leased resources cost."""
+
+    noun = "bill"
+    plural = "costs"
+
+    get = operation(
+        "GET", "/v1/costoptimizer/costs", returns=BillRead, query={"group_by": str, **_PERIOD}, help="Costs by owner, kind or day."
+    )
+    owner = operation(
+        "GET",
+        "/v1/costoptimizer/costs/{owner_kind}/{owner_id}",
+        returns=OwnerBillRead,
+        query=_PERIOD,
+        help="What one job or endpoint cost, lease by lease.",
+    )
+
+
+class Prices(Resource):
+    """The organisation's price book."""
+
+    noun = "price"
+
+    list = operation("GET", "/v1/costoptimizer/prices", returns=PriceBook, help="Every price that was, is or will be in force.")
+    set = operation(
+        "PUT", "/v1/costoptimizer/prices/{resource}", body=PriceSet, returns=PriceRead, help="Set a price from now on, or later."
+    )

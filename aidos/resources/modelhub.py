@@ -1,0 +1,132 @@
+"""Experiments, runs, models and lineage, as the client sees them. ``aidos.run()`` builds on these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aidos.operation import Resource, operation
+from aidos.schemas.modelhub import (
+    AliasMove,
+    ArtifactList,
+    ArtifactPaths,
+    ArtifactRead,
+    ArtifactsAnnounce,
+    ArtifactUploads,
+    ExperimentCreate,
+    ExperimentRead,
+    FileDownloads,
+    GraphRead,
+    MetricsLog,
+    ModelCreate,
+    ModelRead,
+    ParamsLog,
+    PointRead,
+    RunCreate,
+    RunRead,
+    RunUpdate,
+    TagsSet,
+    VersionCreate,
+    VersionRead,
+)
+
+_HUB = "/v1/modelhub"
+_RUN = f"{_HUB}/runs/{{run_id}}"
+_MODEL = f"{_HUB}/models/{{model}}"
+_VERSION = f"{_MODEL}/versions/{{version}}"
+_ALIAS = f"{_MODEL}/aliases/{{alias}}"
+_EXPERIMENT = f"{_HUB}/experiments/{{experiment}}"
+
+
+class Experiments(Resource):
+    """Groups of runs that ask the same question."""
+
+    noun = "experiment"
+
+    create = operation(
+        "POST", f"{_HUB}/experiments", body=ExperimentCreate, returns=ExperimentRead, positional=("name",), help="Create an experiment."
+    )
+    list = operation("GET", f"{_HUB}/experiments", returns=ExperimentRead, paged=True, help="The project's experiments, newest first.")
+    get = operation("GET", _EXPERIMENT, returns=ExperimentRead, help="One experiment, by name or id.")
+    delete = operation("DELETE", _EXPERIMENT, help="Delete an experiment with its runs; models that came of them stay.")
+
+
+class Runs(Resource):
+    """Trainings and trials: what went in, what was measured, what came out."""
+
+    noun = "run"
+
+    create = operation("POST", f"{_HUB}/runs", body=RunCreate, returns=RunRead, help="Begin a run.")
+    list = operation(
+        "GET",
+        f"{_HUB}/runs",
+        returns=RunRead,
+        paged=True,
+        query={"experiment": str, "state": str, "job_id": str},
+        help="The project's runs, newest first.",
+    )
+    get = operation("GET", _RUN, returns=RunRead, query={"wait": str}, help="One run; --wait 30s answers once it has ended.")
+    update = operation("PATCH", _RUN, body=RunUpdate, returns=RunRead, help="Rename, end or resume a run.")
+    delete = operation("DELETE", _RUN, help="Delete a run.")
+    log_params = operation("POST", f"{_RUN}/params", body=ParamsLog, help="Set parameters, each once.")
+    set_tags = operation("POST", f"{_RUN}/tags", body=TagsSet, help="Set tags; null removes one.")
+    log_metrics = operation("POST", f"{_RUN}/metrics", body=MetricsLog, help="Append points to metrics.")
+    history = operation(
+        "GET",
+        f"{_RUN}/metrics",
+        returns=PointRead,
+        paged=True,
+        query={"key": (str, ...), "points": int},
+        help="One metric by step; --points 500 keeps the extremes of so many.",
+    )
+    announce = operation(
+        "POST", f"{_RUN}/artifacts/uploads", body=ArtifactsAnnounce, returns=ArtifactUploads, help="Ask where to upload artifacts."
+    )
+    complete = operation(
+        "POST", f"{_RUN}/artifacts", body=ArtifactPaths, returns=ArtifactList, help="Have uploaded artifacts checked and known."
+    )
+    artifacts = operation(
+        "GET", f"{_RUN}/artifacts", returns=ArtifactRead, paged=True, query={"prefix": (str, "")}, help="A run's artifacts by path."
+    )
+    downloads = operation(
+        "POST", f"{_RUN}/artifacts/downloads", body=ArtifactPaths, returns=FileDownloads, help="Presigned URLs of artifacts."
+    )
+
+
+class Models(Resource):
+    """Registered models: versions that were inspected, and aliases that point at them."""
+
+    noun = "model"
+
+    create = operation("POST", f"{_HUB}/models", body=ModelCreate, returns=ModelRead, positional=("name",), help="Create a model.")
+    list = operation("GET", f"{_HUB}/models", returns=ModelRead, paged=True, help="The project's models, newest first.")
+    get = operation("GET", _MODEL, returns=ModelRead, help="One model with its aliases.")
+    delete = operation("DELETE", _MODEL, help="Delete a model with its versions and aliases.")
+    register = operation(
+        "POST", f"{_MODEL}/versions", body=VersionCreate, returns=VersionRead, help="Register artifacts of a run as the next version."
+    )
+    versions = operation("GET", f"{_MODEL}/versions", returns=VersionRead, paged=True, help="A model's versions, newest first.")
+    version = operation(
+        "GET",
+        _VERSION,
+        returns=VersionRead,
+        query={"wait": str},
+        help="One version, by number, alias or `latest`; --wait 30s answers once it was inspected.",
+    )
+    delete_version = operation("DELETE", _VERSION, help="Delete a version that no alias points at.")
+    downloads = operation("POST", f"{_VERSION}/downloads", returns=FileDownloads, help="Presigned URLs of a version's files.")
+    set_alias = operation("PUT", _ALIAS, body=AliasMove, returns=VersionRead, help="Point an alias at a READY version, in one step.")
+    delete_alias = operation("DELETE", _ALIAS, help="Delete an alias; its version stays.")
+
+
+_GRAPH: dict[str, Any] = {"direction": str, "depth": int, "files": int}
+
+
+class Lineage(Resource):
+    """The graph from the raw file to the prediction."""
+
+    noun = "graph"
+    plural = "lineage"
+
+    get = operation(
+        "GET", f"{_HUB}/lineage/{{kind}}/{{name}}", returns=GraphRead, query=_GRAPH, help="What a thing came from and what came of it."
+    )

@@ -1,0 +1,224 @@
+"""``aidos.run()``: what a training writes down while it works.
+
+with aidos.run(experiment="digits", params={"lr": 0.1}) as run:
+    for step in range(100):
+        run.log_metrics({"loss": loss}, step=step)
+    run.log_model("model.onnx", name="digits")
+
+Metrics are buffered and sent in batches by a thread; a restart of the platform only delays them. Leaving the block waits until
+all is stored, and says if something could not be. In a job the job's own run is taken, which the platform ends with the job.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import itertools
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from aidos import provenance
+from aidos.client import Client
+from aidos.config import job as read_job
+from aidos.errors import InvalidPayload, InvalidRequest
+from aidos.point_buffer import PointBuffer
+from aidos.schemas.modelhub import ArtifactAnnounce, ArtifactRead, Flavour, PointLog, RunRead, RunState, VersionRead, VersionState
+
+_FLAVOURS = {".onnx": Flavour.ONNX, ".safetensors": Flavour.SAFETENSORS}
+_BATCH_FILES = 200
+_INSPECTION_WAITS = 10
+_OPEN: set[ActiveRun] = set()
+
+
+class ModelRejected(InvalidPayload):
+    title = "Model was rejected"
+    detail = "{reference} was rejected: {reason}"
+
+
+def run(
+    experiment: str = "default",
+    name: str = "",
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    *,
+    inputs: Iterable[str] = (),
+    resume: str | UUID | None = None,
+    client: Client | None = None,
+) -> ActiveRun:
+    """Begin a run, or go on with one: ``resume``, or inside a job the job's own (``experiment`` and ``name`` are then the job's).
+
+    ``inputs``: datasets that the run reads, as ``DATASET@REF``. Raises: DatasetNotFound, RunNotFound, ParamChanged.
+    """
+    job = read_job()
+    opened = client or Client()
+    attached = str(resume or job.run_id or "")
+    known = provenance.describe() | {key: str(value) for key, value in (tags or {}).items()}
+    if attached:
+        read = opened.runs.get(attached)
+        if resume and read.state in {RunState.FAILED, RunState.KILLED}:
+            read = opened.runs.update(attached, state=RunState.RUNNING)
+        opened.runs.set_tags(attached, tags=known)
+        if params:
+            opened.runs.log_params(attached, params=_texts(params))
+    else:
+        read = opened.runs.create(experiment=experiment, name=name, params=_texts(params or {}), tags=known, inputs=list(inputs))
+    return ActiveRun(opened, read, ends=not attached or resume is not None, closes=client is None)
+
+
+class ActiveRun:
+    """A run that is being written. Use it in a ``with`` block, or call ``end`` (the end of the program does it too)."""
+
+    def __init__(self, client: Client, read: RunRead, *, ends: bool, closes: bool) -> None:
+        self.id, self.name, self.experiment = read.id, read.name, read.experiment
+        self._client, self._ends, self._closes, self._ended = client, ends, closes, False
+        self._steps: dict[str, Iterable[int]] = {}
+        self._points = PointBuffer(lambda points: client.runs.log_metrics(str(self.id), points=points))
+        _OPEN.add(self)
+
+    def log_metric(self, key: str, value: float, step: int | None = None, *, at: datetime | None = None) -> None:
+        """One value; see ``log_metrics``."""
+        self.log_metrics({key: value}, step, at=at)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None, *, at: datetime | None = None) -> None:
+        """Values of one moment. Without ``step`` each metric counts on by itself; NaN and infinity are values like others.
+
+        Returns at once; the values are stored by the time that ``flush`` or ``end`` returns.
+        Raises: InvalidPayload for what no metric can be, and what an earlier batch was refused for.
+        """
+        moment = at or datetime.now(UTC)
+        self._points.add([_point(key, value, self._next_step(key) if step is None else step, moment) for key, value in metrics.items()])
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Set parameters, each once. Raises: ParamChanged."""
+        self._client.runs.log_params(str(self.id), params=_texts(params))
+
+    def set_tags(self, tags: Mapping[str, str | None]) -> None:
+        """Set tags; None removes one."""
+        self._client.runs.set_tags(str(self.id), tags=dict(tags))
+
+    def log_artifact(self, path: str | Path, name: str | None = None) -> list[ArtifactRead]:
+        """Store a file, or all files of a directory, under ``name`` (its own where none is given). The same bytes go once."""
+        source = Path(path)
+        folder = source.name if name is None else name.strip("/")
+        if source.is_dir():
+            files = {f"{folder}/{file.relative_to(source).as_posix()}": file for file in sorted(source.rglob("*")) if file.is_file()}
+        else:
+            files = {folder: source}
+        return [artifact for batch in _batches(files) for artifact in self._upload(batch)]
+
+    def _upload(self, files: Mapping[str, Path]) -> list[ArtifactRead]:
+        asked = [ArtifactAnnounce(path=path, sha256=_sha256(file), size_bytes=file.stat().st_size) for path, file in files.items()]
+        for target in self._client.runs.announce(str(self.id), files=asked).files:
+            if target.upload_url is not None:
+                self._client.put_presigned(target.upload_url, files[target.path].read_bytes())
+        return self._client.runs.complete(str(self.id), paths=list(files)).files
+
+    def log_model(
+        self, path: str | Path, name: str, *, flavour: str | None = None, alias: str | None = None, description: str = ""
+    ) -> VersionRead:
+        """Register a model file, or a directory with one, as the next version of model ``name``, and wait until it was inspected.
+
+        ``alias`` then points at it (moving one needs the permission ``modelhub:manage``). Raises: ModelRejected.
+        """
+        source = Path(path)
+        files = sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
+        kind = Flavour(flavour) if flavour else _flavour_of(files)
+        # The digest in the path lets one run register several states of one model.
+        digest = hashlib.sha256("".join(_sha256(file) for file in files).encode()).hexdigest()[:12]
+        stored = self.log_artifact(source, f"models/{name}/{digest}" + ("" if source.is_dir() else f"/{source.name}"))
+        made = self._client.models.register(
+            name, run_id=self.id, flavour=kind, artifacts=[artifact.path for artifact in stored], description=description
+        )
+        version = self._inspected(made)
+        return self._client.models.set_alias(name, alias, version=str(version.version)) if alias else version
+
+    def _inspected(self, made: VersionRead) -> VersionRead:
+        for _ in range(_INSPECTION_WAITS):
+            if made.state is not VersionState.PENDING:
+                break
+            made = self._client.models.version(made.model, str(made.version), wait="30s")
+        if made.state is VersionState.REJECTED:
+            raise ModelRejected(reference=f"{made.model}@{made.version}", reason=made.reason)
+        return made
+
+    def flush(self) -> None:
+        """Wait until everything logged so far is stored. Raises: what a batch was refused for, or Unavailable."""
+        self._points.flush()
+
+    def end(self, state: str = "FINISHED") -> None:
+        """Store what is left and end the run; in a job the platform does the latter."""
+        if self._ended:
+            return
+        self._ended = True
+        _OPEN.discard(self)
+        try:
+            self._points.close()
+        finally:
+            if self._ends:
+                self._client.runs.update(str(self.id), state=RunState(state))
+            if self._closes:
+                self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.end()
+            return
+        try:
+            self.end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+        except Exception as second:  # the block's own error is the one to see
+            sys.stderr.write(f"aidos: run {self.name} could not be ended: {second}\n")
+
+    def _next_step(self, key: str) -> int:
+        return next(iter(self._steps.setdefault(key, itertools.count())))
+
+    def __repr__(self) -> str:
+        return f"<run {self.name} of {self.experiment}: {self.id}>"
+
+
+@atexit.register
+def _end_all() -> None:
+    for active in list(_OPEN):
+        try:
+            active.end()
+        except Exception as error:
+            sys.stderr.write(f"aidos: run {active.name} could not be ended: {error}\n")
+
+
+def _point(key: str, value: Any, step: int, at: datetime) -> PointLog:
+    try:
+        # float() takes what torch and NumPy call a number, without importing either.
+        return PointLog(key=key, value=float(value), step=step, at=at)
+    except (ValueError, TypeError) as error:
+        raise InvalidPayload(reason=f"'{key}' = {value!r} at step {step!r} is no metric: {' '.join(str(error).split())[:300]}") from None
+
+
+def _texts(params: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in params.items()}
+
+
+def _flavour_of(files: list[Path]) -> Flavour:
+    for file in files:
+        if flavour := _FLAVOURS.get(file.suffix):
+            return flavour
+    raise InvalidRequest(
+        reason=f"No file of {', '.join(file.name for file in files[:5]) or 'an empty directory'} is .onnx or .safetensors."
+    )
+
+
+def _batches(files: Mapping[str, Path]) -> Iterable[dict[str, Path]]:
+    rest = iter(files.items())
+    while batch := dict(itertools.islice(rest, _BATCH_FILES)):
+        yield batch
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

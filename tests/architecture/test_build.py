@@ -108,22 +108,25 @@ class TestInstall:
         assert result.stderr == f"aidos: {old} is Python 3.9.18; AI-DOS needs Python 3.11, 3.12 or 3.13.\n"
         assert not (tmp_path / "venv").exists()
 
-    def test_does_nothing_where_everything_is_installed(self, tmp_path: Path) -> None:
-        """The stamp decides: with it in place the script neither calls pip nor makes an environment."""
-        first = subprocess.run(
-            ["bash", "-x", "requirements/install.sh"], cwd=ROOT, env=environment(Path(sys.executable), tmp_path) | {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"},
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert first.returncode != 0, "without an index nothing can be installed"
-        (want,) = set(re.findall(r"^\+ want=([0-9a-f]{64})$", first.stderr, re.M))
-        assert not (tmp_path / "venv/.installed").exists(), "an install that failed must not be taken for a finished one"
+    def test_takes_only_a_finished_install_for_one(self, tmp_path: Path) -> None:
+        """The stamp decides: an install that failed leaves none, and with it in place neither pip nor venv is called."""
+        venv_python = tmp_path / "venv/bin/python"
+        venv_python.parent.mkdir(parents=True)
+        venv_python.write_text('#!/bin/sh\ncase "$*" in *--version*) exit 0 ;; esac\nexit 1\n')
+        venv_python.chmod(0o755)
+        command = ["bash", "-x", "requirements/install.sh"]
+        failed = subprocess.run(
+            command, cwd=ROOT, env=environment(Path(sys.executable), tmp_path), capture_output=True, text=True, check=False
+        )
+        assert failed.returncode != 0, "this pip installs nothing"
+        assert not (tmp_path / "venv/.installed").exists()
         assert (tmp_path / "venv/.installing").exists()
+        (want,) = set(re.findall(r"^\+ want=([0-9a-f]{64})$", failed.stderr, re.M))
         (tmp_path / "venv/.installed").write_text(want)
-        second = subprocess.run(
-            ["bash", "requirements/install.sh"], cwd=ROOT, env=environment(Path("/bin/false"), tmp_path) | {"PYTHON": sys.executable},
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-        assert second.stdout == ""
+        again = subprocess.run(
+            command[:1] + command[2:], cwd=ROOT, env=environment(Path(sys.executable), tmp_path), capture_output=True, text=True, check=True
+        )
+        assert again.stdout == again.stderr == ""
 
 
 def environment(python: Path, folder: Path) -> dict[str, str]:

@@ -93,8 +93,8 @@ class Patience:
         left_s = self.budget_s - elapsed_s
         if retry_after_s is not None:
             # Spread over a tenth more, so that all who were turned away together do not come back together.
-            wait_s = max(retry_after_s, self.first_s) * random.uniform(1.0, 1.1)
-            return wait_s if wait_s <= left_s else None
+            wait_s = max(retry_after_s, self.first_s)
+            return min(left_s, wait_s * random.uniform(1.0, 1.1)) if wait_s <= left_s else None
         wait_s = random.uniform(0.5, 1.0) * min(self.longest_s, self.first_s * 2.0 ** min(tries - 1, 20))
         return min(wait_s, left_s) if left_s > 0 else None
 

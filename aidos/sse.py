@@ -40,6 +40,7 @@ class _Resumption:
         self.done = False
 
     def next_request(self) -> Request:
+        self._last_id = self._parser.last_id or self._last_id
         self._parser = EventParser()
         headers = {**self._request.headers, "Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._last_id:
@@ -58,7 +59,7 @@ class _Resumption:
             elif event.event == "error":
                 self._refused(event)
             else:
-                self._last_id = event.id or self._last_id
+                self._last_id = self._parser.last_id or self._last_id
                 self._breaks, self._broken_at = 0, None
                 yield event
 

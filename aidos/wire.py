@@ -115,6 +115,8 @@ class EventParser:
         self._rest = b""
         self._data: list[str] = []
         self._event, self._id = "", ""
+        self.last_id = ""
+        """Where to go on: an id may come without an event."""
 
     def feed(self, received: bytes) -> Iterator[ServerEvent | int | None]:
         *lines, self._rest = (self._rest + received).split(b"\n")
@@ -123,6 +125,7 @@ class EventParser:
 
     def _line(self, line: str) -> Iterator[ServerEvent | int | None]:
         if not line:
+            self.last_id = self._id
             if self._data:
                 yield ServerEvent(data="\n".join(self._data), event=self._event or "message", id=self._id)
             self._data, self._event = [], ""

@@ -191,10 +191,11 @@ class TestEvents:
                 broken=True,
             ),
             problem(503),
+            events("id: 2b\n\n", broken=True),
             events(": heartbeat\n\n", 'id: 3\nevent: message\ndata: {"text": "three"}\n\nevent: end\ndata: {}\n\n'),
         )
         assert [line.text for line in widgets.logs("digits")] == ["one", "two\u2028half", "three"]
-        assert [seen.headers.get("last-event-id") for seen in counterpart.seen] == [None, "2", "2"]
+        assert [seen.headers.get("last-event-id") for seen in counterpart.seen] == [None, "2", "2", "2b"]
         assert counterpart.seen[0].headers["accept"] == "text/event-stream"
 
     def test_go_on_after_a_close_in_good_order(self, widgets: Widgets, counterpart: Counterpart) -> None:
@@ -325,7 +326,7 @@ class TestPatience:
     def test_ends_with_its_budget(self) -> None:
         assert Patience(60).delay_s(1, 60) is None
         assert Patience(60).delay_s(9, 59.5) == 0.5
-        assert Patience(60).delay_s(1, 30, 31) is None
+        assert Patience(60).delay_s(1, 30, 31) is None and Patience(60).delay_s(1, 30, 30) == 30
 
     def test_reads_both_forms_of_retry_after(self) -> None:
         assert retry_after_s({"retry-after": "7"}) == 7

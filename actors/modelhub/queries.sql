@@ -325,10 +325,14 @@ WITH RECURSIVE down (kind, id, depth) AS (
       FROM up w JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.target_kind = w.kind AND e.target_id = w.id
      WHERE w.depth < %(depth)s
 ), walked AS (
-    SELECT e.* FROM (SELECT kind, id FROM down WHERE depth < %(depth)s LIMIT %(limit)s) AS w
+    SELECT e.*, w.depth FROM (SELECT kind, id, depth FROM down WHERE depth < %(depth)s LIMIT %(limit)s) AS w
       JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.source_kind = w.kind AND e.source_id = w.id
-    UNION
-    SELECT e.* FROM (SELECT kind, id FROM up WHERE depth < %(depth)s LIMIT %(limit)s) AS w
+    UNION ALL
+    SELECT e.*, w.depth FROM (SELECT kind, id, depth FROM up WHERE depth < %(depth)s LIMIT %(limit)s) AS w
       JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.target_kind = w.kind AND e.target_id = w.id
 )
-SELECT source_kind, source_id, source_label, target_kind, target_id, target_label, relation FROM walked LIMIT %(limit)s;
+SELECT source_kind, source_id, source_label, target_kind, target_id, target_label, relation
+  FROM walked
+ GROUP BY 1, 2, 3, 4, 5, 6, 7
+ ORDER BY min(depth), 1, 2, 4, 5
+ LIMIT %(limit)s;

@@ -5,17 +5,19 @@ is killed in the middle, the next attempt goes on from the last one.
 """
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
-import aidos
 import numpy as np
 import ray.train
 import torch
 from PIL import Image
-from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, prepare_data_loader, prepare_model
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+import aidos
 
 EPOCHS, BATCH, RATE, SEED = 12, 64, 3e-3, 0
 
@@ -44,7 +46,7 @@ def train_worker(config: dict) -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     rank = ray.train.get_context().get_world_rank()
-    data = Path(aidos.dataset("digits@main").to_local())
+    data = aidos.dataset("digits@main").to_local()
     test = load_split(data / "test")
     loader = prepare_data_loader(DataLoader(load_split(data / "train"), batch_size=config["batch"], shuffle=True))
     network = build_network()
@@ -53,7 +55,7 @@ def train_worker(config: dict) -> None:
 
     first = 0
     with tempfile.TemporaryDirectory() as folder:
-        if step := aidos.load_checkpoint(folder):
+        if (step := aidos.load_checkpoint(folder)) is not None:
             saved = torch.load(Path(folder) / "state.pt", weights_only=True)
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
@@ -62,47 +64,53 @@ def train_worker(config: dict) -> None:
     model = prepare_model(network)
     device = ray.train.torch.get_device()
 
-    for epoch in range(first, EPOCHS):
-        model.train()
-        if hasattr(loader.sampler, "set_epoch"):
-            loader.sampler.set_epoch(epoch)
-        total = 0.0
-        for images, labels in loader:
-            loss = nn.functional.cross_entropy(model(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
+    with aidos.run() if rank == 0 else nullcontext() as run:
+        for epoch in range(first, EPOCHS):
+            loss = train_epoch(epoch, model, loader, optimizer, schedule)
+            if rank == 0:
+                metrics = {"loss": loss, "accuracy": measure_accuracy(network, test, device)}
+                print(f"epoch {epoch}: loss {loss:.4f}, accuracy {metrics['accuracy']:.4f}", flush=True)
+                run.log_metrics(metrics, step=epoch)
+                save(epoch, metrics, network, optimizer, schedule)
         if rank == 0:
-            report_epoch(epoch, total / len(loader), measure_accuracy(network, test, device), network, optimizer, schedule)
-    if rank == 0:
-        register(network, measure_accuracy(network, test, device))
+            version = register(run, network)
+            print(f"accuracy {measure_accuracy(network, test, device):.4f}; registered digits@{version}", flush=True)
 
 
-def report_epoch(epoch: int, loss: float, accuracy: float, network, optimizer, schedule) -> None:
-    print(f"epoch {epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
-    aidos.run().log_metrics({"loss": loss, "accuracy": accuracy}, step=epoch)
+def train_epoch(epoch: int, model: nn.Module, loader: DataLoader, optimizer, schedule) -> float:
+    model.train()
+    if hasattr(loader.sampler, "set_epoch"):
+        loader.sampler.set_epoch(epoch)
+    total = 0.0
+    for images, labels in loader:
+        loss = nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.item()
+    return total / len(loader)
+
+
+def save(epoch: int, metrics: dict, network: nn.Module, optimizer, schedule) -> None:
     state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "state.pt")
-        aidos.save_checkpoint(folder, step=epoch, metrics={"loss": loss, "accuracy": accuracy})
+        aidos.save_checkpoint(folder, step=epoch, metrics=metrics)
 
 
-def register(network: nn.Module, accuracy: float) -> None:
+def register(run, network: nn.Module) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        batch = {"images": {0: torch.export.Dim("batch")}}
         torch.onnx.export(
             network.cpu().eval(), (torch.zeros(2, 1, 8, 8),), path, input_names=["images"], output_names=["logits"],
-            dynamic_shapes=[batch["images"]], dynamo=True, external_data=False, verbose=False,
+            dynamic_shapes=[{0: torch.export.Dim("batch")}], dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
-        version = aidos.run().register_model("digits", path, flavour="onnx")
-    print(f"accuracy {accuracy:.4f}; registered digits@{version.version}", flush=True)
+        return run.log_model(path, name="digits").version
 
 
 if __name__ == "__main__":
-    aidos.run().log_params({"epochs": EPOCHS, "batch": BATCH, "rate": RATE, "seed": SEED})
+    aidos.run(params={"epochs": EPOCHS, "batch": BATCH, "rate": RATE, "seed": SEED}).end()
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"batch": BATCH, "rate": RATE},

@@ -29,6 +29,8 @@ def build_job_environment(job: Job, url: str) -> dict[str, str]:
         "AIDOS_CPUS_PER_WORKER": f"{job.spec.cpus_per_worker:g}",
         "AIDOS_GPUS_PER_WORKER": f"{job.spec.gpus_per_worker:g}",
     }
+    # Ray Train's patched print writes each line twice to the log.
+    environment["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
     if job.run_id is not None:
         environment["AIDOS_RUN_ID"] = str(job.run_id)
     if job.traceparent is not None:

@@ -179,11 +179,15 @@ async def reconcile_jobs(host: Host) -> None:
 
 
 async def adopt_ray_jobs(host: Host) -> None:
-    """The other loop: what an operator submits to Ray itself appears in the default project."""
-    ray = RayCluster(host.settings)
+    """The other loop of that actor."""
+    await adopt_for_ever(host.db, RayCluster(host.settings))
+
+
+async def adopt_for_ever(db: Database, ray: JobCluster) -> None:
+    """What an operator submits to Ray itself appears in the default project."""
     while True:
         try:
-            await adopt_once(host.db, ray)
+            await adopt_once(db, ray)
         except Exception as error:
             log.warning("trainos.adoption_failed", error=str(error))
         await asyncio.sleep(_ADOPT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from aidos.sessions import SESSIONS
 from aidos.wire import template
 from api.app import build_app, build_edge
 from cluster.settings import Settings
+from tests.architecture.source import ROOT
 
 # Routes of other protocols, whose clients are not ours.
 FOREIGN: tuple[str, ...] = ("/api/2.0/",)
@@ -147,3 +149,18 @@ class TestCommands:
             assert built is not None and built.help, f"{noun} {name} has no help"
             flags = [flag for parameter in built.params for flag in (*parameter.opts, *parameter.secondary_opts)]
             assert "--json" in flags and len(flags) == len(set(flags)), f"{noun} {name}: {flags}"
+
+
+@pytest.mark.plain
+class TestPages:
+    def test_the_command_page_names_every_verb(self) -> None:
+        page = (ROOT / "docs/cli.md").read_text().splitlines()
+        missing = [
+            line for noun, verbs in commands().items() if (line := f"| `{noun}` | {' '.join(f'`{name}`' for name in verbs)} |") not in page
+        ]
+        assert not missing, "docs/cli.md lacks\n" + "\n".join(missing)
+
+    def test_the_sdk_page_names_every_variable(self) -> None:
+        read = set(re.findall(r'"(AIDOS_[A-Z_]+)"', (ROOT / "aidos/config.py").read_text()))
+        pages = (ROOT / "docs/sdk.md").read_text() + (ROOT / "docs/cli.md").read_text()
+        assert read and not {name for name in read if f"`{name}" not in pages}

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from aidos.transfer import pull, push
 
 __version__ = "0.1.0"
-__all__ = ["AidosError", "AsyncClient", "Client", "__version__", "dataset", "job", "load_checkpoint", "pull", "push", "run", "save_checkpoint"]
+__all__ = [
+    "AidosError",
+    "AsyncClient",
+    "Client",
+    "__version__",
+    "dataset",
+    "job",
+    "load_checkpoint",
+    "pull",
+    "push",
+    "run",
+    "save_checkpoint",
+]
 
 _HOMES = {
     "Client": "aidos.client",

@@ -63,7 +63,9 @@ def migrate(settings: Settings, packages: Iterable[str]) -> list[str]:
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
         conn.execute(_BOOKKEEPING)
-        done = {(module, name): checksum for module, name, checksum in conn.execute("SELECT module, name, checksum FROM cluster.migrations")}
+        done = {
+            (module, name): checksum for module, name, checksum in conn.execute("SELECT module, name, checksum FROM cluster.migrations")
+        }
         _refuse_drift(conn)
         for migration in collect(packages):
             known = done.get((migration.module, migration.name))

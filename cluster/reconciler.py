@@ -152,7 +152,9 @@ class Reconciler(Generic[Item]):
 
     async def _after_failure(self, item: Item, token: UUID, lease: leases.Lease, error: Exception) -> None:
         pause_s = min(self.backoff_cap_s, self.backoff_base_s * 2 ** min(item.attempts, 10)) * random.uniform(0.5, 1.0)
-        log.warning("reconciler.failed", reconciler=self.name, item=str(item.id), error=str(error), retry_s=round(pause_s, 1), exc_info=error)
+        log.warning(
+            "reconciler.failed", reconciler=self.name, item=str(item.id), error=str(error), retry_s=round(pause_s, 1), exc_info=error
+        )
         statement = sql.SQL(
             "UPDATE {} SET lock_token = NULL, locked_until = NULL, attempts = attempts + 1, last_error = %s,"
             " next_attempt_at = clock_timestamp() + make_interval(secs => %s) WHERE id = %s AND lock_token = %s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,14 +16,22 @@ from actors.securityvault.asgi import VaultMiddleware
 from api import openapi, problems
 from api.deps import Edge
 from api.health import VERSION, Health
+from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, trainos
+from api.routers import securityvault as securityvault_routes
 from cluster.db import Database
 from cluster.events import Wakeup
 from cluster.objects import Objects
 from cluster.settings import Settings
 
-MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer", "events")
-ROUTERS: tuple[APIRouter, ...] = tuple(
-    importlib.import_module(f"api.routers.{module}").router for module in MODULES if importlib.util.find_spec(f"api.routers.{module}")
+ROUTERS: tuple[APIRouter, ...] = (
+    platform.router,
+    securityvault_routes.router,
+    dataforge.router,
+    modelhub.router,
+    trainos.router,
+    deployengine.router,
+    costoptimizer.router,
+    events.router,
 )
 
 

@@ -20,6 +20,7 @@ import psycopg
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from sse_starlette import EventSourceResponse
 
 from actors.securityvault import policy
 from actors.securityvault import service as securityvault
@@ -94,6 +95,8 @@ class ApiRoute(APIRoute):
         self.in_project: bool = extra.get("x-project", True)
         self.audited: bool = extra.get("x-audit", True)
         declared = openapi.problem_responses(options.get("methods") or {"GET"}, public=self.permission == PUBLIC)
+        if _streams(options.get("response_class")):
+            declared[200] = openapi.STREAM
         options["responses"] = {**declared, **(options.get("responses") or {})}
         if options.get("operation_id") is None:
             options["operation_id"] = endpoint.__name__
@@ -176,6 +179,10 @@ class ApiRoute(APIRoute):
             request_id=request.state.request_id,
             data={"status": response.status_code},
         )
+
+
+def _streams(response_class: Any) -> bool:
+    return isinstance(response_class, type) and issubclass(response_class, EventSourceResponse)
 
 
 class _Refused(Exception):

@@ -59,6 +59,10 @@ _STATUSES = {
 _NEED_A_CALLER = {403}
 _NEED_A_CHANGE = {409, 412, 413}
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+STREAM: dict[str, Any] = {
+    "description": "Server-sent events; an event `end` is the last one",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 _INTERNAL = ("x-transaction", "x-project", "x-audit")
 
 

@@ -46,9 +46,9 @@ PUBLIC_ROUTES = {
     "GET /readyz",
     "GET /v1/version",
     "GET /v1/openapi.json",
-    "POST /v1/securityvault/sign-in",
-    "POST /v1/securityvault/refresh",
-    "POST /v1/securityvault/sign-out",
+    "POST /v1/securityvault/sessions",
+    "POST /v1/securityvault/sessions/refresh",
+    "POST /v1/securityvault/sessions/end",
     "POST /v1/securityvault/invitations/accept",
 }
 """Frozen: whoever adds one must argue for it. Eight at most."""

@@ -92,4 +92,4 @@ async def test_the_probe_is_no_part_of_it(document: dict[str, Any]) -> None:
 
 async def test_the_walk_finds_operations(world: World) -> None:
     found: list[Operation] = operations(world.app)
-    assert len(found) > 20 and METHODS <= {operation.method.lower() for operation in found}
+    assert len(found) > 20 and {operation.method.lower() for operation in found} >= METHODS

@@ -67,7 +67,9 @@ class Findings:
     statuses: dict[str, Counter[int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{len(self.wrong)} findings in {self.cases} cases\n" + "\n".join(f"{what}\n    {how[:600]}" for what, how in self.wrong.items())
+        return f"{len(self.wrong)} findings in {self.cases} cases\n" + "\n".join(
+            f"{what}\n    {how[:600]}" for what, how in self.wrong.items()
+        )
 
 
 def examine(url: str, key: str, path: str | None = None) -> Findings:

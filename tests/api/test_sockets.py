@@ -99,7 +99,9 @@ class TestOpenRoutes:
         assert statuses(server.send(request(operation, f"{operation.path}?api_key={key}&access_token={key}"))) == [401]
         assert statuses(server.send(request(operation, None, f"Cookie: session={key}; access_token={key}"))) == [401]
 
-    @pytest.mark.parametrize("target", ["/%00", "/v1/modelhub/experiments/%00", "/%ff%fe", "/v1/%2e%2e/%2e%2e/etc/passwd", "/" + "x" * 60_000])
+    @pytest.mark.parametrize(
+        "target", ["/%00", "/v1/modelhub/experiments/%00", "/%ff%fe", "/v1/%2e%2e/%2e%2e/etc/passwd", "/" + "x" * 60_000]
+    )
     def test_no_path_is_our_fault(self, server: Server, world: World, target: str) -> None:
         answer = server.send(request(Operation("GET", target, "", False, ""), None, f"Authorization: Bearer {world.credentials['viewer']}"))
         assert [status for status in statuses(answer) if status < 500], answer[:200]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
@@ -21,9 +20,8 @@ pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest.fixture(autouse=True)
-def _fresh_probe() -> Iterator[None]:
+def _fresh_probe() -> None:
     probe.calls.clear()
-    yield
 
 
 def bearer(key: str | None) -> dict[str, str]:
@@ -68,16 +66,15 @@ class TestStream:
         await add(owner, name, end="yes")
         whole = await ask(world.app, "GET", f"/v1/probe/things/{name}/stream", headers, until=b"event: end")
         first, second = ids(whole)
-        rest = await ask(
-            world.app, "GET", f"/v1/probe/things/{name}/stream", {**headers, "last-event-id": str(first)}, until=b"event: end"
-        )
+        rest = await ask(world.app, "GET", f"/v1/probe/things/{name}/stream", {**headers, "last-event-id": str(first)}, until=b"event: end")
         assert ids(rest) == [second]
 
     async def test_many_streams_hold_no_connection(self, world: World, owner: httpx.AsyncClient) -> None:
         most = world.edge.db.settings.database_pool_connections
         headers = bearer(world.credentials["owner"])
         streams = [
-            asyncio.create_task(ask(world.app, "GET", f"/v1/probe/things/none-{n}/stream", headers, until=b"never")) for n in range(3 * most)
+            asyncio.create_task(ask(world.app, "GET", f"/v1/probe/things/none-{n}/stream", headers, until=b"never"))
+            for n in range(3 * most)
         ]
         await until_read(3 * most)
         async with asyncio.timeout(2):

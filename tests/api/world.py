@@ -105,7 +105,9 @@ async def _other_tenant(edge: Edge, operator: Scope) -> Tenant:
         projects = await securityvault.list_projects(conn, dataclasses.replace(operator, org_id=organisation.id), None, 10)
     there = dataclasses.replace(operator, org_id=organisation.id, project_id=projects[0].id)
     return Tenant(
-        organisation.id, projects[0].id, await make_key(edge, there, Grade.ADMIN, service_account=await _account(edge, there, org_admin=True))
+        organisation.id,
+        projects[0].id,
+        await make_key(edge, there, Grade.ADMIN, service_account=await _account(edge, there, org_admin=True)),
     )
 
 

@@ -1,0 +1,161 @@
+"""Makes one of everything through the API, with a marker in every text: for tests of what one tenant sees of another.
+
+A new module joins by a function in ``CREATORS``. It returns values for the path parameters of its routes: names and ids
+of what it has made. A route whose parameter no creator gives a value for fails the test that uses them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from onnx import TensorProto, helper
+
+from actors.costoptimizer import service as costoptimizer
+from actors.modelhub.reconciler import VersionReconciler
+from api.deps import Edge
+from cluster.db import new_id
+from cluster.events import Event, consume_batch, publish
+
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass
+class Made:
+    """What stands in the paths: values by the parameter's name, several of them where routes mean different things by it."""
+
+    marker: str
+    client: httpx.AsyncClient
+    edge: Edge
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+    async def ask(self, method: str, path: str, json: Any = None) -> Any:
+        """The answer's body. Raises: AssertionError unless it worked."""
+        answer = await self.client.request(method, path, json=json)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def note(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(str(value))
+
+
+async def create_securityvault(made: Made) -> None:
+    base = "/v1/securityvault"
+    project = await made.ask("POST", f"{base}/projects", {"name": f"{made.marker}-p", "description": made.marker})
+    made.note(project=project["name"])
+    made.note(project=project["id"])
+    user = await made.ask("POST", f"{base}/users", {"email": f"{made.marker}@example.org"})
+    made.note(user=user["name"])
+    account = await made.ask("POST", f"{base}/service-accounts", {"name": f"{made.marker}-sa"})
+    made.note(account=account["name"])
+    made.note(account=account["id"])
+    await made.ask("PUT", f"{base}/members/{account['name']}", {"role": "viewer"})
+    key = await made.ask("POST", f"{base}/keys", {"name": f"{made.marker}-key", "role": "viewer"})
+    made.note(key=key["name"])
+    made.note(key=key["id"])
+    password = f"{made.marker}-password"
+    await made.ask("POST", f"{base}/users", {"email": f"{made.marker}-2@example.org", "password": password})
+    organisation = (await made.ask("GET", f"{base}/organisation"))["name"]
+    signed_in = {"email": f"{made.marker}-2@example.org", "password": password, "organisation": organisation}
+    made.note(session_id=(await made.ask("POST", f"{base}/sessions", signed_in))["session_id"])
+
+
+async def create_dataforge(made: Made) -> None:
+    base = "/v1/dataforge/datasets"
+    dataset = await made.ask("POST", base, {"name": f"{made.marker}-ds", "description": made.marker})
+    made.note(dataset=dataset["name"])
+    files = [{"path": f"{made.marker}.txt", "sha256": EMPTY_SHA256, "size_bytes": 0}]
+    commit = await made.ask("POST", f"{base}/{dataset['name']}/commits", {"message": made.marker, "add": files})
+    made.note(ref=commit["id"])
+    await made.ask("PUT", f"{base}/{dataset['name']}/refs/{made.marker}", {"kind": "tag", "commit": "main"})
+    made.note(ref=made.marker)
+    made.note(kind="commit", name=commit["id"])
+
+
+async def create_modelhub(made: Made) -> None:
+    base = "/v1/modelhub"
+    experiment = await made.ask("POST", f"{base}/experiments", {"name": f"{made.marker}-e", "description": made.marker})
+    made.note(experiment=experiment["name"])
+    texts = {"params": {made.marker: made.marker}, "tags": {made.marker: made.marker}}
+    run = await made.ask("POST", f"{base}/runs", {"experiment": experiment["name"], "name": made.marker, **texts})
+    made.note(run_id=run["id"])
+    await made.ask("POST", f"{base}/runs/{run['id']}/metrics", {"points": [{"key": made.marker, "value": 1.0}]})
+    graph = _graph(made.marker)
+    file = {"path": f"{made.marker}/model.onnx", "sha256": hashlib.sha256(graph).hexdigest(), "size_bytes": len(graph)}
+    uploads = await made.ask("POST", f"{base}/runs/{run['id']}/artifacts/uploads", {"files": [file]})
+    async with httpx.AsyncClient() as store:
+        assert (await store.put(uploads["files"][0]["upload_url"], content=graph)).is_success
+    await made.ask("POST", f"{base}/runs/{run['id']}/artifacts", {"paths": [file["path"]]})
+    model = f"{made.marker}-m"
+    asked = {"run_id": run["id"], "flavour": "onnx", "artifacts": [file["path"]], "description": made.marker}
+    version = await made.ask("POST", f"{base}/models/{model}/versions", asked)
+    await VersionReconciler(made.edge.db, made.edge.objects).run_once()
+    await made.ask("PUT", f"{base}/models/{model}/aliases/{made.marker}", {"version": "1"})
+    made.note(model=model, version="1", alias=made.marker)
+    made.note(kind="run", name=run["id"])
+    made.note(kind="model_version", name=version["id"])
+
+
+def _graph(marker: str) -> bytes:
+    """The smallest ONNX model: it adds its input to itself."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 2]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], marker, value[:1], value[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+async def create_deployengine(made: Made) -> None:
+    endpoint = await made.ask("POST", "/v1/deployengine/endpoints", {"name": f"{made.marker}-ep", "model": f"{made.marker}-m@1"})
+    made.note(endpoint=endpoint["name"])
+    made.note(endpoint=endpoint["id"])
+    made.note(kind="endpoint", name=endpoint["id"])
+
+
+async def create_trainos(made: Made) -> None:
+    code = hashlib.sha256(made.marker.encode()).hexdigest()
+    await made.ask("POST", "/v1/trainos/code", {"sha256": code, "size_bytes": 10})
+    asked = {"name": f"{made.marker}-job", "command": ["echo", made.marker], "experiment": f"{made.marker}-e"}
+    job = await made.ask("POST", "/v1/trainos/jobs", asked)
+    made.note(job=job["name"])
+    made.note(job=job["id"])
+    made.note(checkpoint="latest")
+    made.note(kind="job", name=job["id"])
+
+
+async def create_costoptimizer(made: Made) -> None:
+    await made.ask("PUT", "/v1/costoptimizer/prices/cpu", {"micro_usd": 1, "source": made.marker})
+    whoami = await made.ask("GET", "/v1/securityvault/whoami")
+    owner, lease = str(new_id()), str(new_id())
+    data = {"lease_id": lease, "owner_kind": "job", "owner_id": owner, "owner_name": made.marker, "at": "2026-01-01T00:00:00+00:00",
+            "resources": {"cpu": 1.0, "gpu": 0.0, "memory_gib": 1.0}}  # fmt: skip
+    async with made.edge.db.platform() as conn:
+        await publish(conn, Event("trainos.lease.opened", owner, whoami["organisation_id"], whoami["project_id"], "test", data))
+    while await consume_batch(made.edge.db, costoptimizer.CONSUMER, costoptimizer.record_leases):
+        pass
+    made.note(owner_kind="job", owner_id=owner, resource="cpu")
+
+
+async def create_events(made: Made) -> None:
+    """Everything above has left its events."""
+
+
+CREATORS: dict[str, Callable[[Made], Awaitable[None]]] = {
+    "securityvault": create_securityvault,
+    "dataforge": create_dataforge,
+    "modelhub": create_modelhub,
+    "trainos": create_trainos,
+    "deployengine": create_deployengine,
+    "costoptimizer": create_costoptimizer,
+    "events": create_events,
+}
+
+
+async def create_everything(client: httpx.AsyncClient, edge: Edge, marker: str) -> Made:
+    """One of everything, in the order of the dictionary."""
+    made = Made(marker, client, edge)
+    for create in CREATORS.values():
+        await create(made)
+    return made

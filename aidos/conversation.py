@@ -115,7 +115,7 @@ class Converser:
         """The steps of one call, ending in its reply. ``signed=False``: to a presigned URL, which must not see the token."""
         started, tries, renewed = self.now(), 0, False
         while True:
-            token = (yield Block(self.credential.token)) if signed else None
+            token = (yield from self._token()) if signed else None
             outcome = yield Send(request, self._headers(request, token) if signed else request.headers)
             tries += 1
             if isinstance(outcome, Reply) and outcome.status < 300:
@@ -131,6 +131,9 @@ class Converser:
             if self.on_wait:
                 self.on_wait(describe(outcome), self.patience.budget_s - elapsed_s)
             yield Sleep(delay_s)
+
+    def _token(self) -> Generator[Step, Any, str | None]:
+        return self.credential.token() if self.credential.ready else (yield Block(self.credential.token))
 
     def _headers(self, request: Request, token: str | None) -> dict[str, str]:
         headers = dict(request.headers)

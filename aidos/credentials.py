@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 try:
     import fcntl
@@ -22,7 +22,11 @@ RENEW_AHEAD_S = 30.0
 
 
 class Credential(Protocol):
-    """Both methods may block on a file or a call; the asynchronous client runs them in a thread."""
+    """``token`` and ``renew`` may block on a file or a call; the asynchronous client runs them in a thread."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``token`` answers from memory now."""
 
     def token(self) -> str | None:
         """What to send as ``Authorization: Bearer``; None: nothing."""
@@ -34,6 +38,7 @@ class Credential(Protocol):
 @dataclass(frozen=True)
 class StaticKey:
     key: str | None = field(default=None, repr=False)
+    ready: ClassVar[bool] = True
 
     def token(self) -> str | None:
         return self.key
@@ -48,6 +53,10 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._token: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._token is not None
 
     def token(self) -> str | None:
         if self._token is None:
@@ -126,8 +135,13 @@ class StoredSignIn:
         """The project that ``aidos login`` chose."""
         return self._current.project if self._current else None
 
+    @property
+    def ready(self) -> bool:
+        current = self._current
+        return current is None or not current.refresh_token or current.expires_at - RENEW_AHEAD_S >= time.time()
+
     def token(self) -> str | None:
-        if self._current and self._current.refresh_token and self._current.expires_at - RENEW_AHEAD_S < time.time():
+        if self._current and not self.ready:
             self.renew(self._current.access_token)
         return self._current.access_token if self._current else None
 

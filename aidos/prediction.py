@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from aidos.errors import InvalidPayload
+from aidos.conversation import NotAidos
+from aidos.errors import InvalidPayload, Unavailable
 from aidos.wire import Reply, Request, quote_parameter
 
 if TYPE_CHECKING:
@@ -16,15 +17,16 @@ def predict(client: Client, endpoint: str, value: Any) -> dict[str, Any]:
     """Ask an endpoint. ``value``: a request of the protocol (an object with ``inputs``), an object of input names to nested
     lists, or a nested list for a model with one input; a missing batch dimension is added.
 
-    Raises: NotFound, InvalidPayload when the value does not fit the model's inputs.
+    Raises: NotFound, Unavailable while it is not served, InvalidPayload when the value does not fit the model's inputs.
     """
-    route = client.endpoints.get(endpoint).route
-    model = f"{route}/v2/models/{quote_parameter('endpoint', endpoint)}"
-    if not (isinstance(value, dict) and isinstance(value.get("inputs"), list)):
-        metadata = client.transport.send(Request("GET", model), _read)
-        value = to_request(metadata, value)
-    # A prediction has no effect to have twice, so it may be repeated like a read.
-    return client.transport.send(Request("POST", f"{model}/infer", json=value), _read)
+    found = client.endpoints.get(endpoint)
+    model = f"{found.route}/v2/models/{quote_parameter('endpoint', found.name)}"
+    try:
+        if not (isinstance(value, dict) and isinstance(value.get("inputs"), list)):
+            value = to_request(client.transport.send(Request("GET", model), _read), value)
+        return client.transport.send(Request("POST", f"{model}/infer", json=value), _read)
+    except NotAidos as error:  # the proxy knows no such route, or not yet
+        raise Unavailable(reason=f"Endpoint '{found.name}' is {found.state} and not served ({error}).", retry_after_s=5) from error
 
 
 def to_request(metadata: dict[str, Any], value: Any) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -86,16 +88,35 @@ def with_common_options(command: Any) -> Any:
 class RootGroup(TyperGroup):
     """Commands by hand, the operator's where they are installed, and a group for every noun."""
 
+    names_only = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         self._join_roots()
         self._join_plugins()
-        return [*super().list_commands(ctx), *(name for name in noun_names() if name not in self.commands)]
+        return [*super().list_commands(ctx), *(name for name in noun_lines() if name not in self.commands)]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with self._listing():
+            super().format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        with self._listing():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextlib.contextmanager
+    def _listing(self) -> Iterator[None]:
+        """While only names and one line of each are asked for, nouns are not loaded."""
+        self.names_only = True
+        yield
+        self.names_only = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if self.names_only and cmd_name not in self.commands and (line := noun_lines().get(cmd_name)):
+            return TyperGroup(name=cmd_name, help=line, rich_markup_mode=None)
         if cmd_name in self.commands:
             return with_common_options(self.commands[cmd_name])
         self._join_roots()
-        if cmd_name not in self.commands and cmd_name not in noun_names():
+        if cmd_name not in self.commands and cmd_name not in noun_lines():
             self._join_plugins()
         if cmd_name not in self.commands and (group := build_noun(cmd_name)):
             self.add_command(group, cmd_name)
@@ -154,8 +175,9 @@ def find_register(module: str, attribute: str = "register") -> Any:
         return None
 
 
-def noun_names() -> list[str]:
-    return [entry.noun for entry in resources.CATALOGUE]
+def noun_lines() -> dict[str, str]:
+    """Every noun with its line of help."""
+    return {entry.noun: entry.help for entry in resources.CATALOGUE}
 
 
 def build_noun(noun: str) -> TyperGroup | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -67,12 +68,14 @@ async def hang_up(request: Request) -> Response:
     return StreamingResponse(nothing(), headers={"content-length": "10"})
 
 
-def events(*texts: str, broken: bool = False) -> Response:
-    """A stream of server-sent events; ``broken``: cut off without its last chunk."""
+def events(*texts: str, broken: bool = False, until: threading.Event | None = None) -> Response:
+    """A stream of server-sent events; ``broken``: cut off without its last chunk; ``until``: open so long."""
 
     async def body() -> AsyncIterator[bytes]:
         for text in texts:
             yield text.encode()
+        if until:
+            await asyncio.to_thread(until.wait, 30)
         if broken:
             raise ConnectionResetError("cut")
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +286,30 @@ class TestScript:
         code = "import sys; before = set(sys.modules); import aidos; print(sorted({n.split('.')[0] for n in set(sys.modules) - before}))"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert not {"httpx", "pydantic", "typer", "rich", "anyio"} & set(json.loads(result.stdout.replace("'", '"')))
+
+    def test_a_reader_who_leaves_is_no_error(self, counterpart: Counterpart) -> None:
+        line = json.dumps({"seq": 1, "text": "x" * 1000})
+        counterpart.plan(events(*[f"data: {line}\n\n"] * 2000, "event: end\ndata: {}\n\n"))
+        command = " ".join(shlex.quote(word) for word in [*SCRIPT, "job", "stream", "train"]) + " | head -n 1"
+        result = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "AIDOS_URL": counterpart.url},
+            check=False,
+        )
+        assert "Traceback" not in result.stderr and result.stdout.count("\n") == 1
+
+    def test_an_interrupt_ends_it_quietly(self, counterpart: Counterpart) -> None:
+        held = threading.Event()
+        counterpart.plan(events('data: {"seq": 1, "text": "begun"}\n\n', until=held))
+        environment = {**os.environ, "AIDOS_URL": counterpart.url}
+        with subprocess.Popen(
+            [*SCRIPT, "job", "stream", "train"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as running:
+            assert running.stdout and running.stdout.readline() == "begun\n"
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=20)
+        held.set()
+        assert running.returncode != 0 and "Traceback" not in said

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from aidos import resources
 from aidos.cli.generated import verb
+from aidos.cli.root import HANDWRITTEN_NOUNS, HANDWRITTEN_ROOTS
 from aidos.cli.root import app as command
 from aidos.operation import Operation, Resource
 from aidos.sessions import SESSIONS
@@ -130,6 +131,10 @@ class TestOperations:
 
 @pytest.mark.plain
 class TestCommands:
+    def test_by_hand_are_all_joined(self) -> None:
+        by_hand = {path.stem for path in (ROOT / "aidos/cli").glob("*.py") if "\ndef register(" in path.read_text()}
+        assert by_hand - {name.replace("-", "_") for name in (*HANDWRITTEN_NOUNS, *HANDWRITTEN_ROOTS)} == set()
+
     def test_reach_every_operation(self) -> None:
         missing = [
             f"{resource.noun} {verb(name)}"

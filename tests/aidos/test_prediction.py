@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from typer.testing import CliRunner
 
 from aidos.cli.root import app
 from aidos.client import Client
-from aidos.errors import InvalidPayload
+from aidos.errors import InvalidPayload, Unavailable
 from aidos.prediction import predict, shape_of, to_request
 from tests.aidos.counterpart import Counterpart
 
@@ -58,6 +58,11 @@ class TestPredict:
         ready = {"inputs": [{"name": "x"}], "id": "7"}
         predict(client, "digits", ready)
         assert counterpart.seen[1].body == ready
+
+    def test_says_that_nothing_is_served_yet(self, client: Client, counterpart: Counterpart) -> None:
+        counterpart.plan(JSONResponse({**ENDPOINT, "state": "DEPLOYING"}), PlainTextResponse("no route", 403))
+        with pytest.raises(Unavailable, match="'digits' is DEPLOYING"):
+            predict(client, "digits", [[1, 2], [3, 4]])
 
     def test_is_a_command(self, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIDOS_URL", counterpart.url)

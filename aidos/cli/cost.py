@@ -40,7 +40,7 @@ def cost(
     if kind is not None:
         if owner is None:
             raise InvalidRequest(reason="Say whose cost: `aidos cost job ID`, or no argument for all.")
-        bill = current.client.costs.owner(kind, owner, **period)
+        bill: Any = current.client.costs.owner(kind, owner, **period)
         rows, columns = bill.leases, ("lease_id", "started_at", "ended_at", "cpu", "gpu", "memory_gib", "cost")
     else:
         bill = current.client.costs.get(group_by=by, **period)

@@ -17,12 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from aidos.concurrent import batches
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge import path_problem
 
 _SHOWN = 10
 _SETTLED_S = 2.0
+_GROUP = 16  # files a task: most are small
 
 
 class DirectoryUnusable(InvalidRequest):
@@ -124,10 +126,11 @@ class HashCache:
             if file.source in hashes:
                 on_bytes(file.size_bytes)
         missing = [file for file in files if file.source not in hashes]
+        groups = list(batches(missing, _GROUP))
         with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-            for file, sha256 in zip(missing, pool.map(_hash, missing), strict=True):
-                hashes[file.source] = sha256
-                on_bytes(file.size_bytes)
+            for group, found in zip(groups, pool.map(_hash_group, groups), strict=True):
+                hashes |= found
+                on_bytes(sum(file.size_bytes for file in group))
         # A file that changed a moment ago can change again without a new time stamp.
         settled_ns = time.time_ns() - int(_SETTLED_S * 1e9)
         self._write((file, hashes[file.source]) for file in missing if file.mtime_ns < settled_ns)
@@ -158,6 +161,10 @@ class HashCache:
         rows = [(file.source, file.size_bytes, file.mtime_ns, file.inode, sha256) for file, sha256 in hashed]
         with contextlib.suppress(sqlite3.Error, OSError), self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _hash_group(files: list[LocalFile]) -> dict[str, str]:
+    return {file.source: _hash(file) for file in files}
 
 
 def _hash(file: LocalFile) -> str:

@@ -6,6 +6,8 @@ Both can be interrupted at any moment and repeated: what is there already is fou
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 from aidos.client import Client
+from aidos.config import cache_directory
 from aidos.downloading import Downloader
 from aidos.errors import Conflict, InvalidRequest, NotFound
 from aidos.listing import keep_listing, pinned_ref, read_listing
@@ -163,13 +166,25 @@ def pull(source: str, directory: str | os.PathLike[str], *, client: Client | Non
         files = read_listing(opened, name, commit.id)
         root = Path(directory)
         root.mkdir(parents=True, exist_ok=True)
-        meter = Meter(progress, "download", commit.size_bytes)
-        downloader = Downloader(opened, name, str(commit.id), root, meter.add)
-        there = _equal_files(downloader, files)
-        meter.add(sum(files[path].size_bytes for path in there))
-        wanted = [file for path, file in files.items() if path not in there]
-        downloader.download(wanted)
+        with _alone_in(root):
+            meter = Meter(progress, "download", commit.size_bytes)
+            downloader = Downloader(opened, name, str(commit.id), root, meter.add)
+            there = _equal_files(downloader, files)
+            meter.add(sum(files[path].size_bytes for path in there))
+            wanted = [file for path, file in files.items() if path not in there]
+            downloader.download(wanted)
         return PullResult(commit, len(wanted), sum(file.size_bytes for file in wanted), len(there))
+
+
+@contextlib.contextmanager
+def _alone_in(root: Path) -> Iterator[None]:
+    """Let the workers of one machine pull into the same directory one after the other: the second finds all there."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
+    folder = cache_directory() / "locks"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder / name, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def split_source(source: str) -> tuple[str, str]:

@@ -39,9 +39,16 @@ async def objects(settings: Settings) -> Objects:
 
 
 @pytest.fixture
-async def scope(database: Database, settings: Settings) -> Scope:
+async def admin_key(database: Database, settings: Settings) -> str:
+    """The key of a fresh installation's operator."""
+    key = await securityvault.bootstrap(database, settings)
+    assert key
+    return key
+
+
+@pytest.fixture
+async def scope(database: Database, admin_key: str) -> Scope:
     """A developer of the project ``default``."""
-    await securityvault.bootstrap(database, settings)
     async with database.platform() as conn:
         platform = await securityvault.default_scope(conn)
     principal = Principal(PrincipalKind.USER, platform.project, "ada", platform.org_id, {platform.project: Role.DEVELOPER})

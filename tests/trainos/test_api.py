@@ -1,0 +1,267 @@
+"""Jobs over real HTTP, with the SDK and the command; no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import aidos
+from actors.securityvault.models import Scope
+from aidos.client import Client
+from aidos.errors import Forbidden, NotFound
+from aidos.schemas.trainos import CheckpointFileBody
+from cluster.db import Database
+from cluster.objects import Objects
+from cluster.settings import Settings
+from tests.dataforge.server import serve
+from tests.support.waiting import wait_until
+from tests.trainos.conftest import zip_of
+from tests.trainos.fake_cluster import FakeCluster
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CodeNotUploaded, JobEnded, JobNotFound
+from tune.trainos.models import RayState
+from tune.trainos.reconciler import JobReconciler
+
+pytestmark = pytest.mark.postgres
+AIDOS = Path(sysconfig.get_path("scripts")) / "aidos"
+
+
+@pytest.fixture
+def url(settings: Settings, admin_key: str, objects: Objects) -> Iterator[str]:
+    with serve(settings) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
+    """The SDK as the operator; child processes find the same settings."""
+    monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("AIDOS_URL", url)
+    monkeypatch.setenv("AIDOS_API_KEY", admin_key)
+    with Client() as opened:
+        yield opened
+
+
+def steps(database: Database, reconciler: JobReconciler, count: int) -> None:
+    """So many steps of what is due, on an event loop and a pool of their own."""
+
+    async def go() -> None:
+        async with Database(database.settings) as db:
+            mine = JobReconciler(db, reconciler.objects, reconciler.settings, reconciler.ray)
+            for _ in range(count):
+                async with db.platform() as conn:
+                    await conn.execute("UPDATE trainos.jobs SET next_attempt_at = now()")
+                await mine.run_once()
+
+    asyncio.run(go())
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(AIDOS), *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
+
+
+class TestJobs:
+    def test_a_job_needs_its_code(self, client: Client) -> None:
+        with pytest.raises(CodeNotUploaded):
+            client.jobs.create("digits", command=["true"], code_sha256="0" * 64)
+
+    def test_the_same_code_is_uploaded_once(self, client: Client) -> None:
+        content = zip_of(main_py="print(1)")
+        sha256 = hashlib.sha256(content).hexdigest()
+        url = client.jobs.upload(sha256=sha256, size_bytes=len(content)).upload_url
+        assert url is not None
+        client.put_presigned(url, content)
+        assert client.jobs.upload(sha256=sha256, size_bytes=len(content)).upload_url is None
+        assert client.jobs.create("digits", command=["python", "main.py"], code_sha256=sha256).state == "QUEUED"
+
+    def test_are_listed_found_by_name_and_cancelled(self, client: Client) -> None:
+        made = [client.jobs.create(name, command=["true"]) for name in ("a", "b", "a")]
+        assert [job.id for job in client.jobs.list(limit=2)] == [made[2].id, made[1].id]
+        assert [job.id for job in client.jobs.list(state="QUEUED")] == [job.id for job in reversed(made)]
+        assert client.jobs.get("a").id == made[2].id and client.jobs.get(str(made[0].id)).id == made[0].id
+        assert client.jobs.cancel("b").state == "CANCELLED"
+        with pytest.raises(JobEnded):
+            client.jobs.cancel("b")
+        with pytest.raises(JobNotFound):
+            client.jobs.get("nobody")
+
+    def test_a_dataset_that_is_not_there_is_refused_at_submit(self, client: Client) -> None:
+        with pytest.raises(NotFound, match="nothing-here"):
+            client.jobs.create("digits", command=["true"], datasets=["nothing-here@main"])
+
+    def test_a_job_has_a_run_that_ends_with_it(self, client: Client) -> None:
+        job = client.jobs.create("digits", command=["true"])
+        assert client.runs.get(str(job.run_id)).state == "RUNNING"
+        client.jobs.cancel(str(job.id))
+        assert client.runs.get(str(job.run_id)).state == "KILLED"
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"command": []},
+            {"command": ["a\x00b"]},
+            {"workers": -1},
+            {"workers": 2**70},
+            {"datasets": ["../etc@main"]},
+            {"name": ""},
+            {"timeout_s": 0},
+            {"unknown": 1},
+        ],
+    )
+    def test_bad_fields_are_422(self, client: Client, url: str, admin_key: str, bad: dict[str, object]) -> None:
+        body = json.dumps({"name": "x", "command": ["true"], **bad})
+        answer = httpx.post(
+            f"{url}/v1/trainos/jobs", content=body, headers={"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"}
+        )
+        assert answer.status_code == 422, answer.text
+
+
+class TestLogs:
+    @pytest.fixture
+    def job(self, client: Client, database: Database, reconciler: JobReconciler, cluster: FakeCluster) -> str:
+        """A job that has printed something and ended."""
+        job = client.jobs.create("digits", command=["true"])
+        steps(database, reconciler, 2)
+        name = client.jobs.get(str(job.id)).submission_id or ""
+        cluster.logs[name] = "first\nzweite Zeile: ä\n".encode()
+        cluster.become(name, RayState.RUNNING)
+        steps(database, reconciler, 1)
+        cluster.logs[name] += b"last\n"
+        cluster.become(name, RayState.SUCCEEDED)
+        steps(database, reconciler, 1)
+        return str(job.id)
+
+    def test_pieces_come_in_order_with_their_end(self, client: Client, job: str) -> None:
+        first = client.jobs.chunks(job, limit=1)
+        rest = client.jobs.chunks(job, after=first.last_seq, wait="5s")
+        assert not first.complete and rest.complete and first.size_bytes == rest.size_bytes
+        pieces = [client.get_presigned(chunk.url).content for chunk in [*first.items, *rest.items]]
+        assert b"".join(pieces).decode() == "first\nzweite Zeile: ä\nlast\n"
+
+    def test_the_stream_is_the_text_and_ends(self, client: Client, job: str) -> None:
+        assert "".join(event.text for event in client.jobs.stream(job)) == "first\nzweite Zeile: ä\nlast\n"
+
+    def test_the_command_prints_the_same_bytes(self, client: Client, job: str, tmp_path: Path) -> None:
+        shown = command("job", "logs", "-f", job, cwd=tmp_path)
+        assert (shown.returncode, shown.stdout) == (0, "first\nzweite Zeile: ä\nlast\n"), shown.stderr
+
+
+class TestCommand:
+    def test_submit_packs_the_directory_and_queues_the_command(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "train.py").write_text("print(1)")
+        made = command(
+            "job", "submit", "--name", "digits", "--workers", "2", "--json", "--", "python", "train.py", "--rate", "0.1", cwd=tmp_path
+        )
+        assert made.returncode == 0, made.stderr
+        job = client.jobs.get(json.loads(made.stdout)["id"])
+        assert job.spec.command == ["python", "train.py", "--rate", "0.1"] and job.spec.workers == 2 and job.resources.cpu == 3
+        assert job.spec.code_sha256 is not None
+
+    def test_wait_says_how_it_ended(self, client: Client, tmp_path: Path) -> None:
+        job = client.jobs.create("digits", command=["true"])
+        client.jobs.cancel(str(job.id))
+        waited = command("job", "wait", str(job.id), cwd=tmp_path)
+        assert waited.returncode == 1 and re.search(r"CANCELLED", waited.stdout)
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def job(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> str:
+        """This process is in that job."""
+        job = client.jobs.create("digits", command=["true"])
+        monkeypatch.setenv("AIDOS_JOB_ID", str(job.id))
+        return str(job.id)
+
+    def test_the_latest_comes_back_as_it_was_saved(self, client: Client, job: str, tmp_path: Path) -> None:
+        (tmp_path / "in" / "deep").mkdir(parents=True)
+        (tmp_path / "in" / "deep" / "a").write_bytes(b"1")
+        for step in (0, 5):
+            (tmp_path / "in" / "b").write_bytes(b"step %d" % step)
+            saved = aidos.save_checkpoint(tmp_path / "in", step=step, metrics={"loss": 0.5})
+            assert saved is not None and saved.step == step and saved.metrics == {"loss": 0.5}
+        assert aidos.load_checkpoint(tmp_path / "out") == 5
+        assert (tmp_path / "out" / "b").read_bytes() == b"step 5" and (tmp_path / "out" / "deep" / "a").read_bytes() == b"1"
+        assert [found.step for found in client.checkpoints.list(job)] == [5, 0]
+
+    def test_saving_a_step_again_changes_nothing_and_another_content_is_refused(self, client: Client, job: str, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"1")
+        first, again = (aidos.save_checkpoint(tmp_path, step=1) for _ in range(2))
+        assert first == again
+        (tmp_path / "a").write_bytes(b"2")
+        with pytest.raises(CheckpointExists):
+            aidos.save_checkpoint(tmp_path, step=1)
+
+    def test_one_that_is_not_whole_is_never_listed(self, client: Client, job: str) -> None:
+        file = CheckpointFileBody(path="a", sha256="0" * 64, size_bytes=3)
+        (url,) = client.checkpoints.upload(job, files=[file]).upload_urls
+        with pytest.raises(CheckpointIncomplete):
+            client.checkpoints.create(job, step=1, files=[file])
+        client.put_presigned(url or "", b"12")
+        with pytest.raises(CheckpointIncomplete):
+            client.checkpoints.create(job, step=1, files=[file])
+        assert list(client.checkpoints.list(job)) == []
+
+    def test_a_flipped_bit_is_seen_and_the_one_before_is_taken(
+        self, client: Client, job: str, tmp_path: Path, objects: Objects, scope: Scope
+    ) -> None:
+        for step in (1, 2):
+            (tmp_path / "a").write_bytes(b"state %d" % step)
+            aidos.save_checkpoint(tmp_path, step=step)
+        latest = client.checkpoints.get(job, "latest")
+        key = f"{scope.project}/checkpoints/{job}/{latest.files[0].sha256}"
+        asyncio.run(objects.put(key, b"stQte 2"))
+        assert aidos.load_checkpoint(tmp_path / "out") == 1
+
+    def test_outside_of_a_job_nothing_happens(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AIDOS_JOB_ID", raising=False)
+        assert aidos.load_checkpoint(tmp_path) is None and aidos.save_checkpoint(tmp_path, step=1) is None
+
+
+class TestJobToken:
+    """What user code may do with the token that it is given."""
+
+    @pytest.fixture
+    def job(self, client: Client) -> str:
+        return str(client.jobs.create("digits", command=["true"]).id)
+
+    @pytest.fixture
+    def inside(
+        self, client: Client, job: str, url: str, database: Database, reconciler: JobReconciler, cluster: FakeCluster
+    ) -> Iterator[Client]:
+        steps(database, reconciler, 2)
+        (token,) = cluster.tokens.values()
+        with Client(url, token) as opened:
+            yield opened
+
+    def test_saves_into_its_own_job_only(self, client: Client, inside: Client, job: str) -> None:
+        other = str(client.jobs.create("other", command=["true"]).id)
+        file = CheckpointFileBody(path="a", sha256="0" * 64, size_bytes=3)
+        assert inside.checkpoints.upload(job, files=[file]).upload_urls[0]
+        with pytest.raises(JobNotFound):
+            inside.checkpoints.upload(other, files=[file])
+
+    def test_neither_deploys_nor_makes_keys(self, inside: Client) -> None:
+        with pytest.raises(Forbidden):
+            inside.endpoints.create("digits", model="digits@1")
+
+    def test_is_dead_when_the_job_has_ended(
+        self, client: Client, inside: Client, job: str, database: Database, reconciler: JobReconciler, cluster: FakeCluster
+    ) -> None:
+        assert str(inside.jobs.get(job).id) == job
+        cluster.become(client.jobs.get(job).submission_id or "", RayState.SUCCEEDED)
+        steps(database, reconciler, 1)
+
+        def refused() -> bool:
+            answer = httpx.get(f"{client.config.url}/v1/trainos/jobs/{job}", headers={"Authorization": f"Bearer {inside.config.api_key}"})
+            return answer.status_code == 401
+
+        wait_until(refused, within_s=5)

@@ -1,0 +1,114 @@
+"""The process that runs a job's command, and the file that holds its token. Real processes, no cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.waiting import wait_until
+from tune.trainos.job_token import TokenFile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(*command: str, **environment: str) -> subprocess.Popen[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIDOS_", "RAY_"))}
+    return subprocess.Popen(
+        [sys.executable, "-I", "-m", "tune.trainos.entrypoint", "--", *command],
+        env=clean | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(*command: str, **environment: str) -> tuple[int, str]:
+    process = start(*command, **environment)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+class TestEntrypoint:
+    def test_gives_the_commands_own_exit_code_and_output(self) -> None:
+        assert run("python", "-c", "print('hello'); raise SystemExit(7)") == (7, "hello\n")
+
+    def test_a_killed_command_is_128_and_the_signal(self) -> None:
+        assert run("python", "-c", "import os; os.kill(os.getpid(), 9)")[0] == 137
+
+    def test_python_is_the_platforms(self) -> None:
+        assert run("python", "-c", "import sys; print(sys.executable)")[1].strip() == str(Path(sys.executable).parent / "python")
+
+    def test_what_cannot_be_run_is_named(self, tmp_path: Path) -> None:
+        assert run("no-such-program") == (127, "aidos: there is no command 'no-such-program' in the package or on the path\n")
+        assert run(str(tmp_path)) == (126, f"aidos: {str(tmp_path)!r} cannot be run: Permission denied\n")
+
+    def test_the_platforms_home_is_not_passed_on(self) -> None:
+        assert run("python", "-c", "import os; print('AIDOS_HOME' in os.environ)", AIDOS_HOME="/secret")[1] == "False\n"
+
+    def test_leaves_no_process_behind(self) -> None:
+        script = "import subprocess, sys; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
+        code, output = run("python", "-c", script)
+        assert code == 0 and not psutil.pid_exists(int(output))
+
+    def test_passes_a_stop_on(self) -> None:
+        process = start("python", "-c", "import signal, sys; print('ready', flush=True); signal.pause()")
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
+class TestTokenFile:
+    def test_is_private_and_follows_the_token(self) -> None:
+        tokens = [b"one"]
+        file = TokenFile(lambda: tokens[-1], refresh_s=0.01)
+        try:
+            path = file.start()
+            assert path.read_bytes() == b"one"
+            assert stat.S_IMODE(path.stat().st_mode) == 0o400 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+            tokens.append(b"two")
+            wait_until(lambda: path.read_bytes() == b"two")
+            assert stat.S_IMODE(path.stat().st_mode) == 0o400
+        finally:
+            file.close()
+        assert not path.parent.exists()
+
+    def test_keeps_what_it_has_while_the_store_is_away(self) -> None:
+        def read() -> bytes | None:
+            if away.is_set():
+                raise ConnectionError("the store is away")
+            return b"one"
+
+        away = threading.Event()
+        file = TokenFile(read)
+        try:
+            assert file.refresh()
+            away.set()
+            assert not file.refresh() and file.path.read_bytes() == b"one"
+        finally:
+            file.close()
+
+    def test_no_token_is_no_file(self) -> None:
+        file = TokenFile(lambda: None)
+        try:
+            assert not file.refresh() and not file.path.exists()
+        finally:
+            file.close()
+
+
+@pytest.mark.parametrize("module", ["tune.trainos.worker", "tune.trainos.entrypoint"])
+def test_a_jobs_processes_load_nothing_that_holds_keys(module: str) -> None:
+    """Neither the settings, nor a database driver, nor an S3 client come along into user code's process."""
+    heavy = "[name for name in ('cluster.settings', 'psycopg', 'minio', 'fastapi') if name in sys.modules]"
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print({heavy})"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert found.stdout.strip() == "[]"

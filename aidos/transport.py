@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ from aidos.paging import AsyncPages, SyncPages
 from aidos.schemas.common import PageOf
 from aidos.sse import AsyncEvents, SyncEvents
 from aidos.wire import Reply, Request, ServerEvent
+
+# httpx tells every URL at INFO, and a presigned one is a secret that would end in a job's log.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 USER_AGENT = "aidos/0.1.0"

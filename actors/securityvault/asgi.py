@@ -53,7 +53,8 @@ class VaultMiddleware:
     In front of the gateway it uses the authenticator of the application's edge (``app.state.edge``) and takes the routes
     that declare the permission ``public`` as public. Elsewhere it opens a database and an authenticator of its own, with
     the lifespan or the first request, and ``permission`` in ``project_id`` is what every request needs. ``public`` adds
-    exact paths that need no caller; ``hosts``, if any, are the only names that the Host header may have.
+    exact paths that need no caller; ``hosts``, if any, are the only names that the Host header may have. Ray Serve names each
+    request itself and says so in the answer: there, ``echo_request_id`` is False.
     """
 
     def __init__(
@@ -67,11 +68,12 @@ class VaultMiddleware:
         hosts: Iterable[str] = (),
         body_limit_bytes: int | None = None,
         settings: Settings | None = None,
+        echo_request_id: bool = True,
     ) -> None:
         self.app, self._vault = app, vault
         self._permission, self._project = permission, str(project_id) if project_id else None
         self._public, self._hosts = frozenset(public), frozenset(host.lower().encode() for host in hosts)
-        self._body_limit_bytes, self._settings = body_limit_bytes, settings
+        self._body_limit_bytes, self._settings, self._echo_request_id = body_limit_bytes, settings, echo_request_id
         self._own: Database | None = None
         self._opening = asyncio.Lock()
 
@@ -226,12 +228,15 @@ class _Exchange:
             headers = message["headers"] = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
             headers += [pair for pair in _HARDENED if pair[0] not in present]
-            headers.append((b"x-request-id", self.request_id.encode()))
+            headers += self._echo()
         elif message["type"] == "websocket.accept":
             self.status = 101
         elif self.too_large and message["type"] == "http.response.body" and self.status == 413:
             return
         await self.send(message)
+
+    def _echo(self) -> list[tuple[bytes, bytes]]:
+        return [(b"x-request-id", self.request_id.encode())] if self.edge._echo_request_id else []
 
     async def _refuse(self, error: Exception) -> None:
         """Answer with a problem, unless an answer has begun: then the connection is the server's to cut."""
@@ -244,7 +249,7 @@ class _Exchange:
             _log.exception("request failed", path=self.scope["path"])
         self.status = status
         headers += [pair for pair in _HARDENED if pair[0] != b"cache-control"]
-        headers.append((b"x-request-id", self.request_id.encode()))
+        headers += self._echo()
         if self.scope["type"] == "websocket" and "websocket.http.response" not in self.scope.get("extensions", {}):
             await self.receive()
             await self.send({"type": "websocket.close", "code": 1008, "reason": body[:100].decode("utf-8", "ignore")})

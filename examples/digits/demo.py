@@ -191,12 +191,13 @@ def show_graph_and_cost(demo: Demo) -> None:
         if subprocess.run([AIDOS, *command], env=demo.environment, check=False).returncode:
             raise Failed(f"aidos {' '.join(command)} failed")
     graph = demo.aidos("lineage", "endpoint:digits", show=False)
-    kinds = {node["kind"] for node in graph["nodes"]}
+    nodes = {(node["kind"], node["id"]) for edge in graph["edges"] for node in (edge["source"], edge["target"])}
+    kinds = {kind for kind, _ in nodes}
     if missing := {"commit", "run", "model_version", "endpoint"} - kinds:
         raise Failed(f"the lineage of the endpoint lacks {sorted(missing)}")
     cost = demo.aidos("cost", show=False)
-    demo.facts["cost"] = cost["total_micros"] / 1e6
-    demo.step("lineage and cost", f"{len(graph['nodes'])} nodes; {demo.facts['cost']:.4f} USD so far", started)
+    demo.facts["cost"] = cost["micro_usd"] / 1e6
+    demo.step("lineage and cost", f"{len(nodes)} nodes; {demo.facts['cost']:.4f} USD so far", started)
 
 
 def summarise(demo: Demo, total_s: float) -> None:

@@ -95,7 +95,9 @@ def build_endpoint_app(spec: EndpointSpec) -> Any:
         yield
 
     app = Starlette(routes=predictor.routes(), lifespan=lifespan)
-    return VaultMiddleware(app, permission="deployengine:predict", project_id=spec.project_id, body_limit_bytes=MAX_BODY_BYTES)
+    return VaultMiddleware(
+        app, permission="deployengine:predict", project_id=spec.project_id, body_limit_bytes=MAX_BODY_BYTES, echo_request_id=False
+    )
 
 
 class EndpointReplica:

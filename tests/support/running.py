@@ -85,14 +85,28 @@ class RunningPlatform:
         return self.run([str(AIDOS), *arguments], key=key, cwd=cwd, timeout_s=timeout_s, check=check, **env)
 
     def run(
-        self, command: list[str], *, key: str | None = None, cwd: Path | None = None, timeout_s: float = 120, check: bool = False, **env: str
+        self,
+        command: list[str],
+        *,
+        key: str | None = None,
+        cwd: Path | None = None,
+        timeout_s: float = 120,
+        check: bool = False,
+        **env: str,
     ) -> Ran:
         """Run any command in the platform's environment."""
         environment = {**self.environment, **env}
         if secret := key or self.admin_key:
             environment["AIDOS_API_KEY"] = secret
         done = subprocess.run(
-            command, env=environment, cwd=cwd or ROOT, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=False
+            command,
+            env=environment,
+            cwd=cwd or ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         ran = Ran(done.returncode, done.stdout, done.stderr)
         assert not check or ran.code == 0, f"{' '.join(command)} ended with {ran.code}\n{ran.out[-4000:]}\n{ran.err[-4000:]}"

@@ -117,7 +117,7 @@ class RayCluster:
 
     async def put_token(self, key: bytes, token: str) -> None:
         """Lay the token where the job's processes find it."""
-        await asyncio.to_thread(internal_kv._internal_kv_put, key, token.encode(), True, NAMESPACE)
+        await asyncio.to_thread(internal_kv._internal_kv_put, key, token.encode(), overwrite=True, namespace=NAMESPACE)
 
     async def drop_token(self, key: bytes) -> None:
         """Take it away."""

@@ -26,12 +26,13 @@ from cluster.telemetry import get_logger
 GENESIS = bytes(32)
 SEAL_EVERY_EVENTS = 500
 _PAGE_ROWS = 2000
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
 _log = get_logger("securityvault")
 
 
 def canonical(value: Any) -> bytes:
     """One spelling for one value: keys sorted, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    return _encode(value).encode("utf-8", "backslashreplace")
 
 
 def chain_hash(record: AuditRecord) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,7 +83,7 @@ class Principal:
     rate_limit_per_minute: int | None = None
     """The key's own limit; None: the installation's."""
 
-    @property
+    @functools.cached_property
     def actor(self) -> str:
         """How events and audit records name the caller."""
         return f"{self.kind}:{self.id}"

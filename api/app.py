@@ -15,6 +15,7 @@ from actors.securityvault import service as securityvault
 from actors.securityvault.asgi import VaultMiddleware
 from api import openapi, problems
 from api.deps import Edge
+from api.dispatch import RouteIndex
 from api.health import VERSION, Health
 from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, trainos
 from api.routers import securityvault as securityvault_routes
@@ -57,8 +58,10 @@ def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    # Starlette's own seam for what stands before the scan of the routes.
+    app.router.middleware_stack = RouteIndex(app.router, app.router.middleware_stack)
     _add_document(app)
-    app.add_middleware(VaultMiddleware)
+    app.add_middleware(VaultMiddleware, echo_request_id=not open_edge)
     _allow_origins(app, edge.db.settings)
     return app
 

@@ -19,18 +19,20 @@ def build_gateway() -> FastAPI:
     return build_app(build_edge(settings), open_edge=True)
 
 
-@serve.deployment(
-    max_ongoing_requests=1000,
-    health_check_period_s=2,
-    health_check_timeout_s=5,
-    graceful_shutdown_timeout_s=10,
-    graceful_shutdown_wait_loop_s=0.5,
-)
-@serve.ingress(build_gateway)
 class Gateway:
     """A replica of the gateway."""
 
 
 def build_gateway_app(settings: Settings) -> serve.Application:
     """The Serve application that answers at ``/``."""
-    return Gateway.options(num_replicas=settings.gateway_replicas, ray_actor_options={"num_cpus": 0}).bind()
+    deployment = serve.deployment(
+        serve.ingress(build_gateway)(Gateway),
+        num_replicas=settings.gateway_replicas,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=1000,
+        health_check_period_s=2,
+        health_check_timeout_s=5,
+        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+    )
+    return deployment.bind()

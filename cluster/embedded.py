@@ -252,7 +252,10 @@ def _start_in_order(supervisor: Supervisor, programs: list[Program], timeout_s: 
     if not programs:
         return
     with ThreadPoolExecutor(len(programs)) as pool:
-        done, _ = wait([pool.submit(bring_up, program) for program in programs], return_when=FIRST_EXCEPTION)
+        try:
+            done, _ = wait([pool.submit(bring_up, program) for program in programs], return_when=FIRST_EXCEPTION)
+        finally:
+            failed.set()  # the others stop waiting, also when the operator interrupts
     for future in done:
         future.result()
 
@@ -285,7 +288,16 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
         failed.wait(0.1)
     if not failed.is_set():
         supervisor.stop_program(program.name)
-        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log is {supervisor.log_path(program.name)}")
+        log = supervisor.log_path(program.name)
+        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log {log} ends with {_last_line(log)!r}")
+
+
+def _last_line(path: Path) -> str:
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 4096))
+        lines = stream.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[-300:]
+    return ""
 
 
 def refuse_busy_ports(ports: Collection[Port], patience_s: float = 0.0) -> None:

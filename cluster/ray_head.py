@@ -153,7 +153,9 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
+        # A dead proxy fails its check at once; the timeouts are for a busy machine, where restarting a slow one makes it worse.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(settings.home)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(port["haproxy_metrics"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(port["haproxy_stats"]),

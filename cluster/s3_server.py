@@ -13,6 +13,8 @@ from cluster.settings import Settings
 from cluster.supervision import Port, Program, write_private
 
 WEED = Path(sysconfig.get_path("scripts")) / "weed"
+# SeaweedFS makes so many volume files at a time for each bucket, and needs room for them whole: little, so that a small disk suffices.
+VOLUME_MB, VOLUMES_AT_A_TIME = 256, 4
 _PORTS = ("s3", "master", "volume", "filer", "master_grpc", "volume_grpc", "filer_grpc", "s3_grpc")
 
 
@@ -39,7 +41,7 @@ def build_program(settings: Settings, access_key: str, secret_key: str, jwt_key:
         # With one master nobody is waited for; the default lets a restarted server take 10 to 20 s to elect itself.
         "master.electionTimeout": "300ms",
         "master.heartbeatInterval": "100ms",
-        "master.volumeSizeLimitMB": 1024,
+        "master.volumeSizeLimitMB": VOLUME_MB,
         "master.telemetry": "false",
         "volume.port": port["volume"],
         "volume.port.grpc": port["volume_grpc"],
@@ -92,5 +94,6 @@ def _prepare(settings: Settings, config: Path, access_key: str, secret_key: str,
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     identities = {"identities": [{"name": "aidos", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
     write_private(config / "identities.json", json.dumps(identities))
+    write_private(config / "master.toml", f"[master.volume_growth]\ncopy_1 = {VOLUMES_AT_A_TIME}\n")
     sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
     write_private(config / "security.toml", "".join(f'[{name}]\nkey = "{jwt_key}-{name}"\n' for name in sections))

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     ray_host: str = Field("127.0.0.1", description="Address the local Ray listens on; other than loopback, other machines may join.")
     ray_cpus: int = Field(0, ge=0, description="Logical CPUs of the local head; 0: twice the machine's, at least 8.")
 
-    start_timeout_s: float = Field(120.0, gt=0, description="Longest that `aidos up` waits for one program to answer.")
+    start_timeout_s: float = Field(300.0, gt=0, description="Longest that `aidos up` waits for one program to answer.")
     free_disk_bytes: int = Field(2**30, ge=0, description="Free space under AIDOS_HOME without which `aidos up` refuses to start.")
 
     cors_origins: str = Field("", description="Origins whose pages browsers may let call the API, comma-separated; empty: none.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import sys
 import threading
@@ -289,14 +290,16 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
     if not failed.is_set():
         supervisor.stop_program(program.name)
         log = supervisor.log_path(program.name)
-        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log {log} ends with {_last_line(log)!r}")
+        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log {log} says {_last_words(log)!r}")
 
 
-def _last_line(path: Path) -> str:
-    with contextlib.suppress(OSError), path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - 4096))
-        lines = stream.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")[-300:]
+def _last_words(log: Path) -> str:
+    """The last complaint near the end of a log, or its last line."""
+    with contextlib.suppress(OSError), log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 8192))
+        lines = [line.strip() for line in stream.read().decode(errors="replace").split("\n") if line.strip()]
+        complaints = [line for line in lines if re.search(r"PANIC|FATAL|[Ee]rror\b", line)]
+        return (complaints or lines or [""])[-1][-300:]
     return ""
 
 

@@ -16,6 +16,7 @@ SELECT seq, id, type, subject, org_id, project_id, actor, data, traceparent, tim
  LIMIT %(limit)s;
 
 -- tail_events --
+-- events.xid, not xid: the latter is the text of the answer, in whose order 1000 comes before 999.
 SELECT seq, xid::text AS xid, id, type, subject, org_id, project_id, actor, data, traceparent, time
   FROM cluster.events
  WHERE project_id = cluster.current_project()
@@ -23,7 +24,7 @@ SELECT seq, xid::text AS xid, id, type, subject, org_id, project_id, actor, data
    AND xid < pg_snapshot_xmin(pg_current_snapshot())
    AND (%(type)s::text IS NULL OR type = %(type)s OR starts_with(type, %(type)s || '.'))
    AND (%(subject)s::text IS NULL OR subject = %(subject)s)
- ORDER BY xid, seq
+ ORDER BY events.xid, seq
  LIMIT %(limit)s;
 
 -- events_position --

@@ -22,7 +22,7 @@ from minio.error import S3Error
 from cluster import embedded, launch, postgres_server, ray_head, s3_server
 from cluster.settings import Settings, ambient_environment
 from cluster.status import list_external
-from cluster.supervision import Supervisor
+from cluster.supervision import NotReady, Supervisor
 
 RAY_VERSION = "2.60"
 MEMORY_BYTES = 2 * 2**30
@@ -160,7 +160,7 @@ def check_external(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, True, f"{title} answers")
 
 
-BEFORE_START: tuple[Check, ...] = (check_versions, check_disk, check_memory, check_clock, check_home, check_ray_security, check_external)
+BEFORE_START: tuple[Check, ...] = (check_versions, check_disk, check_memory, check_clock, check_home, check_external, check_ray_security)
 
 
 def check_ports(settings: Settings) -> Iterator[Finding]:
@@ -196,7 +196,11 @@ def check_running(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_refusal(settings: Settings) -> Iterator[Finding]:
-    ok = ray_head.refuses_strangers(ray_head.address(settings))
+    try:
+        ok = ray_head.refuses_strangers(ray_head.address(settings))
+    except NotReady as error:
+        yield Finding("ray refusal", False, str(error), "`aidos status` says whether it runs")
+        return
     detail = "Ray refuses a call without the token" if ok else "Ray answers a call without the token"
     yield Finding("ray refusal", ok, detail, "" if ok else "start the cluster with RAY_AUTH_MODE=token")
 

@@ -132,8 +132,9 @@ def check_platform(settings: Settings) -> None:
     announced = read_announcement(settings.home)
     if announced is None:
         raise NotReady("it has not announced itself yet")
+    host = "127.0.0.1" if settings.gateway_host in ("", "*", "0.0.0.0", "::") else settings.gateway_host  # compared, not bound
     try:
-        answer = urllib3.request("GET", f"http://127.0.0.1:{settings.gateway_port}/healthz", timeout=2.0, retries=False)
+        answer = urllib3.request("GET", f"http://{host}:{settings.gateway_port}/healthz", timeout=2.0, retries=False)
     except urllib3.exceptions.HTTPError as error:
         raise NotReady(f"the gateway does not answer: {error}") from None
     if answer.status != 200:

@@ -122,11 +122,13 @@ def wait_ready(settings: Settings, deadline_s: float = 60.0) -> None:
 
 
 def refuses_strangers(gcs_address: str) -> bool:
-    """Whether the GCS turns away a call without a token."""
+    """Whether the GCS turns away a call without a token. Raises: NotReady when it cannot be reached."""
     with grpc.insecure_channel(gcs_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVKeys")(b"", timeout=3)
         except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise NotReady(f"the GCS at {gcs_address} cannot be reached") from None
             return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
     return False
 

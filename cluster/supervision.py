@@ -14,6 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -125,6 +126,8 @@ class Supervisor:
         self.socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.config)]
         environment = inherited_environment() | {launch.MARK: launch.mark("supervisord", self.home)}
+        # so that "python" in a job is the one that has the platform's packages
+        environment["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), environment.get("PATH", os.defpath)])
         done = subprocess.run(command, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}; see {self.log}")

@@ -78,7 +78,7 @@ class TestRefuseUnsafe:
 
     def test_an_outer_ray_that_is_not_there(self, home: Settings) -> None:
         outer = home.model_copy(update={"ray_address": f"127.0.0.1:{find_free_ports(1)}"})
-        with pytest.raises(CannotStart):
+        with pytest.raises(CannotStart, match=r"Ray cannot be used: .*UNAVAILABLE.*: set RAY_ADDRESS and secrets/aidos_ray_token right"):
             doctor.refuse_unsafe(outer)
 
 

@@ -42,7 +42,9 @@ READ, WRITE, MANAGE = needs("dataforge:read"), needs("dataforge:write"), needs("
 RefQuery = Annotated[RefName, Query(description="Branch, tag or commit id.")]
 PathQuery = Annotated[str, Query(max_length=PATH_BYTES, pattern=r"^[^\x00]*$", description="Only paths that begin with this.")]
 # A cursor holds a path, so it may be longer than the other lists'.
-PathCursor = Annotated[str | None, Query(max_length=12 * PATH_BYTES, description="`next_cursor` of the page before.")]
+PathCursor = Annotated[
+    str | None, Query(max_length=5 * PATH_BYTES, pattern=r"^[A-Za-z0-9_-]*$", description="`next_cursor` of the page before.")
+]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page.")]
 
 

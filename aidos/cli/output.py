@@ -169,12 +169,10 @@ def _fields(value: Any) -> dict[str, Any] | None:
 
 
 def _whole(value: Any) -> Any:
-    """Nested models as plain data, so that a cell can print them."""
-    from pydantic import BaseModel
-
-    if isinstance(value, BaseModel):
-        return to_json(value)
-    return [_whole(each) for each in value] if isinstance(value, list | tuple) else value
+    """Nested models as mappings, so that a cell or a table can hold them."""
+    if isinstance(value, list | tuple):
+        return [_whole(each) for each in value]
+    return value if (fields := _fields(value)) is None else fields
 
 
 def _numeric(rows: Sequence[Mapping[str, Any]], name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shlex
 import signal
@@ -21,7 +22,7 @@ from typer.testing import CliRunner, Result
 from aidos import resources
 from aidos.cli.generated import kind_of, parse_pairs
 from aidos.cli.output import bytes_text, cell, fitting_columns
-from aidos.cli.root import RootGroup, VerbGroup, add_generated, root
+from aidos.cli.root import RootGroup, VerbGroup, add_generated, app, root
 from aidos.client import Client
 from aidos.errors import InvalidRequest
 from tests.aidos.counterpart import Counterpart, events, problem
@@ -146,6 +147,13 @@ class TestOutput:
         counterpart.plan(Response(status_code=204), Response(status_code=204))
         assert json.loads(aidos("widget", "delete", "a", "--json").stdout) is None
         assert aidos("widget", "delete", "a").stdout == ""
+
+    def test_lists_in_a_record_are_tables_of_their_own(self, aidos: Any, counterpart: Counterpart) -> None:
+        lease = {"name": "reconciler", "holder": "vm:1", "epoch": 3, "expires_at": "2026-11-21T23:17:40.493594Z"}
+        counterpart.plan(JSONResponse({"version": "0.1.0", "parts": [], "leases": [lease], "consumers": []}))
+        lines = aidos("platform", "status", of=app).stdout.splitlines()
+        assert lines[0].split() == ["version", "0.1.0"] and "LEASES" in lines
+        assert re.search(r"reconciler +vm:1 +3 +2026-11-2\d \d\d:\d\d:40$", lines[-1].rstrip())
 
     def test_columns_fit_and_the_name_stays(self) -> None:
         rows = [{"id": "0" * 36, "name": "digits", "description": "x" * 60, "state": "READY", "org_id": "1", "spec": {"a": 1}}]

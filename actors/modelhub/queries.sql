@@ -121,19 +121,23 @@ SELECT m.key, p.value, p.step, p.at
  LIMIT %(limit)s;
 
 -- downsample_points --
--- The lowest and the highest value of each of `buckets` equal parts of the series, so that a spike survives.
+-- The lowest and the highest point of each of `buckets` equal parts of the series, so that a spike survives.
 -- NaN sorts above everything in PostgreSQL; it is shown only where a part holds nothing else.
 WITH numbered AS (
     SELECT p.step, p.at, p.value, ntile(%(buckets)s) OVER (ORDER BY p.step, p.at, p.value) AS bucket
-      FROM modelhub.metrics m JOIN modelhub.metric_points p ON p.metric_id = m.id
-     WHERE m.project_id = %(project_id)s AND m.run_id = %(run_id)s AND m.key = %(key)s
-), ranked AS (
-    SELECT step, at, value,
-           row_number() OVER (PARTITION BY bucket ORDER BY value, step, at) AS low,
-           row_number() OVER (PARTITION BY bucket ORDER BY (value = 'NaN'), value DESC, step, at) AS high
-      FROM numbered
+      FROM modelhub.metric_points p
+     WHERE p.project_id = %(project_id)s
+       AND p.metric_id = (SELECT m.id FROM modelhub.metrics m WHERE m.project_id = %(project_id)s AND m.run_id = %(run_id)s AND m.key = %(key)s)
+), extremes AS (
+    -- A point as an array, because arrays have a minimum; a step fits (at most 2^53), a time too until the year 2255.
+    SELECT min(ARRAY[value, step, extract(epoch FROM at)::float8]) AS low,
+           max(ARRAY[value, step, extract(epoch FROM at)::float8]) FILTER (WHERE value <> 'NaN') AS high
+      FROM numbered GROUP BY bucket
+), points AS (
+    SELECT low AS point FROM extremes UNION SELECT high FROM extremes WHERE high IS NOT NULL
 )
-SELECT %(key)s::text AS key, value, step, at FROM ranked WHERE low = 1 OR high = 1 ORDER BY step, at, value;
+SELECT %(key)s::text AS key, point[1] AS value, point[2]::bigint AS step, to_timestamp(point[3]) AS at
+  FROM points ORDER BY step, at, value;
 
 -- insert_artifacts --
 -- Returns every artifact asked for, with the bytes that it stands for: the caller compares.

@@ -24,7 +24,7 @@ from tests.support.onnx_models import linear
 class Trap:
     """Running it would end the test run."""
 
-    def __reduce__(self):  # type: ignore[no-untyped-def]
+    def __reduce__(self) -> tuple[type, tuple[str]]:
         return (SystemExit, ("the pickle was run",))
 
 

@@ -33,6 +33,7 @@ from cluster.telemetry import get_logger
 CHANNEL = "aidos_revoked"
 BELIEVED_S, BELIEVED_DEAF_S = 30.0, 1.0
 _UPKEEP_S = 60.0
+_RESTART_S = 0.5
 _LONGEST_CREDENTIAL = 4096
 _log = get_logger("securityvault")
 
@@ -222,6 +223,16 @@ class Authenticator:
         return found
 
     async def _listen(self) -> None:
+        while True:
+            try:
+                await self._hear()
+            except Exception:
+                _log.exception("the listener for revocations failed")
+            finally:
+                self._deaf()
+            await asyncio.sleep(_RESTART_S)
+
+    async def _hear(self) -> None:
         async for payload in self.db.listen(CHANNEL, self._deaf):
             if payload == "":
                 self._believe_for(BELIEVED_S)

@@ -221,6 +221,29 @@ class TestAudit:
         wrong = await admin.post(f"{V1}/audit/verify", json={"anchors": [{"seq": made["seq"], "hash": "0" * 64}]})
         assert not wrong.json()["valid"] and wrong.json()["first_bad_seq"] == made["seq"]
 
+    async def test_a_change_that_cannot_be_recorded_is_not_made(self, admin: httpx.AsyncClient, root: psycopg.AsyncConnection) -> None:
+        await root.execute("REVOKE INSERT ON securityvault.audit_log FROM aidos_app")
+        try:
+            refused = await admin.post(f"{V1}/projects", json={"name": "vision"})
+        finally:
+            await root.execute("GRANT INSERT ON securityvault.audit_log TO aidos_app")
+        assert refused.status_code == 503 and refused.headers["retry-after"] == "5"
+        assert refused.json()["type"] == "urn:aidos:securityvault:audit-unwritable"
+        assert (await admin.get(f"{V1}/projects/vision")).status_code == 404
+
+    async def test_no_secret_is_logged(self, admin: httpx.AsyncClient, gateway: Gateway, capfd: pytest.CaptureFixture[str]) -> None:
+        key = (await admin.post(f"{V1}/keys", json={"name": "ci", "role": "viewer"})).json()["key"]
+        await admin.post(f"{V1}/users", json={"email": "ada@example.org", "password": PASSWORD})
+        body = {"email": "ada@example.org", "password": PASSWORD}
+        tokens = (await gateway.client().post(f"{V1}/sessions", json=body)).json()
+        refused = await gateway.client().post(f"{V1}/sessions", json={**body, "password": [PASSWORD]})
+        await gateway.client(key).get(f"{V1}/whoami", params={"api_key": key})
+        await gateway.client(tokens["access_token"]).get(f"{V1}/whoami")
+        printed = "".join(capfd.readouterr())
+        assert printed.count("/v1/securityvault/sessions") >= 2 and PASSWORD not in refused.text
+        for secret in (PASSWORD, key, key.split("_")[3], tokens["access_token"], tokens["refresh_token"]):
+            assert secret not in printed
+
 
 class TestEvents:
     async def happen(self, vault: Vault, count: int, type: str = "test.thing.made") -> None:

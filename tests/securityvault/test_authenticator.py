@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -175,6 +176,23 @@ class TestRevocation:
         assert vault.authenticator.remembered(key) is None and vault.authenticator._principals.max_age_s == 1.0
         await vault.authenticator.listening.wait()
         assert vault.authenticator._principals.max_age_s == 30.0
+
+    async def test_a_listener_that_failed_forgets_and_begins_again(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = await make_member(vault, "ci", Role.DEVELOPER)
+        await wait_until_async(lambda: self.holds(vault.authenticator, key), within_s=5)
+        authenticator, failed = vault.authenticator, asyncio.Event()
+        hear = authenticator._principals.forget
+
+        def fail(tag: str) -> None:
+            monkeypatch.setattr(authenticator._principals, "forget", hear)
+            failed.set()
+            raise RuntimeError("planted")
+
+        monkeypatch.setattr(authenticator._principals, "forget", fail)
+        await self.change(vault, "revoke key")
+        await failed.wait()
+        assert await wait_refused(key, authenticator) < 1.0
+        await authenticator.listening.wait()
 
 
 class TestJobTokens:

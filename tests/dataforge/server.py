@@ -15,9 +15,9 @@ from tests.support.waiting import wait_until
 
 
 @contextlib.contextmanager
-def serve(settings: Settings) -> Iterator[str]:
+def serve(settings: Settings, port: int | None = None) -> Iterator[str]:
     """Run the API in a thread of its own; its address."""
-    port = find_free_ports(1)
+    port = port or find_free_ports(1)
     app = build_app(build_edge(settings), open_edge=True)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)

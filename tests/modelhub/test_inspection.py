@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import random
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -190,3 +192,40 @@ class TestApart:
     async def test_a_process_that_dies_is_a_reason(self, tmp_path: Path) -> None:
         answer = await inspect_apart(Flavour.ONNX, tmp_path / "not there")
         assert "ended the inspection" in answer["reason"] and "FileNotFoundError" in answer["reason"]
+
+
+class TestDamage:
+    """Whatever bytes come, the answer is a verdict, and nothing is unpickled on the way to it."""
+
+    @pytest.mark.parametrize("flavour", ["onnx", "safetensors"])
+    def test_400_damaged_files_get_a_verdict(self, tmp_path: Path, flavour: str) -> None:
+        good = linear() if flavour == "onnx" else save({"w": np.ones((2, 3), dtype=np.float32), "b": np.zeros(4, dtype=np.int64)})
+        unpickled: list[str] = []
+        sys.addaudithook(lambda event, _: unpickled.append(event) if event in {"pickle.find_class", "marshal.loads"} and watching else None)
+        watching = True
+        pickle.loads(pickle.dumps(Trap))
+        assert unpickled.pop() == "pickle.find_class", "the detector detects"
+        dice = random.Random(11)
+        reasons: list[str] = []
+        for _ in range(400):
+            data = bytearray(good)
+            for _ in range(dice.randint(1, 4)):
+                place = dice.randrange(len(data))
+                kind = dice.randrange(4)
+                if kind == 0:
+                    data[place] = dice.randrange(256)
+                elif kind == 1:
+                    del data[place : place + dice.randrange(1, 9)]
+                elif kind == 2:
+                    data[place:place] = dice.randbytes(dice.randrange(1, 9))
+                else:
+                    data[place : place + 1] = pickle.dumps(Trap())[: dice.randrange(1, 40)]
+                data = data or bytearray(b"x")
+            (tmp_path / "m").write_bytes(data)
+            try:
+                signature = inspect(flavour, tmp_path / "m")
+                assert signature is not None and json.dumps(signature)
+            except NotTheModel as reason:
+                reasons.append(str(reason))
+        watching = False
+        assert len(reasons) > 100 and all(reason.isprintable() for reason in reasons) and not unpickled

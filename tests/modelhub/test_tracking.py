@@ -22,8 +22,10 @@ from aidos.point_buffer import BATCH_POINTS, PointBuffer
 from aidos.schemas.modelhub import FileDownload, PointLog
 from aidos.tracking import ModelRejected
 from cluster.settings import Settings
+from tests.dataforge.server import serve
 from tests.modelhub.inspecting import inspecting
 from tests.support.onnx_models import linear
+from tests.support.platform import find_free_ports
 
 COMMAND = [sys.executable, "-c", "from aidos.cli import main; main()"]
 
@@ -155,6 +157,27 @@ class TestRun:
             run.log_artifact(tmp_path / "out" / "a.txt", "renamed.txt")
         listed = {artifact.path: artifact.size_bytes for artifact in hub.runs.artifacts(str(run.id))}
         assert listed == {"out/a.txt": 1, "out/deep/b.txt": 100, "renamed.txt": 1}
+
+
+@pytest.mark.postgres
+class TestRestarts:
+    async def test_a_gateway_that_goes_and_comes_back_loses_nothing(
+        self, settings: Settings, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        port = find_free_ports(1)
+        monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path))
+        with Client(f"http://127.0.0.1:{port}", admin_key) as client:
+            with serve(settings, port):
+                run = aidos.run("restarts", client=client)
+                run.log_metrics({"loss": 0.0}, step=0)
+                run.flush()
+            for step in range(1, 3000):  # nobody listens now
+                run.log_metrics({"loss": float(step)}, step=step)
+            with serve(settings, port):
+                run.end()
+                read = client.runs.get(str(run.id))
+                steps = [point.step for point in client.runs.history(str(run.id), key="loss")]
+        assert (read.state, steps) == ("FINISHED", list(range(3000)))
 
 
 @pytest.mark.postgres

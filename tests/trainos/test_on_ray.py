@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ from cluster import embedded, ray_head
 from cluster.db import Database
 from cluster.objects import Objects
 from cluster.settings import Settings
-from cluster.supervision import Supervisor
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until_async
 from tests.trainos.conftest import Submit, zip_of
@@ -77,12 +78,13 @@ class Platform:
     """A Ray head, and the process in which TrainOS's loops run."""
 
     settings: Settings
+    ray: Settings
     trainos: subprocess.Popen[bytes] | None = None
     lives: int = 0
 
     def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIDOS_", "RAY_"))}
-        environment |= embedded.public_environment(self.settings) | ray_head.driver_environment(self.settings)
+        environment |= embedded.public_environment(self.settings) | ray_head.driver_environment(self.ray)
         # A database of the test's own; in life the URL comes from a secret file of the home.
         environment["AIDOS_DATABASE_URL"] = self.settings.database_url.get_secret_value()
         self.lives += 1
@@ -101,24 +103,24 @@ class Platform:
 
     def ask_ray(self, path: str) -> str:
         """What Ray's dashboard says to who has the token."""
-        headers = {"Authorization": f"Bearer {self.settings.secret('ray_token')}"}
-        return httpx.get(ray_head.dashboard_url(self.settings) + path, headers=headers).raise_for_status().text
+        headers = {"Authorization": f"Bearer {self.ray.secret('ray_token')}"}
+        return httpx.get(ray_head.dashboard_url(self.ray) + path, headers=headers).raise_for_status().text
 
 
 @pytest.fixture(scope="module")
 def platform(settings: Settings) -> Iterator[Platform]:
     """A Ray head beside the test's PostgreSQL and S3, and TrainOS on it."""
-    ports = find_free_ports(160)
-    chosen = settings.model_copy(update={"ray_port": ports, "ray_dashboard_port": ports + 155, "ray_cpus": 8})
-    embedded.start(chosen, only={"ray"})
-    made = Platform(chosen)
+    home, ports = Path(tempfile.mkdtemp(prefix="aidos-ray-")), find_free_ports(160)
+    ray = settings.model_copy(update={"home": home, "ray_port": ports, "ray_dashboard_port": ports + 155, "ray_cpus": 8})
+    embedded.start(ray, only={"ray"})
+    made = Platform(settings, ray)
     made.start()
     try:
         yield made
     finally:
         made.kill()
-        Supervisor(chosen.home).stop_program("ray")
-        ray_head.forget_state(chosen.home)
+        embedded.stop(ray)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 Run = Callable[..., Awaitable[Job]]
@@ -254,7 +256,7 @@ class TestOperator:
     async def test_a_job_submitted_to_ray_appears_with_its_log(
         self, platform: Platform, database: Database, scope: Scope, finish, read_log
     ) -> None:
-        done = await asyncio.to_thread(self.ray_job_submit, platform.settings, **ray_head.driver_environment(platform.settings))
+        done = await asyncio.to_thread(self.ray_job_submit, platform.ray, **ray_head.driver_environment(platform.ray))
         assert done.returncode == 0, done.stderr
 
         async def adopted() -> list[Job]:
@@ -266,5 +268,5 @@ class TestOperator:
         assert b"from ray" in await read_log(found)
 
     async def test_without_the_token_it_is_refused(self, platform: Platform, tmp_path: Path) -> None:
-        refused = await asyncio.to_thread(self.ray_job_submit, platform.settings, RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
+        refused = await asyncio.to_thread(self.ray_job_submit, platform.ray, RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
         assert refused.returncode != 0 and "AuthenticationError" in refused.stdout + refused.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 from aidos.client import Client
 from aidos.config import job as read_job
 from aidos.errors import AidosError, NotFound
-from aidos.schemas.trainos import CheckpointFileBody, CheckpointRead
+from aidos.schemas.trainos import CheckpointFileBody, JobCheckpointRead
 
 log = logging.getLogger("aidos.checkpoints")
 
@@ -27,7 +27,7 @@ class CheckpointDamaged(AidosError):
     detail = "File '{path}' of the checkpoint of step {step} has another SHA-256 than when it was saved."
 
 
-def save_checkpoint(folder: str | Path, *, step: int, metrics: Mapping[str, float] | None = None) -> CheckpointRead | None:
+def save_checkpoint(folder: str | Path, *, step: int, metrics: Mapping[str, float] | None = None) -> JobCheckpointRead | None:
     """Save the files in ``folder`` as this job's checkpoint of ``step``; call it in one worker only.
 
     Saving a step again with the same content changes nothing. Returns None outside of a job.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from aidos.operation import Resource, operation
 from aidos.schemas.trainos import (
     CheckpointCreate,
-    CheckpointRead,
     CheckpointUpload,
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    JobCheckpointRead,
     JobCreate,
     JobRead,
     LogRead,
@@ -52,12 +52,14 @@ class Checkpoints(Resource):
         "POST", f"{_ONE}/checkpoints/uploads", body=CheckpointUpload, returns=CheckpointUploadRead, help="Ask where to upload its files."
     )
     create = operation(
-        "POST", f"{_ONE}/checkpoints", body=CheckpointCreate, returns=CheckpointRead, help="List a checkpoint that is uploaded."
+        "POST", f"{_ONE}/checkpoints", body=CheckpointCreate, returns=JobCheckpointRead, help="List a checkpoint that is uploaded."
     )
-    list = operation("GET", f"{_ONE}/checkpoints", returns=CheckpointRead, paged=True, help="A job's checkpoints, the highest step first.")
+    list = operation(
+        "GET", f"{_ONE}/checkpoints", returns=JobCheckpointRead, paged=True, help="A job's checkpoints, the highest step first."
+    )
     get = operation(
         "GET",
         f"{_ONE}/checkpoints/{{checkpoint}}",
-        returns=CheckpointRead,
+        returns=JobCheckpointRead,
         help="One checkpoint (latest, a step or an id) with its files' URLs.",
     )

@@ -171,7 +171,7 @@ class CheckpointFileRead(Wire):
     url: str | None = None
 
 
-class CheckpointRead(Wire):
+class JobCheckpointRead(Wire):
     """A complete checkpoint."""
 
     id: UUID

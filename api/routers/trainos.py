@@ -13,11 +13,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from aidos.schemas.common import PageOf, decode_cursor, encode_cursor
 from aidos.schemas.trainos import (
     CheckpointCreate,
-    CheckpointRead,
     CheckpointUpload,
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    JobCheckpointRead,
     JobCreate,
     JobRead,
     LogChunkRead,
@@ -99,27 +99,27 @@ async def upload_checkpoint(job: JobName, body: CheckpointUpload, tx: TxDep) -> 
 
 
 @router.post("/jobs/{job}/checkpoints", status_code=201, openapi_extra=needs("trainos:write"))
-async def create_checkpoint(job: JobName, body: CheckpointCreate, tx: TxDep) -> CheckpointRead:
+async def create_checkpoint(job: JobName, body: CheckpointCreate, tx: TxDep) -> JobCheckpointRead:
     """List a checkpoint whose files are all uploaded; before that nobody sees it."""
     made = await service.create_checkpoint(tx.conn, tx.scope, tx.objects, job, body.step, _files(body), body.metrics)
-    return CheckpointRead.model_validate(made)
+    return JobCheckpointRead.model_validate(made)
 
 
 @router.get("/jobs/{job}/checkpoints", openapi_extra=needs("trainos:read"))
-async def list_checkpoints(job: JobName, tx: TxDep, page: PageDep) -> PageOf[CheckpointRead]:
+async def list_checkpoints(job: JobName, tx: TxDep, page: PageDep) -> PageOf[JobCheckpointRead]:
     """The complete checkpoints of a job, the highest step first."""
     before = decode_cursor(page.cursor, [_step])
     owner = await service.get_job(tx.conn, tx.scope, job)
     found = await service.list_checkpoints(tx.conn, tx.scope, owner, before[0] if before else None, page.limit)
     cursor = encode_cursor(found[-1].step) if len(found) == page.limit else None
-    return PageOf(items=[CheckpointRead.model_validate(checkpoint) for checkpoint in found], next_cursor=cursor)
+    return PageOf(items=[JobCheckpointRead.model_validate(checkpoint) for checkpoint in found], next_cursor=cursor)
 
 
 @router.get("/jobs/{job}/checkpoints/{checkpoint}", openapi_extra=needs("trainos:read"))
-async def get_checkpoint(job: JobName, checkpoint: CheckpointName, tx: TxDep) -> CheckpointRead:
+async def get_checkpoint(job: JobName, checkpoint: CheckpointName, tx: TxDep) -> JobCheckpointRead:
     """One checkpoint, with a URL for each of its files."""
     owner = await service.get_job(tx.conn, tx.scope, job)
-    read = CheckpointRead.model_validate(await service.get_checkpoint(tx.conn, tx.scope, owner, checkpoint))
+    read = JobCheckpointRead.model_validate(await service.get_checkpoint(tx.conn, tx.scope, owner, checkpoint))
     for file in read.files:
         file.url = tx.objects.presign_get(service.checkpoint_key(owner, CheckpointFile(file.path, file.sha256, file.size_bytes)))
     return read

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -291,6 +292,21 @@ class TestCredentials:
         kept = store.find(counterpart.url)
         assert kept and (kept.refresh_token, kept.email) == ("refresh-2", "ada@example.org")
         assert oct(os.stat(store.path).st_mode & 0o777) == "0o600"
+
+    def test_many_callers_refresh_it_once(self, counterpart: Counterpart, tmp_path: Path) -> None:
+        store = SignIns(tmp_path / "config")
+        store.save(counterpart.url, SignIn("access-1", "refresh-1", time.time() - 5))
+        tokens = {"access_token": "access-2", "refresh_token": "refresh-2", "expires_in_s": 600}
+        counterpart.plan(JSONResponse(tokens))
+        # Each client has a view of its own of the file, as processes have.
+        clients = [Client(counterpart.url) for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda client: Widgets(client.transport).get("a"), clients))
+        refreshes = [seen for seen in counterpart.seen if seen.path.endswith("/refresh")]
+        assert len(refreshes) == 1 and len(counterpart.seen) == 9
+        assert {seen.headers["authorization"] for seen in counterpart.seen[1:]} == {"Bearer access-2"}
+        for client in clients:
+            client.close()
 
     def test_what_another_process_refreshed_is_used(self, counterpart: Counterpart, tmp_path: Path) -> None:
         store = SignIns(tmp_path / "config")

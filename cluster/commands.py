@@ -51,7 +51,7 @@ def up(only: Only = None) -> None:
         embedded.start(settings, progress, only)
     announced = embedded.read_announcement(settings.home) or {}
     facts = {
-        "url": announced.get("url") or settings.url,
+        "url": announced.get("url"),
         "console": announced.get("console"),
         "ray_dashboard": announced.get("ray_dashboard") or embedded.ray_head.dashboard_url(settings),
         "admin_key": embedded.take_admin_key(settings.home),
@@ -149,6 +149,9 @@ def _tell_progress(run: Session) -> Iterator[Progress]:
 
 
 def _print_facts(run: Session, facts: dict[str, Any], took_s: float) -> None:
+    if not facts["url"]:
+        run.out.print(f"\nStarted in {took_s:.1f} s; the platform itself does not run: `aidos up` starts all of it.")
+        return
     run.out.print(f"\nAI-DOS is up ({took_s:.1f} s).\n")
     for name, label in (("url", "gateway"), ("console", "console"), ("ray_dashboard", "Ray dashboard")):
         if facts[name]:

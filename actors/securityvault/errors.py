@@ -40,6 +40,11 @@ class ProjectNotFound(NotFound):
     detail = "There is no project '{name}' that you are a member of. 'aidos project list' shows yours."
 
 
+class OrganisationNotFound(NotFound):
+    title = "Organisation not found"
+    detail = "There is no organisation '{name}' on this installation."
+
+
 class AccountNotFound(NotFound):
     title = "Account not found"
     detail = "There is no user or service account '{name}' in this organisation."

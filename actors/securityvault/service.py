@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -29,7 +30,7 @@ from actors.securityvault.directory import (
     list_projects,
     put_member,
 )
-from actors.securityvault.errors import ProjectNotFound
+from actors.securityvault.errors import OrganisationNotFound, ProjectNotFound
 from actors.securityvault.jobs import issue_job_token, revoke_job_tokens
 from actors.securityvault.keyring import Pepper
 from actors.securityvault.keys import create_key, list_keys, revoke_key, rotate_key
@@ -44,7 +45,7 @@ __all__ = [
     "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
     "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "refresh",
     "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "rotate_key", "seal", "sign_in", "sign_out",
-    "verify_chain", "write_audit",
+    "verify_audit", "verify_chain", "write_audit",
 ]  # fmt: skip
 
 
@@ -92,6 +93,17 @@ async def describe_caller(vault: Authenticator, principal: Principal, project: s
         permissions=sorted(permission for permission in policy.ALL if policy.allows(scope, permission)),
         expires_at=principal.expires_at,
     )
+
+
+async def verify_audit(vault: Authenticator, scope: Scope, organisation: str | None, anchors: Mapping[int, bytes]) -> AuditVerdict:
+    """Verify the caller's chain or, for the operator, the named organisation's. Raises: Forbidden, OrganisationNotFound."""
+    if organisation is not None:
+        policy.require(scope, policy.OPERATE)
+    async with vault.db.platform() as conn:
+        found = await store.find_organisation(conn, organisation or str(scope.org_id))
+        if found is None:
+            raise OrganisationNotFound(name=organisation)
+        return await verify_chain(conn, vault.audit_keys, found.id, anchors)
 
 
 async def list_audit(conn: Connection, org_id: UUID, before: int | None, limit: int) -> list[AuditRecord]:

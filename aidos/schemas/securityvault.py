@@ -247,6 +247,7 @@ class AuditVerify(Asked):
     """What to hold the chain against, beside its own checkpoints."""
 
     anchors: list[AuditAnchor] = Field(default=[], max_length=100)
+    organisation: Name | None = Field(None, description="Another organisation's log; for the installation's operator.")
 
 
 class AuditVerdictRead(Wire):

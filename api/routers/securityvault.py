@@ -274,12 +274,11 @@ async def list_audit(tx: TxDep, page: PageDep) -> PageOf[AuditRead]:
     return PageOf(items=[AuditRead.model_validate(item) for item in found], next_cursor=cursor)
 
 
-@router.post("/audit/verify", openapi_extra=_ADMIN)
-async def verify_audit(body: AuditVerify, tx: TxDep, edge: EdgeDep) -> AuditVerdictRead:
+@router.post("/audit/verify", openapi_extra=needs("org:manage", project=False, transaction=False, audit=False))
+async def verify_audit(body: AuditVerify, session: SessionDep) -> AuditVerdictRead:
     """Walk the chain and name the first row that was edited, removed or reordered."""
     anchors = {anchor.seq: bytes.fromhex(anchor.hash) for anchor in body.anchors}
-    verdict = await service.verify_chain(tx.conn, edge.vault.audit_keys, tx.scope.org_id, anchors)
-    return AuditVerdictRead.model_validate(verdict)
+    return AuditVerdictRead.model_validate(await service.verify_audit(session.edge.vault, session.scope, body.organisation, anchors))
 
 
 @router.post("/audit/checkpoints", status_code=201, openapi_extra=_ADMIN)

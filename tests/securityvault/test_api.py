@@ -221,6 +221,14 @@ class TestAudit:
         wrong = await admin.post(f"{V1}/audit/verify", json={"anchors": [{"seq": made["seq"], "hash": "0" * 64}]})
         assert not wrong.json()["valid"] and wrong.json()["first_bad_seq"] == made["seq"]
 
+    async def test_the_operator_verifies_every_tenants_log(self, admin: httpx.AsyncClient, gateway: Gateway) -> None:
+        await admin.post(f"{V1}/organisations", json={"name": "acme", "admin": "eve@example.org"})
+        verdict = (await admin.post(f"{V1}/audit/verify", json={"organisation": "acme"})).json()
+        assert verdict["valid"] and verdict["rows"] == 0
+        assert (await admin.post(f"{V1}/audit/verify", json={"organisation": "nobody"})).status_code == 404
+        key = (await admin.post(f"{V1}/keys", json={"name": "a", "role": "admin"})).json()["key"]
+        assert (await gateway.client(key).post(f"{V1}/audit/verify", json={"organisation": "acme"})).status_code == 403
+
     async def test_a_change_that_cannot_be_recorded_is_not_made(self, admin: httpx.AsyncClient, root: psycopg.AsyncConnection) -> None:
         await root.execute("REVOKE INSERT ON securityvault.audit_log FROM aidos_app")
         try:

@@ -28,7 +28,7 @@ from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
 from cluster.db import Connection
 from tune.trainos import service
-from tune.trainos.models import CheckpointFile, Job, JobSpec, LogChunk
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk
 
 _STREAM_BATCH = 100
 router = APIRouter(prefix="/v1/trainos", tags=["trainos"], route_class=ApiRoute)
@@ -39,10 +39,10 @@ After = Annotated[int, Query(ge=0, le=2**31 - 2, description="`last_seq` of the 
 State = Annotated[str | None, Query(max_length=20, pattern=r"^[A-Z]+$", description="Only jobs in this state.")]
 
 
-@router.post("/code", openapi_extra=needs("trainos:write"))
-async def upload_code(body: CodeUpload, tx: TxDep) -> CodeUploadRead:
+@router.post("/code", openapi_extra=needs("trainos:write", transaction=False))
+async def upload_code(body: CodeUpload, session: SessionDep) -> CodeUploadRead:
     """Where to PUT a packed code directory; no URL when it is there."""
-    url = await service.find_code_upload(tx.objects, tx.scope, body.sha256, body.size_bytes)
+    url = await service.find_code_upload(session.edge.objects, session.scope, body.sha256, body.size_bytes)
     return CodeUploadRead(sha256=body.sha256, upload_url=url)
 
 
@@ -50,7 +50,7 @@ async def upload_code(body: CodeUpload, tx: TxDep) -> CodeUploadRead:
 async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
     """Queue a job; follow it with `GET …?wait=30s` and its logs."""
     spec = JobSpec.from_json(body.model_dump())
-    return JobRead.model_validate(await service.submit_job(tx.conn, tx.scope, tx.objects, spec))
+    return JobRead.model_validate(await service.submit_job(tx.conn, tx.scope, spec))
 
 
 @router.get("/jobs", openapi_extra=needs("trainos:read"))
@@ -91,17 +91,24 @@ async def stream_job_logs(job: JobName, session: SessionDep, last_event_id: Last
     return EventSourceResponse(_texts(session, job, last_event_id), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/jobs/{job}/checkpoints/uploads", openapi_extra=needs("trainos:write"))
-async def upload_checkpoint(job: JobName, body: CheckpointUpload, tx: TxDep) -> CheckpointUploadRead:
+@router.post("/jobs/{job}/checkpoints/uploads", openapi_extra=needs("trainos:write", transaction=False))
+async def upload_checkpoint(job: JobName, body: CheckpointUpload, session: SessionDep) -> CheckpointUploadRead:
     """Where to PUT the files of a checkpoint; those that are stored already have no URL."""
-    urls = await service.start_checkpoint(tx.conn, tx.scope, tx.objects, job, _files(body))
-    return CheckpointUploadRead(upload_urls=urls)
+    async with session.transaction() as conn:
+        owner = await service.get_running_job(conn, session.scope, job)
+    measured = await service.measure_checkpoints(session.edge.objects, owner)
+    return CheckpointUploadRead(upload_urls=service.find_uploads(session.edge.objects, owner, _files(body), measured))
 
 
-@router.post("/jobs/{job}/checkpoints", status_code=201, openapi_extra=needs("trainos:write"))
-async def create_checkpoint(job: JobName, body: CheckpointCreate, tx: TxDep) -> JobCheckpointRead:
-    """List a checkpoint whose files are all uploaded; before that nobody sees it."""
-    made = await service.create_checkpoint(tx.conn, tx.scope, tx.objects, job, body.step, _files(body), body.metrics)
+@router.post("/jobs/{job}/checkpoints", status_code=201, openapi_extra=needs("trainos:write", transaction=False))
+async def create_checkpoint(job: JobName, body: CheckpointCreate, session: SessionDep) -> JobCheckpointRead:
+    """List a checkpoint whose files are all uploaded; before that nobody sees it. Repeating it changes nothing."""
+    async with session.transaction() as conn:
+        owner = await service.get_running_job(conn, session.scope, job)
+    measured = await service.measure_checkpoints(session.edge.objects, owner)
+    spec = CheckpointSpec(body.step, _files(body), body.metrics)
+    async with session.transaction() as conn:
+        made = await service.create_checkpoint(conn, session.scope, owner, spec, measured)
     return JobCheckpointRead.model_validate(made)
 
 
@@ -131,8 +138,8 @@ def _step(text: str) -> int:
     return step
 
 
-def _files(body: CheckpointUpload) -> list[CheckpointFile]:
-    return [CheckpointFile(**file.model_dump()) for file in body.files]
+def _files(body: CheckpointUpload) -> tuple[CheckpointFile, ...]:
+    return tuple(CheckpointFile(**file.model_dump()) for file in body.files)
 
 
 async def _read_log(conn: Connection, session: Session, name: str, after: int, limit: int) -> LogRead:

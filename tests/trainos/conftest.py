@@ -66,13 +66,13 @@ async def reconciler(database: Database, objects: Objects, settings: Settings, c
 
 
 @pytest.fixture
-def submit(database: Database, objects: Objects, scope: Scope) -> Submit:
+def submit(database: Database, scope: Scope) -> Submit:
     """Queue a job."""
 
     async def queue(name: str = "digits", **fields: object) -> Job:
         spec = JobSpec(**{"name": name, "command": ("python", "main.py"), "workers": 2, **fields})  # type: ignore[arg-type]  # as named
         async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
-            return await service.submit_job(conn, scope, objects, spec)
+            return await service.submit_job(conn, scope, spec)
 
     return queue
 

@@ -27,7 +27,7 @@ from tests.dataforge.server import serve
 from tests.support.waiting import wait_until
 from tests.trainos.conftest import zip_of
 from tests.trainos.fake_cluster import FakeCluster
-from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CodeNotUploaded, JobEnded, JobNotFound
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, JobEnded, JobNotFound
 from tune.trainos.models import RayState
 from tune.trainos.reconciler import JobReconciler
 
@@ -70,10 +70,6 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 class TestJobs:
-    def test_a_job_needs_its_code(self, client: Client) -> None:
-        with pytest.raises(CodeNotUploaded):
-            client.jobs.create("digits", command=["true"], code_sha256="0" * 64)
-
     def test_the_same_code_is_uploaded_once(self, client: Client) -> None:
         content = zip_of(main_py="print(1)")
         sha256 = hashlib.sha256(content).hexdigest()

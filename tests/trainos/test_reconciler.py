@@ -145,6 +145,14 @@ class TestQueue:
         found = await reread(job)
         assert found.state is JobState.FAILED and "outside of its directory" in found.reason
 
+    async def test_a_package_that_was_never_uploaded_fails_the_job(
+        self, database: Database, reconciler: JobReconciler, submit: Submit, reread
+    ) -> None:
+        job = await submit(code_sha256="0" * 64)
+        await run_steps(database, reconciler, 2)
+        found = await reread(job)
+        assert found.state is JobState.FAILED and "was never uploaded" in found.reason
+
     async def test_a_job_that_cannot_be_submitted_is_given_up(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread
     ) -> None:

@@ -15,11 +15,6 @@ class CheckpointNotFound(NotFound):
     detail = "Job '{job}' has no checkpoint '{name}'. 'aidos checkpoint list' shows those that are complete."
 
 
-class CodeNotUploaded(InvalidPayload):
-    title = "Code was not uploaded"
-    detail = "The code package {sha256} is not in the store. Ask for an upload URL, PUT the package there and submit again."
-
-
 class CheckpointIncomplete(InvalidPayload):
     title = "Checkpoint is incomplete"
     detail = "File '{path}' has {actual} bytes in the store and should have {expected}. Upload it and complete the checkpoint again."

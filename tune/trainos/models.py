@@ -192,6 +192,15 @@ class CheckpointFile:
 
 
 @dataclass(frozen=True)
+class CheckpointSpec:
+    """A checkpoint that is to be listed."""
+
+    step: int
+    files: tuple[CheckpointFile, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A complete checkpoint: the row exists only when every file is in the store."""
 

@@ -87,10 +87,12 @@ RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, stat
 UPDATE trainos.jobs SET next_attempt_at = clock_timestamp() WHERE state = 'QUEUED' AND next_attempt_at > clock_timestamp() AND attempts = 0;
 
 -- log_end --
-SELECT coalesce(max(seq), 0) AS seq, coalesce(sum(size_bytes), 0)::bigint AS size_bytes,
-       coalesce(sum(size_bytes) FILTER (WHERE attempt = %(attempt)s), 0)::bigint AS attempt_offset_bytes
+SELECT seq, offset_bytes + size_bytes AS size_bytes,
+       CASE WHEN attempt = %(attempt)s THEN attempt_offset_bytes + size_bytes ELSE 0 END AS attempt_offset_bytes
   FROM trainos.log_chunks
- WHERE job_id = %(job_id)s AND project_id = %(project_id)s;
+ WHERE job_id = %(job_id)s AND project_id = %(project_id)s
+ ORDER BY seq DESC
+ LIMIT 1;
 
 -- insert_chunk --
 INSERT INTO trainos.log_chunks (project_id, job_id, seq, attempt, key, offset_bytes, attempt_offset_bytes, size_bytes)

@@ -120,7 +120,12 @@ class JobReconciler(Reconciler[Job]):
         if job.spec.code_sha256 is None:
             return None
         path = folder / f"{job.spec.code_sha256}.zip"
-        await self.objects.download(service.code_key(job.project_id, job.spec.code_sha256), str(path))
+        key = service.code_key(job.project_id, job.spec.code_sha256)
+        if await self.objects.find(key) is None:
+            raise BadPackage(
+                f"the code package {job.spec.code_sha256} was never uploaded: PUT it to the URL that POST /v1/trainos/code gives"
+            )
+        await self.objects.download(key, str(path))
         await asyncio.to_thread(check_package, path, job.spec.code_sha256)
         return path
 

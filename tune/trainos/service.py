@@ -20,10 +20,11 @@ from cluster.settings import Settings
 from cluster.telemetry import current_traceparent
 from data_pipelines.dataforge import service as dataforge
 from tune.trainos import store
-from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, CodeNotUploaded, JobEnded, JobNotFound
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotFound
 from tune.trainos.models import (
     Checkpoint,
     CheckpointFile,
+    CheckpointSpec,
     Input,
     Job,
     JobSpec,
@@ -55,13 +56,11 @@ async def find_code_upload(objects: Objects, scope: Scope, sha256: str, size_byt
     return None if known is not None and known.size_bytes == size_bytes else objects.presign_put(key)
 
 
-async def submit_job(conn: Connection, scope: Scope, objects: Objects, spec: JobSpec) -> Job:
+async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
     """Queue a job: its datasets become commits now, its run is begun and the lineage written.
 
-    Raises: DatasetReferenceInvalid, DatasetNotFound, CodeNotUploaded.
+    Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound.
     """
-    if spec.code_sha256 is not None and await objects.find(code_key(scope.project, spec.code_sha256)) is None:
-        raise CodeNotUploaded(sha256=spec.code_sha256)
     inputs = [await _resolve(conn, scope, reference) for reference in spec.datasets]
     job_id = new_id()
     nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
@@ -273,46 +272,45 @@ def checkpoint_key(job: Job, file: CheckpointFile) -> str:
     return prefix_key(job.project_id, "checkpoints", job.id, file.sha256)
 
 
-async def start_checkpoint(
-    conn: Connection, scope: Scope, objects: Objects, name: str, files: Sequence[CheckpointFile]
-) -> list[str | None]:
-    """For each file a URL to PUT it to, None where it is stored. Raises: JobNotFound, JobEnded."""
-    job = await _own_running_job(conn, scope, name)
-    known = {info.key: info.size_bytes for info in await objects.list_prefix(prefix_key(job.project_id, "checkpoints", job.id))}
+async def measure_checkpoints(objects: Objects, job: Job) -> dict[str, int]:
+    """Sizes of the files that are stored for the job, by key. Network: call it outside any transaction."""
+    return {info.key: info.size_bytes for info in await objects.list_prefix(prefix_key(job.project_id, "checkpoints", job.id))}
+
+
+def find_uploads(objects: Objects, job: Job, files: Sequence[CheckpointFile], measured: Mapping[str, int]) -> list[str | None]:
+    """For each file a URL to PUT it to, None where it is stored."""
     keys = [checkpoint_key(job, file) for file in files]
-    return [None if known.get(key) == file.size_bytes else objects.presign_put(key) for key, file in zip(keys, files, strict=True)]
+    return [None if measured.get(key) == file.size_bytes else objects.presign_put(key) for key, file in zip(keys, files, strict=True)]
 
 
 async def create_checkpoint(
-    conn: Connection, scope: Scope, objects: Objects, name: str, step: int, files: Sequence[CheckpointFile], metrics: Mapping[str, float]
+    conn: Connection, scope: Scope, job: Job, checkpoint: CheckpointSpec, measured: Mapping[str, int]
 ) -> Checkpoint:
     """List a checkpoint, all of whose files are stored. Saving the same once more changes nothing.
 
-    Raises: JobNotFound, JobEnded, CheckpointIncomplete, CheckpointExists.
+    Raises: CheckpointIncomplete, CheckpointExists.
     """
-    job = await _own_running_job(conn, scope, name)
-    known = {info.key: info.size_bytes for info in await objects.list_prefix(prefix_key(job.project_id, "checkpoints", job.id))}
-    for file in files:
-        actual = known.get(checkpoint_key(job, file))
+    for file in checkpoint.files:
+        actual = measured.get(checkpoint_key(job, file))
         if actual != file.size_bytes:
             raise CheckpointIncomplete(path=file.path, actual=actual or 0, expected=file.size_bytes)
     values = {
         "id": new_id(),
         "project_id": scope.project,
         "job_id": job.id,
-        "step": step,
-        "files": list(files),
-        "size_bytes": sum(file.size_bytes for file in files),
-        "metrics": dict(metrics),
+        "step": checkpoint.step,
+        "files": list(checkpoint.files),
+        "size_bytes": sum(file.size_bytes for file in checkpoint.files),
+        "metrics": dict(checkpoint.metrics),
         "attempt": job.attempt,
     }
-    checkpoint = await store.insert_checkpoint(conn, values)
-    if checkpoint is None:
-        known_one = await get_checkpoint(conn, scope, job, str(step))
-        if set(known_one.files) != set(files):
-            raise CheckpointExists(job=job.name, step=step)
-        return known_one
-    data = {"name": job.name, "step": step, "size_bytes": checkpoint.size_bytes}
+    made = await store.insert_checkpoint(conn, values)
+    if made is None:
+        known = await get_checkpoint(conn, scope, job, str(checkpoint.step))
+        if set(known.files) != set(checkpoint.files):
+            raise CheckpointExists(job=job.name, step=checkpoint.step)
+        return known
+    data = {"name": job.name, "step": made.step, "size_bytes": made.size_bytes}
     event = Event(
         type="trainos.checkpoint.created",
         subject=str(job.id),
@@ -322,11 +320,11 @@ async def create_checkpoint(
         data=data,
     )
     await publish(conn, event)
-    return checkpoint
+    return made
 
 
-async def _own_running_job(conn: Connection, scope: Scope, name: str) -> Job:
-    """The job, where the caller may save into it: user code only into its own."""
+async def get_running_job(conn: Connection, scope: Scope, name: str) -> Job:
+    """The job, where the caller may save into it: user code only into its own. Raises: JobNotFound, JobEnded."""
     job = await get_job(conn, scope, name)
     if scope.principal.job_id is not None and scope.principal.job_id != job.id:
         raise JobNotFound(name=name)

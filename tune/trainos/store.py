@@ -94,8 +94,7 @@ async def wake_queue(conn: Connection) -> None:
 
 async def log_end(conn: Connection, project_id: UUID, job_id: UUID, attempt: int) -> LogEnd:
     row = await (await conn.execute(Q.log_end, {"project_id": project_id, "job_id": job_id, "attempt": attempt})).fetchone()
-    assert row is not None
-    return LogEnd(**row)
+    return LogEnd(**row) if row else LogEnd()
 
 
 async def insert_chunk(conn: Connection, values: Mapping[str, Any]) -> bool:

@@ -124,6 +124,7 @@ class TestModels:
             hub.models.register("digits", run_id=run_id, flavour="onnx", artifacts=["m/model.onnx"])
         hub.put_presigned(url, data)
         hub.runs.complete(run_id, paths=["m/model.onnx"])
+        assert "complete_artifacts" in {entry.action for entry in hub.audit.list()}
         assert hub.get_presigned(hub.runs.downloads(run_id, paths=["m/model.onnx"]).files[0].url).content == data
         made = hub.models.register("digits", run_id=run_id, flavour="onnx", artifacts=["m/model.onnx"])
         with pytest.raises(VersionNotReady):

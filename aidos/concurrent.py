@@ -20,8 +20,11 @@ def each(work: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            return [future.result() for future in futures if not future.cancelled()]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                if error := future.exception():
+                    raise error
+            return [future.result() for future in futures]
         finally:
             for future in futures:
                 future.cancel()

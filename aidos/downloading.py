@@ -25,7 +25,9 @@ _BATCH = 1000
 class FileDamaged(AidosError):
     status = 500
     title = "A file is damaged"
-    detail = "The content of '{path}' does not have its SHA-256 {sha256}. The copy in the object store is damaged; push the file again."
+    detail = (
+        "The content of '{path}' does not have its SHA-256 {sha256}. The copy in the object store is damaged: restore it from a backup."
+    )
 
 
 class OutsideDirectory(InvalidRequest):

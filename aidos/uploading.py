@@ -58,21 +58,20 @@ class Uploader:
             entries.append(PackEntry(sha256=blob.sha256, size_bytes=blob.size_bytes, offset_bytes=len(data)))
             data += self._read(blob)
         pack = PackState(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), entries=entries)
-        self._put(pack.sha256, bytes(data))
+        for target in self._datasets.uploads(self._dataset, blobs=[BlobState(sha256=pack.sha256, size_bytes=pack.size_bytes)]).missing:
+            self._put(target, bytes(data))
         self._datasets.complete_uploads(self._dataset, packs=[pack])
         self._count(blobs)
 
     def _send_batch(self, blobs: list[MissingBlobRead]) -> None:
-        for blob in blobs:
-            self._put(blob.sha256, self._read(blob))
+        states = [BlobState(sha256=blob.sha256, size_bytes=blob.size_bytes) for blob in blobs]
+        for target in self._datasets.uploads(self._dataset, blobs=states).missing:
+            self._put(target, self._read(target))
         self._complete(blobs)
 
-    def _put(self, sha256: str, data: bytes) -> None:
+    def _put(self, target: MissingBlobRead, data: bytes) -> None:
         """One PUT to a URL that takes nothing but this content."""
-        state = BlobState(sha256=sha256, size_bytes=len(data))
-        for target in self._datasets.uploads(self._dataset, blobs=[state]).missing:
-            url, headers = str(target.url), target.headers
-            patiently(lambda: self._client.put_presigned(url, data, headers))  # noqa: B023 - called before the next turn
+        patiently(lambda: self._client.put_presigned(str(target.url), data, target.headers))
 
     def _send_parts(self, blob: MissingBlobRead) -> None:
         """Upload the parts that S3 lacks, those of an interrupted push are there; then check that the file is still the same."""

@@ -22,7 +22,10 @@ class RefNotFound(NotFound):
 
 class RefMoved(Conflict):
     title = "Ref moved"
-    detail = "'{ref}' of dataset '{dataset}' points to commit {actual}, not to {expected}: someone else moved it. Read it again and repeat."
+    detail = (
+        "'{ref}' of dataset '{dataset}' points to {actual}, and {expected} was expected (None: no such ref): someone else moved it. "
+        "Repeat on top of what is there now; a push does so when it is run again."
+    )
 
 
 class RefNameTaken(Conflict):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -14,12 +16,15 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cluster.settings import Settings
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("aidos")
+# One variable for all ids: binding them is a part of every request.
+_IDS: ContextVar[Mapping[str, str]] = ContextVar("aidos_log_ids", default=MappingProxyType({}))
 
 
 def get_logger(name: str) -> Any:
@@ -33,7 +38,7 @@ def configure(settings: Settings, process: str) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _add_trace_id,
@@ -41,12 +46,14 @@ def configure(settings: Settings, process: str) -> None:
             structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+    _IDS.set({**_IDS.get(), "process": process})
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        provider = TracerProvider(resource=Resource.create({"service.name": f"aidos.{process}"}))
+        # Without a collector a span is only its ids: they tie log lines and events together, and cost next to nothing.
+        sampler = ParentBased(ALWAYS_ON if settings.otlp_endpoint else ALWAYS_OFF)
+        provider = TracerProvider(sampler, resource=Resource.create({"service.name": f"aidos.{process}"}))
         if settings.otlp_endpoint:
             provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint}/v1/traces")))
         trace.set_tracer_provider(provider)
@@ -60,11 +67,25 @@ def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
     return event
 
 
-@contextlib.contextmanager
-def bind(**ids: Any) -> Iterator[None]:
-    """Add ids (request_id, project_id, job_id…) to every log line inside."""
-    with structlog.contextvars.bound_contextvars(**{key: str(value) for key, value in ids.items() if value is not None}):
-        yield
+def _add_ids(_logger: Any, _name: str, event: Any) -> Any:
+    return {**_IDS.get(), **event}
+
+
+class bind:  # noqa: N801 — a context manager, named as the verb that it is
+    """Add ids (request_id, project_id, job_id…) to every log line inside. ``with telemetry.bind(job_id=…):``"""
+
+    __slots__ = ("_ids", "_token")
+
+    def __init__(self, **ids: Any) -> None:
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        known = dict(_IDS.get())
+        known.update((name, str(value)) for name, value in self._ids.items() if value is not None)
+        self._token = _IDS.set(known)
+
+    def __exit__(self, *_: object) -> None:
+        _IDS.reset(self._token)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from api.gateway import build_gateway_app
 from cluster import ray_head, telemetry
 from cluster.db import Database
 from cluster.host import NAMESPACE, Loop, get_or_create_host
+from cluster.housekeeping import sweep
 from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.settings import Settings, get_settings
@@ -44,7 +45,7 @@ SCHEMAS = (
 """Packages with migrations, lower tiers first."""
 
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
-    ("securityvault", (seal_audit,)),
+    ("securityvault", (seal_audit, sweep)),
     ("modelhub", (inspect_versions,)),
     ("deployengine", (reconcile_endpoints,)),
     ("trainos", (reconcile_jobs, adopt_ray_jobs)),

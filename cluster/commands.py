@@ -1,4 +1,4 @@
-"""The operator's commands: ``aidos up``, ``down``, ``status`` and ``doctor``, joined to the client's by an entry point.
+"""The operator's commands: ``aidos up``, ``down``, ``status``, ``doctor`` and ``admin-key``, joined to the client's by an entry point.
 
 Exit codes: 0 all is well, 1 there is a problem, 2 the command was used wrongly.
 """
@@ -34,6 +34,7 @@ def register(group: typer.Typer) -> None:
     group.command()(down)
     group.command()(status)
     group.command()(doctor)
+    group.command()(admin_key)
 
 
 def up(only: Only = None) -> None:
@@ -118,6 +119,32 @@ def doctor() -> None:
             run.out.print(f"{word}  {finding.name}: {finding.detail}" + (f"\n      → {finding.remedy}" if finding.remedy else ""))
         run.out.print(f"\n{len(findings)} checks, {len(problems)} problem(s).")
     raise typer.Exit(1 if problems else 0)
+
+
+def admin_key() -> None:
+    """Make a new administrator key for who has this machine but lost the key. The one before it ends at once."""
+    import asyncio
+
+    from actors.securityvault import service as securityvault
+    from aidos.errors import Unavailable
+    from cluster.db import Database
+    from cluster.settings import get_settings
+
+    run, settings = session(), get_settings()
+
+    async def replace() -> str:
+        async with Database(settings, timeout_s=5.0) as db:
+            return await securityvault.replace_admin_key(db, settings)
+
+    try:
+        key = asyncio.run(replace())
+    except Unavailable as error:
+        raise Unavailable(reason="The database does not answer. `aidos up --only postgres` starts it.", retry_after_s=5) from error
+    if run.as_json:
+        typer.echo(json.dumps({"key": key}))
+        return
+    run.out.print(key)
+    run.note("This key is shown once. Keep it: export AIDOS_API_KEY=… or `aidos login --key`.")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.securityvault import policy, store
-from actors.securityvault.cache import TaggedCache
+from actors.securityvault.cache import SingleFlight, TaggedCache
 from actors.securityvault.credentials import PREFIX, parse_key
 from actors.securityvault.errors import CredentialInvalid, CredentialMissing, ProjectNotFound
 from actors.securityvault.keyring import AUDIT_KEYS, TOKEN_KEYS, Pepper, SigningKeys, fingerprint, read_pepper, read_signing_keys
@@ -49,6 +49,8 @@ class Authenticator:
         self._signer_changed_ns = 0
         self._principals: TaggedCache[Principal] = TaggedCache(BELIEVED_DEAF_S)
         self._projects: TaggedCache[Project] = TaggedCache(BELIEVED_DEAF_S)
+        self._asking: SingleFlight[Principal] = SingleFlight()
+        self._asking_projects: SingleFlight[Project | None] = SingleFlight()
         self._used_keys: dict[UUID, datetime] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.listening = asyncio.Event()
@@ -116,10 +118,14 @@ class Authenticator:
             return known
         if len(credential) > _LONGEST_CREDENTIAL or not credential.isascii():
             raise CredentialInvalid
-        generation = self._principals.generation
+        generation, key = self._principals.generation, fingerprint(credential)
+        # A question from before an announcement is not joined: its answer may be the old one.
+        return await self._asking.run((key, generation), lambda: self._look_up(credential, key, generation))
+
+    async def _look_up(self, credential: str, key: bytes, generation: int) -> Principal:
         principal = await (self._resolve_key(credential) if credential.startswith(PREFIX) else self._resolve_token(credential))
         left_s = (principal.expires_at - datetime.now(UTC)).total_seconds() if principal.expires_at else None
-        self._principals.put(fingerprint(credential), principal, _tags(principal), generation, left_s)
+        self._principals.put(key, principal, _tags(principal), generation, left_s)
         if principal.key_id is not None:
             self._used_keys[principal.key_id] = datetime.now(UTC)
         return principal
@@ -196,6 +202,9 @@ class Authenticator:
         if len(wanted) > 100 or not wanted.isprintable():
             return None
         generation = self._projects.generation
+        return await self._asking_projects.run((key, generation), lambda: self._look_up_project(org_id, wanted, key, generation))
+
+    async def _look_up_project(self, org_id: UUID, wanted: str, key: bytes, generation: int) -> Project | None:
         async with self.db.platform() as conn:
             project = await store.find_project(conn, org_id, wanted)
         if project is not None:

@@ -6,10 +6,11 @@ Entries are kept under the credential's SHA-256, never the credential, and found
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
 
@@ -76,3 +77,23 @@ class TaggedCache(Generic[V]):
             keys.discard(key)
             if not keys:
                 del self._tagged[tag]
+
+
+class SingleFlight(Generic[V]):
+    """Asks once for what many want at the same moment: a busy caller's entry ends for all its requests together."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[object, asyncio.Task[V]] = {}
+
+    async def run(self, key: object, ask: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """The answer to ``key``, asked for now or a moment ago. Who gives up does not end the question for the others."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(ask())
+            task.add_done_callback(lambda done: self._done(key, done))
+        return await asyncio.shield(task)
+
+    def _done(self, key: object, task: asyncio.Task[V]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # looked at, even where everybody who asked has left

@@ -15,7 +15,7 @@ from actors.securityvault.authenticator import Authenticator
 from actors.securityvault.credentials import new_key
 from actors.securityvault.errors import CredentialInvalid, CredentialMissing, JobIsOver, ProjectNotFound
 from actors.securityvault.keyring import rotate_token_keys
-from actors.securityvault.models import AuditEntry, Grade, PrincipalKind, Role, platform_scope
+from actors.securityvault.models import AuditEntry, Grade, Principal, PrincipalKind, Role, platform_scope
 from cluster.db import Database
 from tests.securityvault.conftest import Vault, make_member
 from tests.support.waiting import wait_until_async
@@ -95,6 +95,34 @@ class TestKeys:
         await vault.authenticator.keep_house()
         row = await (await root.execute(read)).fetchone()
         assert row is not None and datetime.now(UTC) - row[0] < timedelta(seconds=10)
+
+
+class TestHerd:
+    async def test_a_thousand_requests_of_an_unknown_caller_ask_once(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+        authenticator, asked = vault.authenticator, []
+        look_up = authenticator._look_up
+
+        async def counted(credential: str, key: bytes, generation: int) -> Principal:
+            asked.append(credential)
+            return await look_up(credential, key, generation)
+
+        monkeypatch.setattr(authenticator, "_look_up", counted)
+        authenticator._principals.clear()
+        found = await asyncio.gather(*(authenticator.resolve(vault.admin_key) for _ in range(1000)))
+        assert len(asked) == 1 and {principal.id for principal in found} == {vault.admin.id}
+
+    async def test_who_gives_up_does_not_end_the_others_wait(self, vault: Vault) -> None:
+        vault.authenticator._principals.clear()
+        first, second = [asyncio.create_task(vault.authenticator.resolve(vault.admin_key)) for _ in range(2)]
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).id == vault.admin.id
+        assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], asyncio.CancelledError)
+
+    async def test_a_refusal_is_everybodys(self, vault: Vault) -> None:
+        bad = new_key(uuid4())[0]
+        outcomes = await asyncio.gather(*(vault.authenticator.resolve(bad) for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(outcome, CredentialInvalid) for outcome in outcomes)
 
 
 class TestUpkeep:

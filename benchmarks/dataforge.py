@@ -1,0 +1,203 @@
+"""DataForge at size: push, change and pull of many small files beside bare S3, and commits of a very large dataset.
+
+``python -m benchmarks.dataforge [--quick]``, on a PostgreSQL and SeaweedFS of its own. The API runs in a thread of this process,
+so client and platform share one interpreter: on a machine of its own the platform would take less of the client's time. The peer of
+push and pull is the least that any tool on S3 does that keeps a file an object: one presigned request a file in eight threads,
+without hashes, versions or checks. The peer of a large dataset is the same work on one of a thousand files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import structlog
+import urllib3
+
+from actors.securityvault.bootstrap import bootstrap
+from actors.securityvault.models import Principal, PrincipalKind, Scope
+from aidos.client import Client
+from aidos.transfer import pull, push
+from benchmarks.harness import Figure, parse_arguments, report
+from cluster import embedded
+from cluster.db import Database, new_id
+from cluster.objects import Objects
+from cluster.settings import Settings
+from data_pipelines.dataforge import service, store
+from data_pipelines.dataforge.models import Commit, CommitSpec, File, RefKind, RefSpec, StoredBlob, TreeSpec
+from tests.dataforge.server import serve
+from tests.support.database import make_database
+from tests.support.platform import start_storage
+
+FILE_BYTES = 10_000
+CHANGED = 100
+PEER = "a request a file"
+SMALL = "the same at 1,000 files"
+
+
+def main() -> int:
+    """Measure and report; 1 when a bar is missed."""
+    arguments = parse_arguments(__doc__.splitlines()[0])
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with tempfile.TemporaryDirectory(prefix="aidos-dataforge-") as directory:
+        storage = start_storage(Path(directory) / "home")
+        try:
+            settings = make_database(storage, "dataforge_benchmark")
+            figures = measure_transfer(settings, Path(directory), 1000 if arguments.quick else 10_000)
+            figures += asyncio.run(measure_manifests(settings, 20_000 if arguments.quick else 1_000_000))
+        finally:
+            embedded.stop(storage)
+    return report(figures)
+
+
+def measure_transfer(settings: Settings, directory: Path, count: int) -> list[Figure]:
+    """Seconds of push, of a push of one changed file, and of pull, through the SDK."""
+    key = asyncio.run(_bootstrap(settings))
+    folder, out = directory / "files", directory / "out"
+    paths = [_write(folder, number) for number in range(count)]
+    bare_put, bare_get = _bare_s3(Objects(settings), paths)
+    with serve(settings) as url, Client(url, key) as client:
+        pushed = _seconds(lambda: push(folder, "bench", client=client))
+        _write(folder, count // 2)
+        changed = _seconds(lambda: push(folder, "bench", client=client))
+        pulled = _seconds(lambda: pull("bench", out, client=client))
+    assert all((out / path.relative_to(folder)).read_bytes() == path.read_bytes() for path in paths)
+    return [
+        Figure(f"dataforge.push_{count}", pushed, "s", PEER, bare_put, lower_is_better=True),
+        Figure(f"dataforge.push_one_changed_of_{count}", changed, "s", PEER, bare_put, lower_is_better=True),
+        Figure(f"dataforge.pull_{count}", pulled, "s", PEER, bare_get, lower_is_better=True),
+    ]
+
+
+async def _bootstrap(settings: Settings) -> str:
+    await Objects(settings).ensure_bucket()
+    async with Database(settings) as db:
+        key = await bootstrap(db, settings)
+    assert key
+    return key
+
+
+def _write(folder: Path, number: int) -> Path:
+    path = folder / f"{number // 1000:04}" / f"{number:07}.bin"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.urandom(FILE_BYTES))
+    return path
+
+
+def _bare_s3(objects: Objects, paths: list[Path]) -> tuple[float, float]:
+    """Seconds to put and to get the files as objects of their own."""
+    http = urllib3.PoolManager(maxsize=8)
+    keys = [f"bare/{path.name}" for path in paths]
+
+    def put(pair: tuple[str, Path]) -> None:
+        answer = http.request("PUT", objects.presign_put(pair[0]), body=pair[1].read_bytes())
+        assert answer.status == 200, answer.data
+
+    def get(key: str) -> None:
+        answer = http.request("GET", objects.presign_get(key))
+        assert answer.status == 200 and len(answer.data) == FILE_BYTES
+
+    with ThreadPoolExecutor(8) as pool:
+        return _seconds(lambda: list(pool.map(put, zip(keys, paths, strict=True)))), _seconds(lambda: list(pool.map(get, keys)))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+async def measure_manifests(settings: Settings, large: int) -> list[Figure]:
+    """Milliseconds of the verbs on a dataset of ``large`` files, beside one of 1,000."""
+    async with Database(settings) as db:
+        small, big = Bench(db, "small", 1000), Bench(db, "large", large)
+        await small.build()
+        await big.build()
+        found = {name: (await big.median_ms(name, 5), await small.median_ms(name, 5)) for name in Bench.VERBS}
+    return [
+        Figure(f"dataforge.{name}_of_{large}", ms, "ms", SMALL, peer_ms, bar=2.0 if name == "commit" else None, lower_is_better=True)
+        for name, (ms, peer_ms) in found.items()
+    ]
+
+
+class Bench:
+    """One dataset of a project of its own."""
+
+    VERBS = ("commit", "diff", "branch", "page", "find_content")
+
+    def __init__(self, db: Database, name: str, count: int) -> None:
+        org_id, project_id = new_id(), new_id()
+        self._scope = Scope(Principal(PrincipalKind.USER, new_id(), "bench", org_id), org_id, project_id)
+        self._db, self._name, self._count, self._round = db, name, count, 0
+        self._heads: list[Commit] = []
+
+    def _file(self, number: int, version: int = 0) -> File:
+        return File(f"images/{number // 1000:04}/{number:07}.png", sha256(f"{number} {version}".encode()).hexdigest(), FILE_BYTES)
+
+    async def build(self) -> None:
+        """The dataset, in pieces, as the client makes it."""
+        await self._in_transaction(lambda conn: service.create_dataset(conn, self._scope, self._name))
+        tree: str | None = None
+        for first in range(0, self._count, 5000):
+            files = tuple(self._file(number) for number in range(first, min(self._count, first + 5000)))
+            await self._know(files)
+            spec = TreeSpec(tree, files)
+            tree = (await self._in_transaction(lambda conn: service.create_tree(conn, self._scope, self._name, spec))).sha256  # noqa: B023 - at once
+        await self._commit(CommitSpec("main", "", None, tree=tree))
+
+    async def median_ms(self, verb: str, rounds: int) -> float:
+        times = []
+        for _ in range(rounds):
+            work = await getattr(self, f"_{verb}_work")()
+            began = time.perf_counter()
+            await work
+            times.append((time.perf_counter() - began) * 1000)
+        return sorted(times)[rounds // 2]
+
+    async def _commit_work(self) -> Awaitable[Any]:
+        self._round += 1
+        files = tuple(self._file(number, self._round) for number in random.sample(range(self._count), CHANGED))
+        await self._know(files)
+        return self._commit(CommitSpec("main", "", self._heads[-1].id, files))
+
+    async def _diff_work(self) -> Awaitable[Any]:
+        base, head = str(self._heads[-2].id), str(self._heads[-1].id)
+        return self._in_transaction(lambda conn: service.compare_commits(conn, self._scope, self._name, base, head))
+
+    async def _branch_work(self) -> Awaitable[Any]:
+        self._round += 1
+        spec = RefSpec(RefKind.BRANCH, "main")
+        return self._in_transaction(lambda conn: service.set_ref(conn, self._scope, self._name, f"branch-{self._round}", spec))
+
+    async def _page_work(self) -> Awaitable[Any]:
+        after = self._file(self._count // 3).path
+        return self._in_transaction(lambda conn: service.list_files(conn, self._scope, self._heads[-1].id, after, 500))
+
+    async def _find_content_work(self) -> Awaitable[Any]:
+        content = self._file(self._count // 3).sha256
+        return self._in_transaction(lambda conn: service.find_commits_with_blob(conn, self._scope, content))
+
+    async def _commit(self, spec: CommitSpec) -> None:
+        self._heads.append(await self._in_transaction(lambda conn: service.create_commit(conn, self._scope, self._name, spec)))
+
+    async def _know(self, files: tuple[File, ...]) -> None:
+        blobs = [StoredBlob(file.sha256, file.size_bytes) for file in files]
+        await self._in_transaction(lambda conn: store.record_blobs(conn, self._scope.project, blobs))
+
+    async def _in_transaction(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        async with self._db.tenant(org_id=self._scope.org_id, project_id=self._scope.project_id) as conn:
+            return await work(conn)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

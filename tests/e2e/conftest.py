@@ -20,3 +20,9 @@ def platform() -> Iterator[RunningPlatform]:
     yield running
     running.down()
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def demo(platform: RunningPlatform) -> str:
+    """What ``make demo`` prints; it has ended well."""
+    return platform.python("-m", "examples.digits.demo", timeout_s=500, check=True, COLUMNS="160").out

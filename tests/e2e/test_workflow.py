@@ -20,12 +20,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DIGITS = ROOT / "examples" / "digits"
 
 
-@pytest.fixture(scope="module")
-def demo(platform: RunningPlatform) -> str:
-    """What ``make demo`` prints; it has ended well."""
-    return platform.python("-m", "examples.digits.demo", timeout_s=400, check=True, COLUMNS="160").out
-
-
 def kinds(graph: dict[str, Any]) -> set[str]:
     return {node["kind"] for edge in graph["edges"] for node in (edge["source"], edge["target"])}
 

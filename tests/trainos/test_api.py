@@ -158,6 +158,26 @@ class TestCommand:
         assert job.spec.command == ["python", "train.py", "--rate", "0.1"] and job.spec.workers == 2 and job.resources.cpu == 3
         assert job.spec.code_sha256 is not None
 
+    def test_following_prints_the_log_and_ends_as_the_job_does(
+        self, client: Client, tmp_path: Path, database: Database, reconciler: JobReconciler, cluster: FakeCluster
+    ) -> None:
+        (tmp_path / "train.py").write_text("print(1)")
+        following = subprocess.Popen(
+            [str(AIDOS), "job", "submit", "--name", "followed", "--follow", "--", "python", "train.py"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        job = wait_until(lambda: next(iter(client.jobs.list()), None), within_s=30)
+        steps(database, reconciler, 2)
+        name = client.jobs.get(str(job.id)).submission_id or ""
+        cluster.logs[name] = b"one\ntwo\n"
+        cluster.become(name, RayState.FAILED, exit_code=3, error_type="JOB_ENTRYPOINT_COMMAND_ERROR")
+        steps(database, reconciler, 1)
+        output, remarks = following.communicate(timeout=60)
+        assert (following.returncode, output) == (3, "one\ntwo\n") and "FAILED: exit code 3" in remarks
+
     def test_wait_says_how_it_ended(self, client: Client, tmp_path: Path) -> None:
         job = client.jobs.create("digits", command=["true"])
         client.jobs.cancel(str(job.id))

@@ -59,6 +59,10 @@ class TestEntrypoint:
         code, output = run("python", "-c", script)
         assert code == 0 and not psutil.pid_exists(int(output))
 
+    def test_a_crowd_of_children_that_come_and_go_spoils_no_exit_code(self) -> None:
+        script = "import subprocess; [subprocess.Popen(['sh', '-c', 'sleep 0.2; sleep 600 & sleep 600']) for _ in range(20)]; raise SystemExit(5)"
+        assert run("python", "-c", script)[0] == 5
+
     def test_passes_a_stop_on(self) -> None:
         process = start("python", "-c", "import signal, sys; print('ready', flush=True); signal.pause()")
         assert process.stdout is not None and process.stdout.readline() == "ready\n"

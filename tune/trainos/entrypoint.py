@@ -6,6 +6,7 @@ command's, 128 + N for one that signal N killed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tune.trainos.job_token import NAMESPACE, TokenFile, token_key
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _PR_SET_CHILD_SUBREAPER = 36
+_KILL_ROUNDS = 20
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,10 +74,21 @@ def _adopt_orphans() -> None:
 
 
 def _end_descendants() -> None:
-    while left := [process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]:
+    """Kill what is left, and what that begins meanwhile. A process that cannot be killed is left to Ray and the supervisor."""
+    for _ in range(_KILL_ROUNDS):
+        left = [process for process in psutil.Process().children(recursive=True) if _is_alive(process)]
+        if not left:
+            return
         for process in left:
-            process.kill()
-        psutil.wait_procs(left, timeout=3)
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 if __name__ == "__main__":

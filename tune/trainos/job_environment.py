@@ -11,7 +11,7 @@ from pathlib import Path
 from tune.trainos.models import Job
 
 # Where the platform keeps its keys is no business of a job's code. (Within one trust domain this is tidiness, not a wall.)
-_HIDDEN = ("AIDOS_HOME", "AIDOS_PROGRAM", "AIDOS_API_KEY")
+_HIDDEN = ("AIDOS_HOME", "AIDOS_API_KEY")
 
 
 def build_job_environment(job: Job, url: str) -> dict[str, str]:

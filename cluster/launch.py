@@ -74,12 +74,15 @@ def end_processes(processes: Iterable[psutil.Process], first: signal.Signals = s
 
 def end_leftovers(home: Path, name: str | None = None) -> list[int]:
     """End all processes of ``home`` (of one program); returns their pids. Every program here survives a kill by design."""
+    # a supervisor first, which would start again what is ended here
+    supervisors = find_marked(home, "supervisord") if name is None else []
+    end_processes(supervisors)
     leftovers = find_marked(home, name)
     servers = [process for process in leftovers if process.name() == "postgres"]
     # SIGQUIT is PostgreSQL's immediate shutdown: its shared memory goes with it, and the log replays on the next start.
     end_processes(servers, signal.SIGQUIT)
     end_processes(process for process in leftovers if process not in servers)
-    return [process.pid for process in leftovers]
+    return [process.pid for process in (*supervisors, *leftovers)]
 
 
 def become(spec_path: Path) -> None:

@@ -32,6 +32,10 @@ class Made:
     edge: Edge
     values: dict[str, list[str]] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        return self.client.headers["Authorization"].removeprefix("Bearer ")
+
     async def ask(self, method: str, path: str, json: Any = None) -> Any:
         """The answer's body. Raises: AssertionError unless it worked."""
         answer = await self.client.request(method, path, json=json)

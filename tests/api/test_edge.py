@@ -11,8 +11,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.deps import Edge
+from api.deps import ApiRoute, Edge
 from tests.api import probe
+from tests.api.routes import NOWHERE, PARAMETER, operations
 
 if TYPE_CHECKING:
     from tests.api.world import World
@@ -248,6 +249,19 @@ class TestRouting:
         answer = await owner.delete("/v1/probe/versioned/7")
         assert answer.status_code == 405 and answer.headers["allow"] == "GET, PUT"
         assert answer.headers["content-type"] == "application/problem+json"
+
+    async def test_every_path_refuses_every_other_method(self, owner: httpx.AsyncClient, world: World) -> None:
+        known = {(operation.method, operation.path) for operation in operations(world.app)}
+        routes = [route for route in world.app.routes if isinstance(route, ApiRoute)]
+        for path in sorted({path for _, path in known}):
+            target = PARAMETER.sub(NOWHERE, path)
+            # A fixed path may also be an object's name: `…/sessions/end` is the session called `end` to DELETE.
+            meant = {method for route in routes if route.path_regex.match(target) for method in route.methods or ()}
+            for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - meant:
+                answer = await owner.request(method, target)
+                assert answer.status_code == 405 and set(answer.headers["allow"].split(", ")) == meant, (
+                    f"{method} {path}: {answer.status_code}"
+                )
 
     async def test_a_slash_at_the_end_is_another_path(self, owner: httpx.AsyncClient) -> None:
         assert (await owner.get("/v1/probe/versioned/7/")).status_code == 404

@@ -40,6 +40,7 @@ class World:
     ours: Tenant
     theirs: Tenant
     credentials: dict[str, str | None]
+    operator: Scope
 
     def client(self, principal: str, app: FastAPI | None = None, **headers: str) -> httpx.AsyncClient:
         """A client that calls as one of ``credentials``."""
@@ -56,7 +57,7 @@ async def build_world(settings: Settings) -> World:
     operator_key = await securityvault.bootstrap(edge.db, settings) or await securityvault.replace_admin_key(edge.db, settings)
     operator = await edge.vault.scope(await edge.vault.resolve(operator_key), None)
     ours = Tenant(operator.org_id, operator.project, await make_key(edge, operator, Grade.ADMIN))
-    theirs = await _other_tenant(edge, operator)
+    theirs = await make_tenant(edge, operator)
     credentials: dict[str, str | None] = {"anonymous": None, "operator": operator_key}
     credentials |= {str(role): await _member_key(edge, operator, role) for role in Role}
     owner = await edge.vault.scope(await edge.vault.resolve(str(credentials["owner"])), None)
@@ -71,7 +72,7 @@ async def build_world(settings: Settings) -> World:
     }
     app = build_app(edge)
     app.include_router(probe.router)
-    return World(edge, app, ours, theirs, credentials)
+    return World(edge, app, ours, theirs, credentials, operator)
 
 
 async def _open(settings: Settings) -> Edge:
@@ -98,7 +99,8 @@ def with_settings(edge: Edge, **changes: Any) -> Edge:
     return dataclasses.replace(edge, db=other)
 
 
-async def _other_tenant(edge: Edge, operator: Scope) -> Tenant:
+async def make_tenant(edge: Edge, operator: Scope) -> Tenant:
+    """Another organisation with an administrator."""
     name = f"theirs-{new_id().hex[-12:]}"
     async with edge.db.platform() as conn:
         organisation, _ = await securityvault.create_organisation(conn, operator, name, "admin")

@@ -126,9 +126,12 @@ class ApiRoute(APIRoute):
         scope = await self._authorise(edge, request)
         request.state.scope = scope
         with telemetry.bind(project_id=scope.project_id, actor=scope.actor):
-            if not self.in_transaction:
-                return await handle(request)
-            return await self._in_transaction(edge, scope, request, handle)
+            if self.in_transaction:
+                return await self._in_transaction(edge, scope, request, handle)
+            response = await handle(request)
+            if request.method in MUTATING and self.audited and response.status_code < 400:
+                await Session(edge, scope, request).ensure_audited()
+            return response
 
     async def _authorise(self, edge: Edge, request: Request) -> Scope:
         principal: Principal | None = getattr(request.state, "principal", None)
@@ -168,17 +171,19 @@ class ApiRoute(APIRoute):
             if answer:
                 await answer.keep(conn, response)
             if changing and self.audited:
-                await securityvault.write_audit(conn, scope, self._audit_record(request, response))
+                await securityvault.write_audit(conn, scope, _audit_entry(request))
             return response
 
-    def _audit_record(self, request: Request, response: Response) -> securityvault.AuditEntry:
-        return securityvault.AuditEntry(
-            action=str(self.operation_id),
-            resource=request.scope["path"],
-            client_ip=request.client.host if request.client else "",
-            request_id=request.state.request_id,
-            data={"status": response.status_code},
-        )
+
+def _audit_entry(request: Request) -> securityvault.AuditEntry:
+    route: ApiRoute = request.scope["route"]
+    return securityvault.AuditEntry(
+        action=str(route.operation_id),
+        resource=request.scope["path"],
+        client_ip=request.client.host if request.client else "",
+        request_id=request.state.request_id,
+        data={"status": route.status_code or 200},
+    )
 
 
 def _streams(response_class: Any) -> bool:
@@ -231,6 +236,24 @@ class Session:
     async def transaction(self) -> AsyncIterator[Connection]:
         async with self.edge.db.tenant(org_id=self.scope.org_id, project_id=self.scope.project_id) as conn:
             yield conn
+
+    @contextlib.asynccontextmanager
+    async def change(self) -> AsyncIterator[Connection]:
+        """A transaction that changes something, with the audit record of it."""
+        async with self.transaction() as conn:
+            yield conn
+            await self.audit(conn)
+
+    async def audit(self, conn: Connection) -> None:
+        """Put the request on the record in this transaction."""
+        await securityvault.write_audit(conn, self.scope, _audit_entry(self.request))
+        self.request.state.audited = True
+
+    async def ensure_audited(self) -> None:
+        """Put a request on the record that changed nothing in the database itself, such as one for a presigned URL."""
+        if not getattr(self.request.state, "audited", False):
+            async with self.change():
+                pass
 
     async def check_credential(self) -> None:
         """Look again at the caller's credential, for what outlives one answer. Raises: Unauthenticated once it is revoked or expired."""

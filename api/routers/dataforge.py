@@ -119,7 +119,7 @@ async def request_parts(dataset: Name, body: BlobState, session: SessionDep) -> 
 async def complete_uploads(dataset: Name, body: UploadsComplete, session: SessionDep) -> CompletedRead:
     """Have the platform look at what was uploaded; from then on commits may name it."""
     objects, blobs = session.edge.objects, _blobs(body.blobs)
-    done = await service.complete_uploads(session.transaction, session.scope, objects, dataset, blobs, _packs(body))
+    done = await service.complete_uploads(session.transaction, session.change, session.scope, objects, dataset, blobs, _packs(body))
     return CompletedRead.model_validate(done)
 
 

@@ -22,8 +22,6 @@ from actors.modelhub.models import (
     VersionSpec,
     VersionState,
 )
-from actors.securityvault import service as securityvault
-from actors.securityvault.models import AuditEntry
 from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
 from aidos.schemas.modelhub import (
     AliasMove,
@@ -195,21 +193,14 @@ async def announce_artifacts(run_id: UUID, body: ArtifactsAnnounce, tx: TxDep) -
     return ArtifactUploads(files=[ArtifactUpload(path=path, upload_url=url) for path, url in urls.items()])
 
 
-def _entry(session: SessionDep, action: str) -> AuditEntry:
-    request = session.request
-    client_ip = request.client.host if request.client else ""
-    return AuditEntry(action, request.url.path, client_ip, request.state.request_id, {"status": 200})
-
-
 @router.post("/runs/{run_id}/artifacts", openapi_extra=needs("modelhub:write", transaction=False))
 async def complete_artifacts(run_id: UUID, body: ArtifactPaths, session: SessionDep) -> ArtifactList:
     """Files that were PUT are checked for their size and become artifacts of the run."""
     async with session.transaction() as conn:
         announced = await service.get_artifacts(conn, session.scope, run_id, body.paths, stored=False)
     measured = await service.measure(session.edge.objects, announced)
-    async with session.transaction() as conn:
+    async with session.change() as conn:
         done = await service.complete_artifacts(conn, session.scope, run_id, announced, measured)
-        await securityvault.write_audit(conn, session.scope, _entry(session, "complete_artifacts"))
     return ArtifactList(files=[ArtifactRead.model_validate(artifact) for artifact in done])
 
 

@@ -110,11 +110,11 @@ async def revoke_session(session_id: UUID, tx: TxDep) -> None:
 
 
 @router.post("/organisations", status_code=201, openapi_extra=needs("platform:operate", project=False, transaction=False))
-async def create_organisation(body: OrganisationCreate, request: Request, session: SessionDep) -> OrganisationCreated:
+async def create_organisation(body: OrganisationCreate, session: SessionDep) -> OrganisationCreated:
     """A new tenant with its first administrator, who gets the invitation."""
     async with session.edge.db.platform() as conn:
         made, invitation = await service.create_organisation(conn, session.scope, body.name, body.admin)
-        await service.write_audit(conn, session.scope, _entry(request, "create_organisation"))
+        await session.audit(conn)
     return OrganisationCreated(id=made.id, name=made.name, created_at=made.created_at, invitation=invitation)
 
 

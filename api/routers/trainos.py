@@ -107,7 +107,7 @@ async def create_checkpoint(job: JobName, body: CheckpointCreate, session: Sessi
         owner = await service.get_running_job(conn, session.scope, job)
     measured = await service.measure_checkpoints(session.edge.objects, owner)
     spec = CheckpointSpec(body.step, _files(body), body.metrics)
-    async with session.transaction() as conn:
+    async with session.change() as conn:
         made = await service.create_checkpoint(conn, session.scope, owner, spec, measured)
     return JobCheckpointRead.model_validate(made)
 

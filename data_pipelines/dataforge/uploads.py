@@ -90,9 +90,9 @@ async def _begin(transaction: Transact, scope: Scope, objects: Objects, blob: Bl
 
 
 async def complete_uploads(
-    transaction: Transact, scope: Scope, objects: Objects, dataset: str, blobs: Sequence[Blob], packs: Sequence[Pack]
+    transaction: Transact, change: Transact, scope: Scope, objects: Objects, dataset: str, blobs: Sequence[Blob], packs: Sequence[Pack]
 ) -> Completed:
-    """Look in S3 for what was uploaded, and remember what is there: a commit may then name it.
+    """Look in S3 for what was uploaded, and remember in ``change`` what is there: a commit may then name it.
 
     Raises: DatasetNotFound, BlobSizeDiffers, PackInvalid, Unavailable.
     """
@@ -105,7 +105,7 @@ async def complete_uploads(
     stored = [StoredBlob(blob.sha256, blob.size_bytes) for blob, there in zip(unknown, seen, strict=True) if there]
     stored += [blob for blob in packed if blob.size_bytes]
     done = {blob.sha256 for blob in stored}
-    async with transaction() as conn:
+    async with change() as conn:
         await store.record_blobs(conn, scope.project, {blob.sha256: blob for blob in stored}.values())
         await store.forget_uploads(conn, scope.project, [upload.upload_id for sha256, upload in uploads.items() if sha256 in done])
     return Completed(len(done), tuple(blob.sha256 for blob in unknown if blob.sha256 not in done))

@@ -52,7 +52,9 @@ class TestLifecycle:
         assert "survivor" in [project["name"] for project in own.ask("project", "list")]
 
     def test_no_secret_is_in_the_environment_of_a_worker(self, own: RunningPlatform) -> None:
-        secrets = [path.read_text().strip() for path in (own.home / "secrets").iterdir() if path.stat().st_size >= 16]
+        kept = [path for path in (own.home / "secrets").iterdir() if path.name != "aidos_s3_endpoint"]
+        secrets = [path.read_text().strip() for path in kept]
+        assert len(secrets) >= 5
         for process in own.processes("ray::"):
             environment = json.dumps(process.environ())
             assert not [secret for secret in secrets if secret in environment], process.cmdline()

@@ -94,6 +94,19 @@ class TestJobs:
         with pytest.raises(NotFound, match="nothing-here"):
             client.jobs.create("digits", command=["true"], datasets=["nothing-here@main"])
 
+    def test_a_dataset_is_fixed_to_its_commit_and_the_graph_says_so(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "a.txt").write_text("1")
+        first = aidos.push(tmp_path / "data", "letters").commit.id
+        job = client.jobs.create("digits", command=["true"], datasets=["letters@main"])
+        (tmp_path / "data" / "a.txt").write_text("2")
+        assert aidos.push(tmp_path / "data", "letters").commit.id != first
+        (found,) = client.jobs.get(str(job.id)).inputs
+        assert (found.reference, found.dataset, str(found.commit_id)) == ("letters@main", "letters", str(first))
+        graph = client.lineage.get("run", str(job.run_id))
+        edges = {(edge.source.kind, str(edge.source.id), edge.target.kind) for edge in graph.edges}
+        assert {("commit", str(first), "run"), ("job", str(job.id), "run")} <= edges
+
     def test_a_job_has_a_run_that_ends_with_it(self, client: Client) -> None:
         job = client.jobs.create("digits", command=["true"])
         assert client.runs.get(str(job.run_id)).state == "RUNNING"

@@ -219,6 +219,37 @@ class TestFollow:
         assert (await reread(job)).state is JobState.SUCCEEDED
         assert await log_of(database, objects, scope, job) == b"one\ntwo\n"
 
+    async def test_a_process_killed_right_after_the_submission_leaves_one_job_with_token_and_log(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, objects: Objects, reread
+    ) -> None:
+        job = await submit()
+        await run_steps(database, reconciler)
+        await make_due(database)
+        async with database.platform() as conn:
+            (claimed,) = await store.claim_job(conn, uuid4(), -1, 1)
+        await reconciler.process(claimed)  # submitted; here the process dies
+        cluster.tokens.clear()
+        name = await submission(job, reread)
+        cluster.logs[name] = b"hello\n"
+        cluster.become(name, RayState.RUNNING)
+        await run_steps(database, reconciler)
+        found = await reread(job)
+        assert (found.state, found.attempt, found.log_directory) == (JobState.RUNNING, 1, "/logs") and found.token_renewed_at is not None
+        assert len(cluster.tokens) == 1 and await log_of(database, objects, scope, job) == b"hello\n"
+
+    async def test_the_token_is_renewed_long_before_it_ends(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread
+    ) -> None:
+        job = await submit()
+        await self.start(database, reconciler, cluster, job, reread)
+        before = dict(cluster.tokens)
+        await run_steps(database, reconciler)
+        assert cluster.tokens == before, "a fresh one is left alone"
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET token_renewed_at = now() - interval '21 min'")
+        await run_steps(database, reconciler)
+        assert cluster.tokens != before
+
     async def test_cancelling_while_a_step_is_under_way_is_not_forgotten(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, reread
     ) -> None:

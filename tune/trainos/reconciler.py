@@ -27,7 +27,7 @@ from tune.trainos import policy, service, store
 from tune.trainos.code_package import BadPackage, check_package
 from tune.trainos.job_environment import build_job_environment
 from tune.trainos.job_token import token_key
-from tune.trainos.models import Job, JobState, Outcome, RayJob
+from tune.trainos.models import Job, JobState, Origin, Outcome, RayJob
 from tune.trainos.ray_cluster import JobCluster, RayCluster
 
 CHUNK_BYTES = 2**20
@@ -142,8 +142,11 @@ class JobReconciler(Reconciler[Job]):
         return Outcome(step.state, step.reason, changes=changes, again_s=_FOLLOW_S)
 
     def _renewal_due(self, job: Job) -> bool:
+        if job.origin is Origin.RAY:
+            return False
+        # Without a date TrainOS was killed between the submission and its record.
         life = timedelta(seconds=self.settings.job_token_ttl_s)
-        return job.token_renewed_at is not None and datetime.now(UTC) > job.token_renewed_at + life / 3
+        return job.token_renewed_at is None or datetime.now(UTC) > job.token_renewed_at + life / 3
 
     async def _renew_token(self, job: Job) -> None:
         async with self.db.platform() as conn:

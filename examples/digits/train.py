@@ -110,11 +110,8 @@ def register(run, network: nn.Module) -> int:
 
 
 if __name__ == "__main__":
+    job = aidos.job()
     aidos.run(params={"epochs": EPOCHS, "batch": BATCH, "rate": RATE, "seed": SEED}).end()
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"batch": BATCH, "rate": RATE},
-        scaling_config=ScalingConfig(num_workers=aidos.job().workers, use_gpu=aidos.job().gpus_per_worker > 0),
-        run_config=RunConfig(name="digits", storage_path=tempfile.mkdtemp(), failure_config=FailureConfig(max_failures=3)),
-    )
-    trainer.fit()
+    workers = ScalingConfig(num_workers=job.workers, use_gpu=job.gpus_per_worker > 0, resources_per_worker={"CPU": job.cpus_per_worker})
+    settings = RunConfig(name="digits", storage_path=tempfile.mkdtemp(), failure_config=FailureConfig(max_failures=3))
+    TorchTrainer(train_worker, train_loop_config={"batch": BATCH, "rate": RATE}, scaling_config=workers, run_config=settings).fit()

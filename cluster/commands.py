@@ -1,4 +1,6 @@
-"""The operator's commands: ``aidos up``, ``down``, ``status``, ``doctor`` and ``admin-key``, joined to the client's by an entry point.
+"""The operator's commands: ``aidos up``, ``down``, ``status``, ``doctor``, ``admin-key``, ``backup`` and ``restore``.
+
+An entry point joins them to the client's.
 
 Exit codes: 0 all is well, 1 there is a problem, 2 the command was used wrongly.
 """
@@ -8,9 +10,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +38,8 @@ def register(group: typer.Typer) -> None:
     group.command()(status)
     group.command()(doctor)
     group.command()(admin_key)
+    group.command()(backup)
+    group.command()(restore)
 
 
 def up(only: Only = None) -> None:
@@ -145,6 +150,61 @@ def admin_key() -> None:
         return
     run.out.print(key)
     run.note("This key is shown once. Keep it: export AIDOS_API_KEY=… or `aidos login --key`.")
+
+
+def backup(directory: Annotated[Path, typer.Argument(help="An empty directory, or one where a backup was interrupted.")]) -> None:
+    """Back the running platform up into a directory: database, objects, and the secrets needed to read them."""
+    from cluster import backup as backups
+    from cluster.settings import get_settings
+
+    run = session()
+    with _tell_bytes(run, "backup") as progress:
+        manifest = backups.make_backup(get_settings(), directory, progress)
+    rows, objects = manifest["database"]["rows"], manifest["objects"]
+    if run.as_json:
+        typer.echo(json.dumps({"directory": str(directory.absolute()), **manifest}))
+        return
+    run.out.print(
+        f"{sum(rows.values())} rows of {len(rows)} tables and {objects['count']} objects ({objects['size_bytes'] / 2**20:.1f} MiB) "
+        f"are in {directory}."
+    )
+    run.note(f"Keep it private: {directory}/{backups.SECRETS} holds the keys that sign tokens and the pepper of all credentials.")
+
+
+def restore(
+    directory: Annotated[Path, typer.Argument(help="A finished backup.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Destroy what the database holds now.")] = False,
+) -> None:
+    """Restore a backup into an installation whose PostgreSQL and S3 run: `aidos up --only postgres --only s3`."""
+    from cluster import restore as backups
+    from cluster.settings import get_settings
+
+    run = session()
+    with _tell_bytes(run, "restore") as progress:
+        done = backups.restore_backup(get_settings(), directory, replace=replace, progress=progress)
+    if run.as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
+    run.out.print(f"{done.rows} rows of {done.tables} tables and {done.objects} objects are back as of {done.made_at}.")
+    if done.strangers:
+        run.out.print(f"The bucket holds {done.strangers} objects more, which the backup does not have; they were left alone.")
+    run.note("`aidos up` starts the platform; keys and passwords are those of the backup.")
+
+
+@contextmanager
+def _tell_bytes(run: Session, title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar of bytes on a terminal; elsewhere a line for each step."""
+    lock, told = threading.Lock(), set[str]()
+    with run.progress(title, unit_bytes=True) as advance:
+
+        def tell(step: str, amount_bytes: int, total_bytes: int) -> None:
+            advance(amount_bytes, total=total_bytes or None, description=f"{title}: {step}")
+            with lock:
+                if step not in told and not run.err.is_terminal:
+                    run.note(f"{title}: {step}")
+                told.add(step)
+
+        yield tell
 
 
 @contextmanager

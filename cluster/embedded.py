@@ -35,6 +35,8 @@ Progress = Callable[[str, str], None]
 """Told a program's title and what happens to it, from several threads."""
 
 _GENERATED = ("postgres_password", "s3_access_key", "s3_secret_key", "s3_jwt_key", "ray_token")
+INSTALLATION_SECRETS = frozenset({*_GENERATED, "database_url", "s3_endpoint"})
+"""Secrets that reach this installation's servers; all others belong to the data and go with a backup of it."""
 TITLES = {"postgres": "PostgreSQL 18", "s3": "SeaweedFS S3", "ray": "Ray head", "platform": "AI-DOS"}
 _DIRECTORIES = ("secrets", "config", "logs", "run")
 

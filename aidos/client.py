@@ -157,4 +157,4 @@ def build_converser(config: ClientConfig, on_wait: OnWait | None) -> Converser:
     """What the calls of a client share, from its settings."""
     credential: Credential = find_credential(config, lambda token: refresh_sign_in(config, token))
     project = config.project or getattr(credential, "project", None)
-    return Converser(config.url, credential, project, Patience(config.retry_budget_s), on_wait)
+    return Converser(config.url, credential, project, Patience(config.retry_budget_s), on_wait, config.traceparent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from platformdirs import user_cache_path, user_config_path
 
 from aidos.errors import InvalidRequest
 
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -27,13 +29,15 @@ class ClientConfig:
     directory: Path = Path()
     """Where sign-ins are kept."""
     timeout_s: float = 30.0
+    traceparent: str | None = None
+    """The trace that the calls belong to (W3C Trace Context): a job's is the one that it was submitted in."""
     retry_budget_s: float = 60.0
     """How long one call goes on trying before it fails: longer than a restart of the platform takes."""
 
 
 def read_config(url: str | None = None, api_key: str | None = None, project: str | None = None) -> ClientConfig:
-    """``AIDOS_URL``, ``AIDOS_API_KEY``, ``AIDOS_TOKEN_FILE``, ``AIDOS_PROJECT``, ``AIDOS_TIMEOUT_S``, ``AIDOS_RETRY_BUDGET_S``
-    and ``AIDOS_CONFIG_DIR``, under the given arguments. Raises: InvalidRequest for a value of the wrong kind."""
+    """``AIDOS_URL``, ``AIDOS_API_KEY``, ``AIDOS_TOKEN_FILE``, ``AIDOS_PROJECT``, ``AIDOS_TIMEOUT_S``, ``AIDOS_RETRY_BUDGET_S``,
+    ``AIDOS_CONFIG_DIR`` and ``TRACEPARENT``, under the given arguments. Raises: InvalidRequest for a value of the wrong kind."""
     environment = os.environ
     token_file = environment.get("AIDOS_TOKEN_FILE")
     return ClientConfig(
@@ -42,6 +46,7 @@ def read_config(url: str | None = None, api_key: str | None = None, project: str
         project=_header_value("AIDOS_PROJECT", project or environment.get("AIDOS_PROJECT")),
         token_file=Path(token_file) if token_file else None,
         directory=config_directory(),
+        traceparent=_traceparent(environment.get("TRACEPARENT", "")),
         timeout_s=_seconds("AIDOS_TIMEOUT_S", ClientConfig.timeout_s),
         retry_budget_s=_seconds("AIDOS_RETRY_BUDGET_S", ClientConfig.retry_budget_s),
     )
@@ -102,6 +107,11 @@ def _header_value(name: str, value: str | None) -> str | None:
     if value and not (value.isascii() and value.isprintable()):
         raise InvalidRequest(reason=f"{name} must be printable ASCII, without line breaks.")
     return value or None
+
+
+def _traceparent(value: str) -> str | None:
+    """Other tools set it too: what is no traceparent of ours to send is none."""
+    return value if _TRACEPARENT.fullmatch(value) else None
 
 
 def _seconds(name: str, default: float) -> float:

@@ -109,6 +109,8 @@ class Converser:
     patience: Patience = field(default_factory=Patience)
     on_wait: Callable[[str, float], None] | None = None
     """Told the reason and the budget when a call has to wait, for progress."""
+    traceparent: str | None = None
+    """W3C Trace Context of what the calls are made for."""
     now: Callable[[], float] = time.monotonic
 
     def converse(self, request: Request, *, signed: bool = True) -> Steps:
@@ -141,6 +143,8 @@ class Converser:
             headers["Authorization"] = f"Bearer {token}"
         if self.project:
             headers.setdefault("X-Aidos-Project", self.project)
+        if self.traceparent:
+            headers.setdefault("traceparent", self.traceparent)
         if request.method in {"POST", "PUT", "PATCH", "DELETE"}:
             headers.setdefault("Idempotency-Key", request.key)
         return headers

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 from ray import serve
+from ray.util import metrics as ray_metrics
 
 from api.app import build_app, build_edge
-from cluster import telemetry
+from cluster import metrics, telemetry
 from cluster.settings import Settings, get_settings
 
 __all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
@@ -16,6 +17,7 @@ def build_gateway() -> FastAPI:
     """The application of a replica. Serve calls this in the replica, so nothing of it is ever pickled."""
     settings = get_settings()
     telemetry.configure(settings, "gateway")
+    metrics.start(ray_metrics, "gateway")
     return build_app(build_edge(settings), open_edge=True)
 
 

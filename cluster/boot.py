@@ -30,8 +30,8 @@ from cluster.housekeeping import sweep
 from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.settings import Settings, get_settings
-from serve_apps.deployengine.reconciler import reconcile_endpoints
-from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs
+from serve_apps.deployengine.reconciler import reconcile_endpoints, report_endpoints
+from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs, report_jobs
 
 SCHEMAS = (
     "cluster",
@@ -47,8 +47,8 @@ SCHEMAS = (
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("securityvault", (seal_audit, sweep)),
     ("modelhub", (inspect_versions,)),
-    ("deployengine", (reconcile_endpoints,)),
-    ("trainos", (reconcile_jobs, adopt_ray_jobs)),
+    ("deployengine", (reconcile_endpoints, report_endpoints)),
+    ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs)),
     ("costoptimizer", (meter_usage,)),
 )
 """The named actors, and the loops that each runs."""

@@ -18,6 +18,7 @@ from cloudevents.core.v1.event import CloudEvent
 from psycopg.types.json import Jsonb
 
 from cluster.db import Connection, Database, load_queries, new_id
+from cluster.metrics import EVENTS_CONSUMED
 from cluster.telemetry import current_traceparent
 
 CHANNEL = "aidos_events"
@@ -135,7 +136,8 @@ async def consume_batch(db: Database, consumer: str, handler: Handler, *, limit:
         last = rows[-1]
         await handler(conn, [Event(**{key: value for key, value in row.items() if key != "xid"}) for row in rows])
         await conn.execute(Q.move_cursor, {"consumer": consumer, "xid": last["xid"], "seq": last["seq"]})
-        return len(rows)
+    EVENTS_CONSUMED.record(len(rows), consumer)
+    return len(rows)
 
 
 class Wakeup:

@@ -11,19 +11,21 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.util import metrics as ray_metrics
 
-from cluster import telemetry
-from cluster.db import Database
+from cluster import metrics, telemetry
+from cluster.db import Connection, Database
 from cluster.events import Wakeup
 from cluster.objects import Objects
 from cluster.settings import get_settings
 
 NAMESPACE = "aidos"
 _RESTART_PAUSE_S = 1.0
+REPORT_S = 10.0
 
 
 class Host:
@@ -37,6 +39,7 @@ class Host:
         self.name = name
         self.settings = get_settings()
         telemetry.configure(self.settings, name)
+        metrics.start(ray_metrics, name)
         self.log = telemetry.get_logger(f"host.{name}")
         self.db = Database(self.settings)
         self.objects = Objects(self.settings)
@@ -49,6 +52,21 @@ class Host:
     def ready(self) -> dict[str, Any]:
         """Who and where this host is."""
         return {"name": self.name, "pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+
+    async def report(
+        self, gauge: metrics.Metric, states: Iterable[str], count: Callable[[Connection], Awaitable[Mapping[str, int]]]
+    ) -> None:
+        """A loop that shows, for ever, how many there are of each state."""
+        states = tuple(states)
+        while True:
+            try:
+                async with self.db.platform() as conn:
+                    counted = await count(conn)
+            except Exception as error:
+                self.log.warning("host.report_failed", gauge=gauge.name, error=str(error))
+            else:
+                metrics.set_states(gauge, states, counted)
+            await asyncio.sleep(REPORT_S)
 
     async def _run_for_ever(self) -> None:
         await self.db.open()

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from psycopg import sql
 
-from cluster import leases, telemetry
+from cluster import leases, metrics, telemetry
 from cluster.db import Connection, Database
 from cluster.events import Wakeup
 
@@ -66,6 +67,10 @@ class Reconciler(Generic[Item]):
         """Write the outcome where id and token still match, and unlock; False if they do not."""
         raise NotImplementedError
 
+    def is_news(self, item: Item, outcome: Any) -> bool:
+        """Whether the step belongs in the trace of the work: looking again and again at what has not changed would fill it."""
+        return getattr(outcome, "state", None) is not getattr(item, "state", self)
+
     async def give_up(self, conn: Connection, item: Item, token: UUID, error: BaseException) -> bool:
         """Called when ``process`` raised. Return True if the row was brought to a final state; False retries it later."""
         return False
@@ -113,29 +118,44 @@ class Reconciler(Generic[Item]):
         return bool(items)
 
     async def _work(self, item: Item, token: UUID, lease: leases.Lease) -> None:
+        """One step of one row, in the trace of the request that asked for it."""
+        started, state = time.perf_counter(), getattr(item, "state", None)
+        with telemetry.span(
+            self.name, getattr(item, "traceparent", None), telemetry.CONSUMER, aidos__item=item.id, aidos__state=state
+        ) as span:
+            outcome = await self._process_and_apply(item, token, lease, span)
+            span.set(aidos__outcome=outcome)
+        metrics.RECONCILED.record(1, self.name, outcome)
+        metrics.RECONCILE_SECONDS.record(time.perf_counter() - started, self.name)
+
+    async def _process_and_apply(self, item: Item, token: UUID, lease: leases.Lease, span: telemetry.span) -> str:
         worker = asyncio.create_task(self.process(item))
         beat = asyncio.create_task(self._heartbeat(item, token, worker))
         try:
             outcome = await worker
         except asyncio.CancelledError:
             if beat.done():
-                return  # the claim was lost: whoever has it now does the work
+                return "lost"  # whoever has the claim now does the work
             worker.cancel()
             raise
         except Exception as error:
-            await self._after_failure(item, token, lease, error)
-            return
+            span.name(self.name, failed=True)
+            return await self._after_failure(item, token, lease, error)
         finally:
             beat.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await beat
+        span.kept = self.is_news(item, outcome)
         try:
             async with self.db.platform() as conn:
                 await leases.hold(conn, lease)
                 if not await self.apply(conn, item, token, outcome):
                     log.info("reconciler.claim_lost", reconciler=self.name, item=str(item.id))
+                    return "lost"
         except Exception as error:
             log.warning("reconciler.apply_failed", reconciler=self.name, item=str(item.id), error=str(error))
+            return "failed"
+        return "applied"
 
     async def _heartbeat(self, item: Item, token: UUID, worker: asyncio.Task[Any]) -> None:
         statement = sql.SQL(
@@ -150,7 +170,7 @@ class Reconciler(Generic[Item]):
                     worker.cancel()
                     return
 
-    async def _after_failure(self, item: Item, token: UUID, lease: leases.Lease, error: Exception) -> None:
+    async def _after_failure(self, item: Item, token: UUID, lease: leases.Lease, error: Exception) -> str:
         pause_s = min(self.backoff_cap_s, self.backoff_base_s * 2 ** min(item.attempts, 10)) * random.uniform(0.5, 1.0)
         log.warning(
             "reconciler.failed", reconciler=self.name, item=str(item.id), error=str(error), retry_s=round(pause_s, 1), exc_info=error
@@ -162,5 +182,7 @@ class Reconciler(Generic[Item]):
         with contextlib.suppress(Exception):  # the claim's deadline frees the row when even this write fails
             async with self.db.platform() as conn:
                 await leases.hold(conn, lease)
-                if not await self.give_up(conn, item, token, error):
-                    await conn.execute(statement, (str(error)[:2000], pause_s, item.id, token))
+                if await self.give_up(conn, item, token, error):
+                    return "gave_up"
+                await conn.execute(statement, (str(error)[:2000], pause_s, item.id, token))
+        return "failed"

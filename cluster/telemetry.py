@@ -1,30 +1,45 @@
-"""Logs as JSON lines with request, trace and project ids; OpenTelemetry traces from HTTP into Ray; Ray metrics."""
+"""Logs as JSON lines with request, trace and project ids; OpenTelemetry traces from HTTP into Ray (``cluster.metrics`` has the numbers).
+
+Without a collector (``AIDOS_OTLP_ENDPOINT``) a span is only its ids: they tie log lines, rows and events together. With one, spans
+travel in batches from a thread of their own, and what a dead collector does not take is dropped.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import re
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from contextvars import ContextVar
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import structlog
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBasedTraceIdRatio
+from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cluster.settings import Settings
 
+SERVER, CONSUMER = SpanKind.SERVER, SpanKind.CONSUMER
+EXPORT_EVERY_MS = 1000
+EXPORT_TIMEOUT_S = 3.0
+COMPLAIN_EVERY_S = 60.0
+_SECRET = re.compile(
+    r"(X-Amz-(?:Signature|Credential|Security-Token)=|[Bb]earer |[Bb]asic |://[^\s/:@\"]*:|aidos_(?:live|refresh|invite)_)[^\s&\"'@\\,)]+"
+)
 _PROPAGATOR = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("aidos")
 # One variable for all ids: binding them is a part of every request.
 _IDS: ContextVar[Mapping[str, str]] = ContextVar("aidos_log_ids", default=MappingProxyType({}))
+_process: dict[str, str] = {}
 
 
 def get_logger(name: str) -> Any:
@@ -34,29 +49,72 @@ def get_logger(name: str) -> Any:
 
 def configure(settings: Settings, process: str) -> None:
     """Set up logs and traces of this process, once, at its start."""
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(message)s", force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _process["process"] = process
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    before: list[Any] = [
+        _add_ids,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace_id,
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            _add_ids,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _add_trace_id,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
+        processors=[*before, structlog.processors.JSONRenderer(default=str), _hide_secrets],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    _IDS.set({**_IDS.get(), "process": process})
+    _take_over_logging(max(level, logging.INFO), before)
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        # Without a collector a span is only its ids: they tie log lines and events together, and cost next to nothing.
-        sampler = ParentBased(ALWAYS_ON if settings.otlp_endpoint else ALWAYS_OFF)
-        provider = TracerProvider(sampler, resource=Resource.create({"service.name": f"aidos.{process}"}))
-        if settings.otlp_endpoint:
-            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint}/v1/traces")))
-        trace.set_tracer_provider(provider)
+        trace.set_tracer_provider(build_provider(settings, process))
+
+
+def _take_over_logging(level: int, before: list[Any]) -> None:
+    """What libraries log becomes the same JSON lines. Never below INFO: at DEBUG they tell headers and whole URLs."""
+    handler = logging.StreamHandler(sys.stderr)
+    rendered: list[Any] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(default=str),
+        _hide_secrets,
+    ]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=rendered, foreign_pre_chain=[_add_module, *before]))
+    handler.addFilter(_Patience())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in ("httpx", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING if name == "httpx" else logging.ERROR)
+
+
+def build_provider(settings: Settings, process: str) -> TracerProvider:
+    """Spans to the collector that settings name, flushed when the process ends."""
+    resource = Resource.create({"service.name": f"aidos.{process}"})
+    if not settings.otlp_endpoint:
+        return TracerProvider(ALWAYS_OFF, resource=resource)
+    provider = TracerProvider(ParentBasedTraceIdRatio(settings.trace_sample_ratio), resource=resource)
+    exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
+    return provider
+
+
+class _Patience(logging.Filter):
+    """Lets OpenTelemetry complain once a minute: of a dead collector it would several times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("opentelemetry"):
+            return True
+        now = time.monotonic()
+        if now < self._next_s:
+            return False
+        self._next_s = now + COMPLAIN_EVERY_S
+        return True
+
+
+def _add_module(_logger: Any, _name: str, event: Any) -> Any:
+    event["module"] = event["_record"].name
+    return event
 
 
 def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
@@ -68,7 +126,15 @@ def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
 
 
 def _add_ids(_logger: Any, _name: str, event: Any) -> Any:
-    return {**_IDS.get(), **event}
+    return {**_process, **_IDS.get(), **event}
+
+
+def _hide_secrets(_logger: Any, _name: str, line: Any) -> Any:
+    """Whatever an error's text quoted: no credential and no presigned URL's signature reaches the log."""
+    # Finding nothing is the rule, and these searches are many times faster than the pattern's.
+    if "X-Amz-" in line or "earer " in line or "asic " in line or "aidos_" in line or "://" in line:
+        return _SECRET.sub(r"\1…", line)
+    return line
 
 
 class bind:  # noqa: N801 — a context manager, named as the verb that it is
@@ -88,16 +154,52 @@ class bind:  # noqa: N801 — a context manager, named as the verb that it is
         _IDS.reset(self._token)
 
 
-@contextlib.contextmanager
-def span(name: str, traceparent: str | None = None, **attributes: Any) -> Iterator[trace.Span]:
-    """A span; ``traceparent`` (W3C Trace Context) joins it to the trace of the request that asked for the work."""
-    parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
-    with _tracer.start_as_current_span(name, context=parent, attributes={k: str(v) for k, v in attributes.items()}) as current:
-        yield current
+class span:  # noqa: N801 — as ``bind``
+    """A span; ``traceparent`` (W3C Trace Context) joins it to the trace of the request that asked for the work.
+
+    An exception that passes marks it with its type alone: messages may quote what no collector may know. One whose ``kept`` is set
+    to False is dropped at its end.
+    """
+
+    __slots__ = ("_attributes", "_kind", "_name", "_span", "_token", "_traceparent", "kept")
+
+    def __init__(self, name: str, traceparent: str | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> None:
+        self._name, self._traceparent, self._kind, self._attributes = name, traceparent, kind, attributes
+        self.kept = True
+
+    def __enter__(self) -> span:
+        parent = _PROPAGATOR.extract({"traceparent": self._traceparent}) if self._traceparent else None
+        self._span = _tracer.start_span(self._name, parent, self._kind, record_exception=False, set_status_on_exception=False)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
+        self.set(**self._attributes)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None) -> None:
+        otel_context.detach(self._token)
+        if kind is not None and self._span.is_recording():
+            self._span.set_attribute("error.type", kind.__name__)
+            self._span.set_status(Status(StatusCode.ERROR))
+        if self.kept:
+            self._span.end()
+
+    def set(self, **attributes: Any) -> None:
+        """Add attributes; ``a__b`` is written ``a.b``."""
+        if self._span.is_recording():
+            self._span.set_attributes({name.replace("__", "."): _plain(value) for name, value in attributes.items() if value is not None})
+
+    def name(self, name: str, *, failed: bool = False) -> None:
+        """Give it the name, and the failure, that are known only at its end."""
+        if self._span.is_recording():
+            self._span.update_name(name)
+            if failed:
+                self._span.set_status(Status(StatusCode.ERROR))
+
+
+def _plain(value: Any) -> str | int | float:
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def current_traceparent() -> str | None:
     """The W3C ``traceparent`` of the current span, to be stored with the work it asks for."""
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return carrier.get("traceparent")
+    context = trace.get_current_span().get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}" if context.is_valid else None

@@ -22,7 +22,7 @@ from actors.securityvault.errors import CredentialMissing, HostUnknown
 from actors.securityvault.models import Principal
 from aidos.errors import AidosError, PayloadTooLarge
 from aidos.problems import to_problem
-from cluster import telemetry
+from cluster import metrics, telemetry
 from cluster.db import Database
 from cluster.settings import Settings, get_settings
 
@@ -151,24 +151,36 @@ class _Exchange:
         scope, started = self.scope, time.perf_counter()
         state = scope.setdefault("state", {})
         state["request_id"], state["principal"] = self.request_id, None
-        method, path = scope.get("method", "WEBSOCKET"), scope["path"]
         traceparent = self.headers.get(b"traceparent", b"").decode("latin-1") or None
-        with telemetry.bind(request_id=self.request_id), telemetry.span(f"HTTP {method}", traceparent, method=method, path=path):
+        with telemetry.bind(request_id=self.request_id), telemetry.span("HTTP", traceparent, telemetry.SERVER) as span:
             try:
                 await self._admit(state)
                 await self.edge.app(scope, self._receive, self._send)
             except Exception as error:
                 await self._refuse(error)
             finally:
-                caller = state["principal"]
-                _log.info(
-                    "request",
-                    method=method,
-                    path=path,
-                    status=self.status,
-                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
-                    actor=caller.actor if caller else None,
-                )
+                self._tell(span, time.perf_counter() - started)
+
+    def _tell(self, span: telemetry.span, seconds: float) -> None:
+        """The request's span, numbers and log line."""
+        scope, state = self.scope, self.scope["state"]
+        method, path, route = scope.get("method", "WEBSOCKET"), scope["path"], _route_of(scope)
+        caller, tenant = state["principal"], state.get("scope")
+        project_id = str(tenant.project_id) if tenant is not None and tenant.project_id else None
+        span.name(f"{method} {route}", failed=self.status >= 500)
+        span.set(http__request__method=method, http__route=route, http__response__status_code=self.status, url__path=path)
+        span.set(aidos__request_id=self.request_id, aidos__project_id=project_id)
+        metrics.count_request(route, method, self.status, seconds)
+        _log.info(
+            "request",
+            method=method,
+            path=path,
+            route=route,
+            status=self.status,
+            duration_ms=round(seconds * 1000, 2),
+            project_id=project_id,
+            actor=caller.actor if caller else None,
+        )
 
     async def _admit(self, state: dict[str, Any]) -> None:
         """Raises what the request is refused for."""
@@ -257,3 +269,9 @@ class _Exchange:
         kind = "websocket.http.response" if self.scope["type"] == "websocket" else "http.response"
         await self.send({"type": f"{kind}.start", "status": status, "headers": headers})
         await self.send({"type": f"{kind}.body", "body": body if self.scope.get("method") != "HEAD" else b""})
+
+
+def _route_of(scope: Scope) -> str:
+    """The template of the route that was found, so that its name is one of few; else the endpoint's name, or ``none``."""
+    found = getattr(scope.get("route"), "path", None) or getattr(scope.get("endpoint"), "__name__", None)
+    return str(found or "none")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ray import serve
+from ray.util import metrics as ray_metrics
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from actors.securityvault.asgi import VaultMiddleware
 from aidos.errors import NotFound
-from cluster import telemetry
+from cluster import metrics, telemetry
 from cluster.objects import Objects
 from cluster.settings import get_settings
 from serve_apps.deployengine.errors import ModelDamaged
@@ -107,7 +108,9 @@ class EndpointReplica:
         self.spec = spec
 
     def __serve_build_asgi_app__(self) -> Any:
-        telemetry.configure(get_settings(), f"endpoint.{self.spec.name}")
+        process = f"endpoint.{self.spec.name}"
+        telemetry.configure(get_settings(), process)
+        metrics.start(ray_metrics, process)
         return build_endpoint_app(self.spec)
 
 

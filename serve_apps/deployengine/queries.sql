@@ -28,7 +28,7 @@ SELECT id, org_id, project_id, name, route, model, version, model_version_id, re
 UPDATE deployengine.endpoints
    SET model = %(model)s, version = %(version)s, model_version_id = %(model_version_id)s, replicas = %(replicas)s, cpus = %(cpus)s,
        state = 'PENDING', reason = '', generation = generation + 1, attempts = 0, last_error = NULL, next_attempt_at = now(), updated_at = now(),
-       lock_token = NULL, locked_until = NULL
+       lock_token = NULL, locked_until = NULL, traceparent = coalesce(%(traceparent)s, traceparent)
  WHERE id = %(id)s AND project_id = %(project_id)s AND state NOT IN ('DELETING', 'DELETED')
 RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
           coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
@@ -36,10 +36,16 @@ RETURNING id, org_id, project_id, name, route, model, version, model_version_id,
 -- start_deleting --
 UPDATE deployengine.endpoints
    SET state = 'DELETING', reason = '', generation = generation + 1, attempts = 0, last_error = NULL, next_attempt_at = now(), updated_at = now(),
-       lock_token = NULL, locked_until = NULL
+       lock_token = NULL, locked_until = NULL, traceparent = coalesce(%(traceparent)s, traceparent)
  WHERE id = %(id)s AND project_id = %(project_id)s AND state NOT IN ('DELETING', 'DELETED')
 RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
           coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
+
+-- count_endpoints --
+SELECT state, count(*) AS endpoints
+  FROM deployengine.endpoints
+ WHERE state <> 'DELETED'
+ GROUP BY state;
 
 -- claim_endpoint --
 UPDATE deployengine.endpoints AS claimed

@@ -13,7 +13,7 @@ from ray.serve.schema import ApplicationStatus
 
 from actors.securityvault.models import platform_scope
 from aidos.errors import AidosError
-from cluster import telemetry
+from cluster import metrics, telemetry
 from cluster.db import Connection
 from cluster.host import Host
 from cluster.reconciler import Reconciler
@@ -57,7 +57,7 @@ class EndpointReconciler(Reconciler[Endpoint]):
         return await store.claim_endpoint(conn, token, lock_s, limit)
 
     async def process(self, item: Endpoint) -> Deployed:
-        with telemetry.span("deployengine.reconcile", item.traceparent, endpoint=item.name), telemetry.bind(project_id=item.project_id):
+        with telemetry.bind(project_id=item.project_id, endpoint=item.name):
             if item.state is EndpointState.DELETING:
                 await asyncio.to_thread(serve.delete, item.app_name)
                 return Deployed(EndpointState.DELETED)
@@ -105,3 +105,8 @@ def _run(spec: EndpointSpec, app_name: str) -> None:
 async def reconcile_endpoints(host: Host) -> None:
     """The loop of the named actor ``deployengine``."""
     await EndpointReconciler(host.db).run(host.holder, host.wakeup)
+
+
+async def report_endpoints(host: Host) -> None:
+    """How many endpoints there are in each state, for the dashboards."""
+    await host.report(metrics.ENDPOINTS, [state for state in EndpointState if state is not EndpointState.DELETED], service.count_endpoints)

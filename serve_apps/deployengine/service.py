@@ -92,6 +92,7 @@ async def update_endpoint(
         "model_version_id": version_id,
         "replicas": replicas if replicas is not None else endpoint.replicas,
         "cpus": cpus if cpus is not None else endpoint.cpus,
+        "traceparent": current_traceparent(),
     }
     changed = await store.update_endpoint(conn, values)
     if changed is None:
@@ -103,11 +104,16 @@ async def update_endpoint(
 async def delete_endpoint(conn: Connection, scope: Scope, name: str) -> Endpoint:
     """Ask for its removal; asking twice is no error. Raises: EndpointNotFound."""
     endpoint = await get_endpoint(conn, scope, name)
-    deleting = await store.start_deleting(conn, scope.project, endpoint.id)
+    deleting = await store.start_deleting(conn, scope.project, endpoint.id, current_traceparent())
     if deleting is None:
         return endpoint
     await _publish(conn, scope, deleting, "deletion_requested")
     return deleting
+
+
+async def count_endpoints(conn: Connection) -> dict[str, int]:
+    """Of all projects, by state, without the deleted ones."""
+    return await store.count_endpoints(conn)
 
 
 async def build_spec(conn: Connection, scope: Scope, endpoint: Endpoint) -> EndpointSpec:

@@ -40,10 +40,15 @@ async def update_endpoint(conn: Connection, values: Mapping[str, Any]) -> Endpoi
     return _endpoint(row) if row else None
 
 
-async def start_deleting(conn: Connection, project_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+async def start_deleting(conn: Connection, project_id: UUID, endpoint_id: UUID, traceparent: str | None) -> Endpoint | None:
     """None when it is being deleted already."""
-    row = await (await conn.execute(Q.start_deleting, {"project_id": project_id, "id": endpoint_id})).fetchone()
+    values = {"project_id": project_id, "id": endpoint_id, "traceparent": traceparent}
+    row = await (await conn.execute(Q.start_deleting, values)).fetchone()
     return _endpoint(row) if row else None
+
+
+async def count_endpoints(conn: Connection) -> dict[str, int]:
+    return {row["state"]: row["endpoints"] for row in await (await conn.execute(Q.count_endpoints)).fetchall()}
 
 
 async def claim_endpoint(conn: Connection, token: UUID, lock_s: float, limit: int) -> list[Endpoint]:

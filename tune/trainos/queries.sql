@@ -38,6 +38,12 @@ SELECT id, cpu, gpu, memory_gib, started_at IS NOT NULL AND started_at < now() -
   FROM trainos.jobs
  WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING') AND origin = 'aidos';
 
+-- count_live_jobs --
+SELECT state, count(*) AS jobs
+  FROM trainos.jobs
+ WHERE state IN ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
+ GROUP BY state;
+
 -- cancel_job --
 UPDATE trainos.jobs
    SET state = CASE WHEN state = 'QUEUED' THEN 'CANCELLED' ELSE 'CANCELLING' END,

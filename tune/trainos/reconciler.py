@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import platform_scope
-from cluster import telemetry
+from cluster import metrics, telemetry
 from cluster.db import Connection, Database
 from cluster.host import Host
 from cluster.objects import Objects, prefix_key
@@ -66,6 +67,9 @@ class JobReconciler(Reconciler[Job]):
     async def apply(self, conn: Connection, item: Job, token: UUID, outcome: Outcome) -> bool:
         return await service.apply_outcome(conn, platform_scope(item.org_id, item.project_id), item, token, outcome)
 
+    def is_news(self, item: Job, outcome: Outcome) -> bool:
+        return bool(outcome.changes) or super().is_news(item, outcome)
+
     async def give_up(self, conn: Connection, item: Job, token: UUID, error: BaseException) -> bool:
         if item.state is not JobState.STARTING or item.attempts < GIVE_UP_ATTEMPTS:
             return False
@@ -103,10 +107,11 @@ class JobReconciler(Reconciler[Job]):
         return Outcome(step.state, step.reason, step.exit_code)
 
     async def _submit(self, job: Job) -> Outcome:
-        with telemetry.span("trainos.submit", job.traceparent, job=job.name, attempt=job.attempt):
+        with telemetry.span("trainos.submit", aidos__job=job.name, aidos__attempt=job.attempt):
             session = self.ray.session()
             await self._renew_token(job)
-            environment = build_job_environment(job, self.settings.url)
+            # What the job's code asks of the platform is the submit's child in the trace.
+            environment = build_job_environment(replace(job, traceparent=telemetry.current_traceparent()), self.settings.url)
             with tempfile.TemporaryDirectory(prefix="aidos-code-") as folder:
                 try:
                     package = await self._fetch_package(job, Path(folder))
@@ -184,6 +189,11 @@ class JobReconciler(Reconciler[Job]):
 async def reconcile_jobs(host: Host) -> None:
     """A loop of the named actor ``trainos``."""
     await JobReconciler(host.db, host.objects, host.settings, RayCluster(host.settings)).run(host.holder, host.wakeup)
+
+
+async def report_jobs(host: Host) -> None:
+    """How many jobs there are in each state, for the dashboards."""
+    await host.report(metrics.JOBS, [state for state in JobState if not state.final], service.count_live_jobs)
 
 
 async def adopt_ray_jobs(host: Host) -> None:

@@ -160,6 +160,11 @@ async def list_leased(conn: Connection) -> list[Leased]:
     return await store.list_leased(conn, SETTLE_S)
 
 
+async def count_live_jobs(conn: Connection) -> dict[str, int]:
+    """Of all projects, by state."""
+    return await store.count_live_jobs(conn)
+
+
 async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:
     """A token for the code of the job's present attempt, no stronger than who submitted it. Raises: JobIsOver."""
     by = job.submitter

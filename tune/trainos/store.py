@@ -69,6 +69,10 @@ async def list_leased(conn: Connection, settle_s: float) -> list[Leased]:
     return [Leased(Resources(row["cpu"], row["gpu"], row["memory_gib"]), row["settled"]) for row in rows]
 
 
+async def count_live_jobs(conn: Connection) -> dict[str, int]:
+    return {row["state"]: row["jobs"] for row in await (await conn.execute(Q.count_live_jobs)).fetchall()}
+
+
 async def cancel_job(conn: Connection, project_id: UUID, job_id: UUID, reason: str) -> Job | None:
     """None when it has ended or is being cancelled already."""
     row = await (await conn.execute(Q.cancel_job, {"project_id": project_id, "id": job_id, "reason": reason})).fetchone()

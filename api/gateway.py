@@ -8,6 +8,7 @@ from ray.util import metrics as ray_metrics
 
 from api.app import build_app, build_edge
 from cluster import metrics, telemetry
+from cluster.logfile import open_log
 from cluster.settings import Settings, get_settings
 
 __all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
@@ -16,7 +17,7 @@ __all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
 def build_gateway() -> FastAPI:
     """The application of a replica. Serve calls this in the replica, so nothing of it is ever pickled."""
     settings = get_settings()
-    telemetry.configure(settings, "gateway")
+    telemetry.configure(settings, "gateway", open_log(settings.home, "gateway"))
     metrics.start(ray_metrics, "gateway")
     return build_app(build_edge(settings), open_edge=True)
 

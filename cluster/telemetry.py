@@ -47,8 +47,9 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(module=name)
 
 
-def configure(settings: Settings, process: str) -> None:
-    """Set up logs and traces of this process, once, at its start."""
+def configure(settings: Settings, process: str, stream: Any = None) -> None:
+    """Set up logs and traces of this process, once, at its start. Logs go to ``stream``, or to standard error."""
+    stream = stream or sys.stderr
     _process["process"] = process
     level = logging.getLevelNamesMapping()[settings.log_level]
     before: list[Any] = [
@@ -61,17 +62,17 @@ def configure(settings: Settings, process: str) -> None:
     structlog.configure(
         processors=[*before, structlog.processors.JSONRenderer(default=str), _hide_secrets],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    _take_over_logging(max(level, logging.INFO), before)
+    _take_over_logging(max(level, logging.INFO), before, stream)
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
         trace.set_tracer_provider(build_provider(settings, process))
 
 
-def _take_over_logging(level: int, before: list[Any]) -> None:
+def _take_over_logging(level: int, before: list[Any], stream: Any) -> None:
     """What libraries log becomes the same JSON lines. Never below INFO: at DEBUG they tell headers and whole URLs."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     rendered: list[Any] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.JSONRenderer(default=str),

@@ -16,7 +16,7 @@ from tests.trainos.conftest import Submit, zip_of
 from tests.trainos.fake_cluster import FakeCluster
 from tune.trainos import service, store
 from tune.trainos.models import Job, JobState, Outcome, RayJob, RayState, Resources
-from tune.trainos.reconciler import CHUNK_BYTES, JobReconciler, adopt_once
+from tune.trainos.reconciler import CHUNK_BYTES, GIVE_UP_ATTEMPTS, JobReconciler, adopt_once
 
 pytestmark = pytest.mark.postgres
 
@@ -158,7 +158,11 @@ class TestQueue:
     ) -> None:
         cluster.fails = RuntimeError("Ray is out of order")
         job = await submit()
-        await run_steps(database, reconciler, 13)
+        await run_steps(database, reconciler, 2)
+        assert (await reread(job)).state is JobState.STARTING, "it is tried again"
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET attempts = %s", (GIVE_UP_ATTEMPTS,))
+        await run_steps(database, reconciler)
         found = await reread(job)
         assert found.state is JobState.FAILED and found.reason == "could not be started: Ray is out of order"
 

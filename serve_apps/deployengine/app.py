@@ -13,11 +13,13 @@ from ray.util import metrics as ray_metrics
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from actors.securityvault.asgi import VaultMiddleware
 from aidos.errors import NotFound
 from cluster import metrics, telemetry
+from cluster.logfile import open_log
 from cluster.objects import Objects
 from cluster.settings import get_settings
 from serve_apps.deployengine.errors import ModelDamaged
@@ -37,6 +39,14 @@ async def load_model(spec: EndpointSpec, objects: Objects) -> OnnxModel:
     return await asyncio.to_thread(OnnxModel, graph, spec.model, spec.version, max(1, int(spec.cpus)))
 
 
+class ProtocolRoute(Route):
+    """A route that, as FastAPI's do, leaves itself in the scope: spans and numbers are named by its template."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        return match, {**child_scope, "route": self}
+
+
 class Predictor:
     """The routes of the Open Inference Protocol v2 over one loaded model."""
 
@@ -51,12 +61,12 @@ class Predictor:
         model = "/v2/models/{model}"
         versioned = model + "/versions/{version}"
         return [
-            Route("/v2", self.server, methods=["GET"]),
-            Route("/v2/health/live", self.live, methods=["GET"]),
-            Route("/v2/health/ready", self.live, methods=["GET"]),
-            *(Route(path, self.metadata, methods=["GET"]) for path in (model, versioned)),
-            *(Route(f"{path}/ready", self.ready, methods=["GET"]) for path in (model, versioned)),
-            *(Route(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, versioned)),
+            ProtocolRoute("/v2", self.server, methods=["GET"]),
+            ProtocolRoute("/v2/health/live", self.live, methods=["GET"]),
+            ProtocolRoute("/v2/health/ready", self.live, methods=["GET"]),
+            *(ProtocolRoute(path, self.metadata, methods=["GET"]) for path in (model, versioned)),
+            *(ProtocolRoute(f"{path}/ready", self.ready, methods=["GET"]) for path in (model, versioned)),
+            *(ProtocolRoute(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, versioned)),
         ]
 
     async def server(self, _request: Request) -> Response:
@@ -108,8 +118,8 @@ class EndpointReplica:
         self.spec = spec
 
     def __serve_build_asgi_app__(self) -> Any:
-        process = f"endpoint.{self.spec.name}"
-        telemetry.configure(get_settings(), process)
+        process, settings = f"endpoint.{self.spec.name}", get_settings()
+        telemetry.configure(settings, process, open_log(settings.home, process))
         metrics.start(ray_metrics, process)
         return build_endpoint_app(self.spec)
 

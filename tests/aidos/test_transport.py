@@ -22,6 +22,8 @@ from aidos.operation import UnexpectedReply
 from tests.aidos.counterpart import Counterpart, events, free_port, hang_up, problem, serve
 from tests.aidos.nouns import WidgetRead, Widgets
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch, counterpart: Counterpart) -> Iterator[Widgets]:
@@ -39,6 +41,15 @@ class TestSend:
         assert seen.headers["authorization"] == "Bearer the-key" and seen.headers["x-aidos-project"] == "vision"
         assert seen.headers["user-agent"] == "aidos/0.1.0" and seen.headers["content-type"] == "application/json"
         assert seen.body["replicas"] == 2
+
+    def test_a_jobs_calls_belong_to_its_trace(self, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch) -> None:
+        for given, sent in ((TRACEPARENT, TRACEPARENT), ("not one\r\nX-Evil: 1", None)):
+            monkeypatch.setenv("TRACEPARENT", given)
+            with Client(counterpart.url, "the-key") as client:
+                client.get_presigned(f"{counterpart.url}/elsewhere")
+                Widgets(client.transport).get("digits")
+            elsewhere, seen = counterpart.seen[-2:]
+            assert seen.headers.get("traceparent") == sent and "traceparent" not in elsewhere.headers
 
     def test_a_path_arrives_as_it_was_meant(self, widgets: Widgets, counterpart: Counterpart) -> None:
         widgets.get("a b?c#d%2e%2e")

@@ -9,13 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.otlp import Collector, collecting
 from tests.support.running import RunningPlatform
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[RunningPlatform]:
+def collector() -> Iterator[Collector]:
+    """Where the platform's traces go."""
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def platform(collector: Collector) -> Iterator[RunningPlatform]:
     home = Path(tempfile.mkdtemp(prefix="aidos-e2e-"))
-    running = RunningPlatform.at(home)
+    running = RunningPlatform.at(home, AIDOS_OTLP_ENDPOINT=collector.endpoint)
     running.up()
     yield running
     running.down()

@@ -9,6 +9,7 @@ import pytest
 
 from actors.modelhub import service as modelhub
 from actors.securityvault.models import Scope
+from cluster import telemetry
 from cluster.db import Database
 from cluster.events import list_events
 from cluster.objects import Objects
@@ -107,6 +108,16 @@ class TestQueue:
             and environment["AIDOS_RUN_ID"] == str(job.run_id)
             and environment["AIDOS_WORKERS"] == "2"
         )
+
+    async def test_its_trace_is_the_one_that_it_was_submitted_in(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit
+    ) -> None:
+        with telemetry.span("submitted", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+            job = await submit()
+        await run_steps(database, reconciler, 2)
+        (environment,) = cluster.environments.values()
+        for traceparent in (job.traceparent, environment["TRACEPARENT"]):
+            assert traceparent is not None and traceparent.split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
 
     async def test_no_secret_is_in_the_environment_and_the_token_is_in_the_store(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit

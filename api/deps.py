@@ -40,8 +40,9 @@ _ATTEMPTS = 4
 _READ_GAP_S = 0.05
 T = TypeVar("T")
 
-# A JSON string, to be skipped when brackets are counted; then brackets that hold nothing.
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
+# A JSON string, to be skipped when brackets are counted. One without an end reaches to the end of the body: were it no match, each
+# quote in it would be tried in turn, and the time would grow with the square of the body.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -74,7 +75,7 @@ class Edge:
             yield self
 
 
-def needs(permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True, secret: bool = False) -> dict[str, Any]:
+def needs(permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True) -> dict[str, Any]:
     """Declare a route's permission (``<module>:<action>``, or ``public``).
 
     ``transaction=False``: the handler opens its own short ones with ``Session`` (long polls, streams). ``project=False``:
@@ -118,12 +119,12 @@ class ApiRoute(APIRoute):
         return run
 
     async def _run(self, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
+        edge: Edge = request.app.state.edge
+        scope = await self._authorise(edge, request) if self.permission != PUBLIC else None
         if request.method in MUTATING:
             refuse_deep_nesting(await request.body())
-        if self.permission == PUBLIC:
+        if scope is None:
             return await handle(request)
-        edge: Edge = request.app.state.edge
-        scope = await self._authorise(edge, request)
         request.state.scope = scope
         with telemetry.bind(project_id=scope.project_id, actor=scope.actor):
             if self.in_transaction:

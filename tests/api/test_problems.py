@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from typing import Any
 
 import psycopg
@@ -97,6 +99,15 @@ class TestRefuseDeepNesting:
     )
     def test_counts_only_what_nests(self, text: bytes) -> None:
         refuse_deep_nesting(text)
+
+    @pytest.mark.parametrize(
+        "text", [b'"' + b'\\"' * 900_000, b'"\\' * 600_000, b"[" * 1_900_000, b"[" * 900_000 + b"]" * 900_000, b'"' * 1_900_001]
+    )
+    def test_takes_no_longer_for_a_malicious_body(self, text: bytes) -> None:
+        started = time.process_time()
+        with contextlib.suppress(MalformedBody):
+            refuse_deep_nesting(b"[{" * 50 + text)
+        assert time.process_time() - started < 2
 
     def test_an_unclosed_deep_body_is_refused_somewhere(self) -> None:
         body = b"[" * 100_000

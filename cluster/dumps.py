@@ -25,8 +25,13 @@ DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aidos_app') THEN CREATE ROLE aidos_app NOLOGIN NOINHERIT; END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aidos_platform') THEN CREATE ROLE aidos_platform NOLOGIN NOINHERIT; END IF;
-END $$;
-GRANT aidos_app, aidos_platform TO CURRENT_USER WITH INHERIT FALSE, SET TRUE;
+END $$
+"""
+_GRANT = """
+DO $$ BEGIN
+    EXECUTE format('GRANT aidos_app, aidos_platform TO %s WITH INHERIT FALSE, SET TRUE',
+                   (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'cluster'));
+END $$
 """
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')"
 _TABLES = """
@@ -121,6 +126,7 @@ def load(server: Server, path: Path) -> None:
     with server.connect(autocommit=False) as connection:
         _renumber_events(connection)
     with server.connect() as connection:
+        connection.execute(_GRANT)  # to the role that the platform signs in as, whoever restores
         connection.execute("ANALYZE")
 
 

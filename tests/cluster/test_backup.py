@@ -314,6 +314,29 @@ class TestRestoreBackup:
             restore_backup(old.settings, finished, replace=True)
 
 
+class TestOuterDatabase:
+    def test_is_backed_up_and_restored_by_a_role_of_its_own(self, old: Installation, tmp_path: Path) -> None:
+        with postgres_server.connect_superuser(old.settings) as connection:
+            connection.execute("CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'kept%:/safe'")
+        port = old.settings.postgres_port
+        url = f"postgresql://keeper:kept%25%3A%2Fsafe@127.0.0.1:{port}/"
+        outer = old.settings.model_copy(update={"database_url": SecretStr(url + "aidos")})
+        postgres_server.create_database(old.settings, "elsewhere")
+        elsewhere = outer.model_copy(update={"database_url": SecretStr(url + "elsewhere")})
+        manifest = make_backup(outer, tmp_path / "kept")
+        restore_backup(elsewhere, tmp_path / "kept")
+        theirs = old.settings.database_url.get_secret_value().rsplit("/", 1)[0] + "/elsewhere"
+        platform = elsewhere.model_copy(update={"database_url": SecretStr(theirs)})
+        assert migrate(platform, boot.SCHEMAS) == []
+
+        async def count_runs() -> int:
+            async with Database(platform) as db, db.platform() as conn:
+                row = await (await conn.execute("SELECT count(*) AS runs FROM modelhub.runs")).fetchone()
+                return int(row["runs"]) if row else 0
+
+        assert asyncio.run(count_runs()) == manifest["database"]["rows"]["modelhub.runs"] > 0
+
+
 class TestServer:
     def test_the_password_is_in_the_environment_of_the_child_alone(self) -> None:
         server = dumps.Server("postgresql://ada:s3cret@db.example.org:5433/aidos?sslmode=verify-full", "")

@@ -91,15 +91,18 @@ def build_program(settings: Settings, environment: Mapping[str, str]) -> Program
 
 
 def check(gcs_address: str, token: str, node_manager_port: int | None = None) -> None:
-    """Raises: NotReady unless the GCS says that it serves, to the token, and the local raylet listens."""
+    """Raises: NotReady unless the GCS says that it serves, takes the token, and the local raylet listens."""
     with grpc.insecure_channel(gcs_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        call = channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
-            answer = call(b"", timeout=3, metadata=(("authorization", f"Bearer {token}"),))
+            # Ray answers this one to everybody
+            answer = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=3)
         except grpc.RpcError as error:
             raise NotReady(f"the GCS at {gcs_address} says {error.code().name}: {error.details()}") from None
-    if answer != _SERVING:
-        raise NotReady(f"the GCS at {gcs_address} does not serve yet")
+        if answer != _SERVING:
+            raise NotReady(f"the GCS at {gcs_address} does not serve yet")
+        refusal = _ask_guarded(channel, (("authorization", f"Bearer {token}"),))
+    if refusal:
+        raise NotReady(f"the GCS at {gcs_address} refuses the token: {refusal.name}")
     if node_manager_port is not None and not _listens(node_manager_port):
         raise NotReady("the raylet does not listen yet")
 
@@ -124,13 +127,19 @@ def wait_ready(settings: Settings, deadline_s: float = 60.0) -> None:
 def refuses_strangers(gcs_address: str) -> bool:
     """Whether the GCS turns away a call without a token. Raises: NotReady when it cannot be reached."""
     with grpc.insecure_channel(gcs_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            channel.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVKeys")(b"", timeout=3)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise NotReady(f"the GCS at {gcs_address} cannot be reached") from None
-            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
-    return False
+        return _ask_guarded(channel, ()) is not None
+
+
+def _ask_guarded(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...]) -> grpc.StatusCode | None:
+    """How a method that wants the token refuses a call; None when it lets it in. Raises: NotReady when nobody answers."""
+    try:
+        channel.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVExists")(b"", timeout=3, metadata=metadata)
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            raise NotReady(f"the GCS cannot be reached: {error.details()}") from None
+        if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return error.code()
+    return None
 
 
 def temporary_directory(home: Path) -> Path:

@@ -140,8 +140,9 @@ class TestMetrics:
 class TestLogs:
     @pytest.fixture
     def lines(self, platform: RunningPlatform, endpoint_trace: str) -> list[str]:
-        folder = temporary_directory(platform.home) / "session_latest" / "logs"
-        return [line for path in sorted(folder.glob("worker-*.err")) for line in read_lines(path) if '"process"' in line]
+        of_workers = temporary_directory(platform.home) / "session_latest" / "logs"
+        files = [*of_workers.glob("worker-*.err"), *(platform.home / "logs").glob("*-*.log*")]
+        return [line for path in sorted(files) for line in read_lines(path) if '"process"' in line]
 
     def test_every_process_writes_json_lines_with_its_ids(self, lines: list[str]) -> None:
         logs = [json.loads(line) for line in lines]

@@ -217,6 +217,7 @@ class ModelVersion:
     created_by: str
     created_at: datetime
     attempts: int
+    traceparent: str | None = None
     files: tuple[ModelFile, ...] = ()
     aliases: tuple[str, ...] = ()
 

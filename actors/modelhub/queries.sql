@@ -214,8 +214,9 @@ WITH files AS (
     SELECT %(project_id)s, %(id)s, path, key, size_bytes, sha256
       FROM unnest(%(paths)s::text[], %(keys)s::text[], %(sizes_bytes)s::bigint[], %(sha256s)s::text[]) AS a (path, key, size_bytes, sha256)
 )
-INSERT INTO modelhub.versions (id, org_id, project_id, model_id, version, run_id, flavour, description, created_by)
-VALUES (%(id)s, %(org_id)s, %(project_id)s, %(model_id)s, %(version)s, %(run_id)s, %(flavour)s, %(description)s, %(created_by)s);
+INSERT INTO modelhub.versions (id, org_id, project_id, model_id, version, run_id, flavour, description, created_by, traceparent)
+VALUES (%(id)s, %(org_id)s, %(project_id)s, %(model_id)s, %(version)s, %(run_id)s, %(flavour)s, %(description)s, %(created_by)s,
+        %(traceparent)s);
 
 -- find_version --
 -- `version` is a number, an alias, or `latest`: the newest that is READY.
@@ -264,7 +265,7 @@ UPDATE modelhub.versions v
   FROM due, modelhub.models m
  WHERE v.id = due.id AND m.id = v.model_id
 RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-          v.signature, v.created_by, v.created_at, v.attempts,
+          v.signature, v.created_by, v.created_at, v.attempts, v.traceparent,
           (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
              FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
           NULL::text[] AS aliases;

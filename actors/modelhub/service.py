@@ -54,6 +54,7 @@ from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id
 from cluster.events import Event, publish
 from cluster.objects import ObjectInfo, Objects, prefix_key
+from cluster.telemetry import current_traceparent
 
 
 async def create_experiment(conn: Connection, scope: Scope, name: str, description: str = "") -> Experiment:
@@ -308,6 +309,7 @@ async def register_version(conn: Connection, scope: Scope, model: str, spec: Ver
     version_id = new_id()
     row = {"id": version_id, "org_id": scope.org_id, "project_id": scope.project, "model_id": model_id, "version": number}
     row |= {"run_id": run.id, "flavour": spec.flavour, "description": spec.description, "created_by": scope.actor}
+    row["traceparent"] = current_traceparent()
     files = [ModelFile(paths[a.path], a.key, a.size_bytes, a.sha256) for a in artifacts]
     await store.insert_version(conn, row, files)
     label = f"{model}@{number}"

@@ -92,6 +92,15 @@ class TestPropagation:
         assert (reconciled.parent_id, deploying.parent_id) == (request.span_id, reconciled.span_id)
         assert reconciled.attributes["aidos.outcome"] == "applied"
 
+    async def test_a_registered_version_is_inspected_in_the_trace_of_its_registration(
+        self, owner: httpx.AsyncClient, edge: Edge, collector: Collector
+    ) -> None:
+        await create_modelhub(Made(f"trace{secrets.token_hex(4)}", owner, edge))
+        collector.flush()
+        registered = next(span for span in collector.spans if span.name == "POST /v1/modelhub/models/{model}/versions")
+        inspected = next(span for span in collector.of(registered.trace_id) if span.name == "modelhub.versions")
+        assert inspected.parent_id == registered.span_id and inspected.attributes["aidos.outcome"] == "applied"
+
     async def test_without_one_a_request_begins_a_trace(self, owner: httpx.AsyncClient, collector: Collector) -> None:
         await owner.get("/v1/modelhub/models")
         collector.flush()

@@ -81,6 +81,7 @@ class TestTraces:
                 and has(spans, "aidos.trainos", "trainos.submit")
                 and has(spans, "aidos.gateway", "GET /v1/dataforge/datasets/{dataset}", "asked-by-the-driver")
                 and has(spans, "aidos.gateway", "GET /v1/dataforge/datasets/{dataset}", "asked-by-a-task")
+                and has(spans, "aidos.modelhub", "modelhub.versions")
             )
 
         wait_until(arrived, within_s=20)

@@ -171,6 +171,7 @@ class TestRoundTrip:
         assert changed == []
         assert asyncio.run(read_objects(new)) == asyncio.run(read_objects(old.settings))
         assert migrate(new, boot.SCHEMAS) == []  # and the schema is the migrations', nothing else
+        assert asyncio.run(boot.prepare(new)) is None  # what `aidos up` does first finds nothing to make
         with serve(new) as url, Client(url, old.admin_key) as client:
             pull("digits", tmp_path / "pulled", client=client)
             assert content(tmp_path / "pulled") == old.files

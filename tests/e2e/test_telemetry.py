@@ -116,7 +116,7 @@ class TestMetrics:
             "ray_aidos_http_request_seconds_bucket": {"app": "endpoint.tiny", "route": "/v2/models/{model}/infer"},
             "ray_aidos_reconciler_items_total": {"reconciler": "trainos.jobs", "outcome": "applied"},
             "ray_aidos_reconciler_seconds_count": {"reconciler": "deployengine.endpoints"},
-            "ray_aidos_events_consumed_total": {"consumer": "costoptimizer"},
+            "ray_aidos_events_consumed_total": {"consumer": "costoptimizer.leases"},
             "ray_aidos_jobs": {"state": "RUNNING"},
             "ray_aidos_endpoints": {"state": "READY"},
         }

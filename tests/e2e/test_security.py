@@ -19,6 +19,9 @@ from tests.support.running import RunningPlatform
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
 def listening(platform: RunningPlatform) -> Iterator[tuple[psutil.Process, str, int]]:
     """Every TCP socket that a process of this home listens on: process, address, port."""
     for process in platform.processes():
@@ -32,7 +35,7 @@ def listening(platform: RunningPlatform) -> Iterator[tuple[psutil.Process, str, 
 
 class TestPorts:
     def test_only_what_ray_cannot_bind_to_loopback_listens_elsewhere(self, platform: RunningPlatform, demo: str) -> None:
-        open_ones = {process.name() for process, address, _ in listening(platform) if address not in {"127.0.0.1", "::1"}}
+        open_ones = {process.name() for process, address, _ in listening(platform) if address not in LOOPBACK}
         # A Serve replica's gRPC server has no setting for its address (Ray 2.60); it asks for Ray's token.
         assert all(name.startswith("ray::Serve") for name in open_ones), open_ones
 
@@ -54,7 +57,7 @@ class TestPorts:
     def test_no_port_gives_a_stranger_the_data(self, platform: RunningPlatform, demo: str) -> None:
         """Buckets, filer directories and volumes answer nobody who did not sign."""
         first = int(platform.environment["AIDOS_S3_PORT"])
-        weed = {port for process, _, port in listening(platform) if "weed" in process.name()}
+        weed = {port for process, _, port in listening(platform) if "weed" in " ".join(process.cmdline())}
         assert first in weed
         for port in weed:
             for path in ("/", "/aidos", "/buckets/", "/buckets/aidos/"):

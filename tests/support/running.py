@@ -117,7 +117,8 @@ class RunningPlatform:
 
     def ask(self, *arguments: str, **options: Any) -> Any:
         """``aidos … --json``, which must succeed; its answer."""
-        return self.aidos(*arguments, "--json", check=True, **options).json
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        return self.aidos(*arguments[:at], "--json", *arguments[at:], check=True, **options).json
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Processes of this home whose command line holds all the words."""

@@ -134,8 +134,11 @@ class RateLimiter:
                 if now < bucket.exhausted_until:
                     raise _refusal(bucket, limit, now)
                 await self._ask(bucket, limit)
-                if not bucket.take(time.monotonic()):
-                    raise _refusal(bucket, limit, time.monotonic())
+                while not bucket.take(time.monotonic()):
+                    if bucket.tokens <= 0:
+                        raise _refusal(bucket, limit, time.monotonic())
+                    # The window ended while the lease was on its way: that is no reason to refuse, the next one has begun.
+                    await self._ask(bucket, limit)
         finally:
             bucket.waiting -= 1
 

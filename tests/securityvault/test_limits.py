@@ -99,6 +99,22 @@ class TestExactness:
 
 
 @pytest.mark.postgres
+class TestWindowEnds:
+    async def test_a_lease_that_comes_too_late_refuses_nobody(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+        limiter, limit = RateLimiter(vault.db, WINDOW_S), Limit("key", "steady", 100)
+        in_time, asked = limiter._ask, 0
+
+        async def too_late_once(bucket: Bucket, limit: Limit) -> None:
+            nonlocal asked
+            await in_time(bucket, limit)
+            asked += 1
+            if asked == 1:
+                bucket.ends = time.monotonic() - 0.001
+
+        monkeypatch.setattr(limiter, "_ask", too_late_once)
+        assert await ask(limiter, limit) == "passed" and asked == 2
+
+
 class TestCost:
     async def test_the_common_request_touches_nothing_shared(self, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
         limiter, limit = RateLimiter(vault.db, WINDOW_S), Limit("key", "busy", 100_000)

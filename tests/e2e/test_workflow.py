@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +83,13 @@ def ray_job_submit(platform: RunningPlatform, folder: Path, token: Path) -> subp
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-VICTIMS = {
-    "gateway replica": ("ray::ServeReplica:gateway",),
-    "postgres": ("postgres", "-D"),
-    "s3": ("weed",),
-    "a training worker": ("ray::RayTrainWorker",),
+VICTIMS: dict[str, Callable[[RunningPlatform], int]] = {
+    "gateway replica": lambda platform: platform.kill("ray::ServeReplica:gateway"),
+    "PostgreSQL": lambda platform: platform.kill_program("postgres"),
+    "SeaweedFS": lambda platform: platform.kill_program("s3"),
+    "training worker": lambda platform: platform.kill("ray::RayTrainWorker"),
 }
+ACTORS = ("trainos", "modelhub", "deployengine", "costoptimizer", "securityvault")
 
 
 class TestKillNine:
@@ -95,10 +99,10 @@ class TestKillNine:
             "job", "submit", "--name", "battered", "--dataset", "digits@main", "--workers", "2", "--", "python", "train.py", cwd=DIGITS
         )
         log = Follower(platform, job["id"])
-        for number, (victim, words) in enumerate(VICTIMS.items(), start=1):
+        for number, (victim, kill) in enumerate(VICTIMS.items(), start=1):
             log.wait_for(f"epoch {number}:")
-            assert kill(platform, words), f"there is no {victim} to kill"
-        for name in ("trainos", "modelhub", "deployengine", "costoptimizer", "securityvault"):
+            assert kill(platform), f"there is no {victim} to kill"
+        for name in ACTORS:
             assert kill_actor(platform, name), f"there is no actor {name} to kill"
         ended = wait_until(lambda: state_if_ended(platform, job["id"]), within_s=300, every_s=1)
         assert ended["state"] == "SUCCEEDED", ended
@@ -109,14 +113,7 @@ class TestKillNine:
         log.close()
 
 
-def kill(platform: RunningPlatform, words: tuple[str, ...]) -> int:
-    return platform.kill(*words)
-
-
 def kill_actor(platform: RunningPlatform, name: str) -> bool:
-    import json
-    import signal
-
     hosts = json.loads((platform.home / "run" / "platform.json").read_text())["hosts"]
     try:
         os.kill(hosts[name]["pid"], signal.SIGKILL)

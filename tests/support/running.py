@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from cluster import launch
 from tests.support.platform import find_free_ports
 
 AIDOS = Path(sysconfig.get_path("scripts")) / "aidos"
@@ -126,11 +127,20 @@ class RunningPlatform:
         for process in psutil.process_iter():
             try:
                 line = " ".join(process.cmdline())
-                if all(word in line for word in words) and process.environ().get("AIDOS_HOME") == str(self.home):
+                environment = process.environ()
+                ours = environment.get("AIDOS_HOME") == str(self.home) or environment.get(launch.MARK, "").endswith(f"@{self.home}")
+                if ours and all(word in line for word in words):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
         return found
+
+    def kill_program(self, name: str) -> int:
+        """``kill -9`` of a supervised program with all its children; how many."""
+        victims = launch.find_marked(self.home, name)
+        for victim in victims:
+            victim.send_signal(signal.SIGKILL)
+        return len(victims)
 
     def kill(self, *words: str) -> int:
         """``kill -9`` of every process of this home whose command line holds all the words; how many."""

@@ -119,12 +119,16 @@ class Reconciler(Generic[Item]):
 
     async def _work(self, item: Item, token: UUID, lease: leases.Lease) -> None:
         """One step of one row, in the trace of the request that asked for it."""
-        started, state = time.perf_counter(), getattr(item, "state", None)
-        with telemetry.span(
-            self.name, getattr(item, "traceparent", None), telemetry.CONSUMER, aidos__item=item.id, aidos__state=state
-        ) as span:
+        started = time.perf_counter()
+        state, traceparent = getattr(item, "state", None), getattr(item, "traceparent", None)
+        with (
+            telemetry.bind(project_id=getattr(item, "project_id", None)),
+            telemetry.span(self.name, traceparent, telemetry.CONSUMER, aidos__item=item.id, aidos__state=state) as span,
+        ):
             outcome = await self._process_and_apply(item, token, lease, span)
             span.set(aidos__outcome=outcome)
+            if span.kept:
+                log.info("reconciler.step", reconciler=self.name, item=str(item.id), state=state, outcome=outcome)
         metrics.RECONCILED.record(1, self.name, outcome)
         metrics.RECONCILE_SECONDS.record(time.perf_counter() - started, self.name)
 

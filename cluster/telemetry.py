@@ -33,7 +33,8 @@ EXPORT_EVERY_MS = 1000
 EXPORT_TIMEOUT_S = 3.0
 COMPLAIN_EVERY_S = 60.0
 _SECRET = re.compile(
-    r"(X-Amz-(?:Signature|Credential|Security-Token)=|[Bb]earer |[Bb]asic |://[^\s/:@\"]*:|aidos_(?:live|refresh|invite)_)[^\s&\"'@\\,)]+"
+    r"(X-Amz-(?:Signature|Credential|Security-Token)=|[Bb]earer |[Bb]asic |aidos_(?:live|refresh|invite)_)[^\s&\"'@\\,)]+"
+    r"|(://[^\s/:@\"]*:)[^\s/@\"]+(?=@)"
 )
 _PROPAGATOR = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("aidos")
@@ -134,7 +135,7 @@ def _hide_secrets(_logger: Any, _name: str, line: Any) -> Any:
     """Whatever an error's text quoted: no credential and no presigned URL's signature reaches the log."""
     # Finding nothing is the rule, and these searches are many times faster than the pattern's.
     if "X-Amz-" in line or "earer " in line or "asic " in line or "aidos_" in line or "://" in line:
-        return _SECRET.sub(r"\1…", line)
+        return _SECRET.sub(r"\1\2…", line)
     return line
 
 

@@ -64,6 +64,10 @@ class TestLogs:
         assert len(lines) == 3
         assert "5ecre7" not in json.dumps(lines)
 
+    def test_an_address_is_no_secret(self) -> None:
+        (line,) = run("telemetry.get_logger('x').info('asked', url='http://127.0.0.1:8000/v1?a=b@c', at='2026-01-01T00:00:00Z')")
+        assert line["url"] == "http://127.0.0.1:8000/v1?a=b@c"
+
     def test_libraries_are_never_heard_below_info(self) -> None:
         lines = run(
             "import logging\nlogging.getLogger('urllib3').debug('GET /?X-Amz-Signature')\ntelemetry.get_logger('x').debug('ours')",

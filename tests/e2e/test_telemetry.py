@@ -158,7 +158,7 @@ class TestLogs:
 
     def test_no_key_and_no_signature_is_in_any(self, platform: RunningPlatform, lines: list[str]) -> None:
         text = "\n".join(lines)
-        assert platform.admin_key not in text and "Bearer " not in text
+        assert platform.admin_key not in text and "Bearer " not in text.replace("Bearer …", "")
         assert "X-Amz-Signature=" not in text.replace("X-Amz-Signature=…", "")
 
 

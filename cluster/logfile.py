@@ -24,21 +24,20 @@ class LogFile:
         self._open()
 
     def write(self, text: str) -> int:
-        self._written_bytes += len(text)
-        if self._written_bytes > self._most_bytes:
-            self._file.close()
+        data = text.encode("utf-8", "backslashreplace")
+        if self._written_bytes + len(data) > self._most_bytes:
+            os.close(self._file)
             self.path.replace(f"{self.path}.1")
             self._open()
-            self._written_bytes += len(text)
-        return self._file.write(text)
+        self._written_bytes += len(data)
+        return os.write(self._file, data)
 
     def flush(self) -> None:
-        self._file.flush()
+        """Nothing: each line goes to the file at once, so that a killed process leaves all of its lines."""
 
     def _open(self) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
-        self._written_bytes = self._file.tell()
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._written_bytes = os.fstat(self._file).st_size
 
     def _remove_old(self, directory: Path, name: str) -> None:
         files = sorted(directory.glob(f"{name}-*.log*"), key=lambda path: path.stat().st_mtime, reverse=True)

@@ -30,7 +30,9 @@ class LogFile:
             self.path.replace(f"{self.path}.1")
             self._open()
         self._written_bytes += len(data)
-        return os.write(self._file, data)
+        with contextlib.suppress(OSError):  # a full disk must not fail the request that is logged
+            os.write(self._file, data)
+        return len(text)
 
     def flush(self) -> None:
         """Nothing: each line goes to the file at once, so that a killed process leaves all of its lines."""

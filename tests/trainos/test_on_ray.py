@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -18,12 +19,13 @@ import httpx
 import pytest
 
 from actors.securityvault.models import Scope
-from cluster import embedded, ray_head
+from cluster import embedded, launch, ray_head
 from cluster.db import Database
 from cluster.objects import Objects
 from cluster.settings import Settings
+from cluster.supervision import NotReady
 from tests.support.platform import find_free_ports
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import wait_until, wait_until_async
 from tests.trainos.conftest import Submit, zip_of
 from tune.trainos import service
 from tune.trainos.models import Job, JobState
@@ -64,6 +66,12 @@ for number in range(300):
     print("line", number, flush=True)
     time.sleep(0.05)
 """
+DIES_WITH_ITS_NODE = """
+import os, time
+attempt = int(os.environ["AIDOS_JOB_ATTEMPT"])
+print("attempt", attempt, flush=True)
+time.sleep(600 if attempt == 1 else 0)
+"""
 LOUD = """
 import sys
 line = "x" * 999 + "\\n"
@@ -100,6 +108,13 @@ class Platform:
         """High-water mark of the resident memory of TrainOS's process."""
         assert self.trainos is not None
         return int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.trainos.pid}/status").read_text())[0])
+
+    def ray_answers(self) -> bool:
+        """Whether the head is back after its end."""
+        with contextlib.suppress(NotReady, httpx.HTTPError):
+            ray_head.check(ray_head.address(self.ray), self.ray.secret("ray_token"), self.ray.ray_port + 1)
+            return bool(self.ask_ray("/api/version"))
+        return False
 
     def ask_ray(self, path: str) -> str:
         """What Ray's dashboard says to who has the token."""
@@ -270,3 +285,26 @@ class TestOperator:
     async def test_without_the_token_it_is_refused(self, platform: Platform, tmp_path: Path) -> None:
         refused = await asyncio.to_thread(self.ray_job_submit, platform.ray, RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
         assert refused.returncode != 0 and "AuthenticationError" in refused.stdout + refused.stderr
+
+
+class TestNodeDeath:
+    """The last of the module: it takes the head away from under everything."""
+
+    async def test_a_job_whose_node_died_goes_on_as_its_next_attempt(
+        self, platform: Platform, start: Run, finish, read_log, reread
+    ) -> None:
+        job = await start(DIES_WITH_ITS_NODE)
+
+        async def printed() -> bool:
+            return b"attempt 1" in await read_log(job)
+
+        await wait_until_async(printed, within_s=60, every_s=0.2)
+        (raylet,) = [process for process in launch.find_marked(platform.ray.home, "ray") if process.name() == "raylet"]
+        raylet.kill()
+        platform.kill()
+        await asyncio.to_thread(wait_until, platform.ray_answers, within_s=60, every_s=0.5)
+        platform.start()
+        done = await finish(job)
+        log = await read_log(job)
+        assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2), done.reason
+        assert log.count(b"attempt 1\n") == 1 and log.count(b"attempt 2\n") == 1

@@ -10,13 +10,14 @@ import asyncio
 import functools
 import shlex
 import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 from ray._private.worker import global_worker
+from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
 from ray.experimental import internal_kv
 from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,6 +29,7 @@ from tune.trainos.policy import Capacity
 
 SETUP_HOOK = "tune.trainos.worker.setup"
 _GIB = 2**30
+_SUPERVISOR_START = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,28 @@ class RayCluster:
         return await asyncio.to_thread(lambda: Capacity(_resources(ray.cluster_resources()), _resources(ray.available_resources())))
 
     async def find(self, submission_id: str) -> RayJob | None:
-        """None where Ray does not know it."""
+        """None where Ray does not know it. One whose supervisor is gone has failed, whatever Ray's record says."""
+        return await asyncio.to_thread(self._find, submission_id)
 
-        def look() -> RayJob | None:
-            try:
-                return _ray_job(self._client.get_job_info(submission_id))
-            except RuntimeError as error:
-                if "status code 404" in str(error):
-                    return None
-                raise
+    def _find(self, submission_id: str) -> RayJob | None:
+        job = self._info(submission_id)
+        if job is None or job.ended or _has_supervisor(job):
+            return job
+        # A supervisor writes how its command ended before it goes: only what is unchanged now was lost.
+        job = self._info(submission_id)
+        if job is None or job.ended:
+            return job
+        return replace(
+            job, state=RayState.FAILED, error_type="JOB_SUPERVISOR_ACTOR_DIED", message="it is gone with the node that it ran on"
+        )
 
-        return await asyncio.to_thread(look)
+    def _info(self, submission_id: str) -> RayJob | None:
+        try:
+            return _ray_job(self._client.get_job_info(submission_id))
+        except RuntimeError as error:
+            if "status code 404" in str(error):
+                return None
+            raise
 
     async def list_jobs(self) -> list[RayJob]:
         """All submissions that Ray remembers."""
@@ -139,6 +152,21 @@ def _ray_job(details: JobDetails) -> RayJob:
         node_id=details.driver_node_id,
         started_at=datetime.fromtimestamp(details.start_time / 1000, UTC) if details.start_time else None,
     )
+
+
+def _has_supervisor(job: RayJob) -> bool:
+    """Whether the actor that watches over the job's command exists.
+
+    After a node died nobody in Ray 2.60 looks: its JobManager begins to watch when the first call reaches it, and until then the
+    record says RUNNING for ever.
+    """
+    if job.state is RayState.PENDING and job.started_at and datetime.now(UTC) < job.started_at + _SUPERVISOR_START:
+        return True
+    try:
+        ray.get_actor(JOB_ACTOR_NAME_TEMPLATE.format(job_id=job.submission_id), namespace=SUPERVISOR_ACTOR_RAY_NAMESPACE)
+    except ValueError:
+        return False
+    return True
 
 
 def read_range(path: Path, offset: int, limit: int) -> bytes:

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     refresh_token_ttl_s: int = Field(30 * 86400, description="Life of a refresh token family.")
     job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")
     otlp_endpoint: str = Field("", description="OTLP/HTTP collector for traces; empty: traces stay in logs.")
-    trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of new traces that the collector gets; a caller's own choice stands.")
+    trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of new traces that are recorded; a caller's own choice stands.")
     log_level: str = Field("INFO", description="Lowest level that is logged.")
 
     def secret_path(self, name: str) -> Path:

@@ -196,9 +196,7 @@ class TestRefusals:
         embedded.stop(settings)
         control = fresh.home / "postgres" / "data" / "global" / "pg_control"
         control.write_bytes(b"\0" * 8192)
-        with pytest.raises(
-            CannotStart, match=r"PostgreSQL 18 does not answer: .* its log .*postgres\.log says '.*(PANIC|FATAL)"
-        ):
+        with pytest.raises(CannotStart, match=r"PostgreSQL 18 does not answer: .* its log .*postgres\.log says '.*(PANIC|FATAL)"):
             embedded.start(settings.model_copy(update={"start_timeout_s": 60.0}), only={"postgres"})
 
 

@@ -21,7 +21,7 @@ from aidos.wire import Reply, Request
 
 IN_PROGRESS = "urn:aidos:api:request-in-progress"
 PROBLEM = "application/problem+json"
-FOREIGN_404_BUDGET_S = 15.0
+FOREIGN_404_BUDGET_S = 45.0
 """A proxy that has just come back answers 404 until it knows its routes; a wrong URL does so for ever."""
 
 

@@ -52,7 +52,9 @@ async def read(world: World, key: str, operation: Operation, target: str, **head
     body = b"{}" if operation.method in {"POST", "PUT", "PATCH"} else b""
     sent = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
     # A stream's first events are what there is of it.
-    return await ask(world.app, operation.method, target, sent, body, patience_s=0.3 if operation.path.endswith("/stream") else 10, until=b"\0")
+    return await ask(
+        world.app, operation.method, target, sent, body, patience_s=0.3 if operation.path.endswith("/stream") else 10, until=b"\0"
+    )
 
 
 class TestCreators:

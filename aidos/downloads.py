@@ -21,18 +21,26 @@ def write_files(client: Client, files: Iterable[FileDownload], folder: Path, on_
     """Download each to its path under ``folder``. A file is there whole or not at all. Raises: DownloadDamaged."""
     written = []
     for file in files:
-        relative = PurePosixPath(file.path)
-        if relative.is_absolute() or ".." in relative.parts:
-            raise InvalidRequest(reason=f"'{file.path}' leads out of {folder}.")
+        target = _target(folder, file.path)
         data = client.get_presigned(file.url).content
         actual = hashlib.sha256(data).hexdigest()
         if actual != file.sha256:
             raise DownloadDamaged(path=file.path, actual=actual, expected=file.sha256)
-        target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
+        part.unlink(missing_ok=True)  # it could be a link, and would be written through
         part.write_bytes(data)
         part.replace(target)
         written.append(target)
         on_file(file.path)
     return written
+
+
+def _target(folder: Path, path: str) -> Path:
+    """Where a file goes: below ``folder``, and not through a symbolic link that leads out. Raises: InvalidRequest."""
+    relative = PurePosixPath(path)
+    target = folder / relative
+    outside = relative.is_absolute() or ".." in relative.parts or not relative.parts or "\x00" in path
+    if outside or not target.parent.resolve().is_relative_to(folder.resolve()):
+        raise InvalidRequest(reason=f"'{path}' leads out of {folder}.")
+    return target

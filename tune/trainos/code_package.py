@@ -24,7 +24,7 @@ def check_package(path: Path, sha256: str) -> None:
     try:
         with zipfile.ZipFile(path) as package:
             members = package.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:  # a future version, a name that is no UTF-8
         raise BadPackage(f"the code package is not a zip file: {error}") from error
     if len(members) > MAX_FILES:
         raise BadPackage(f"the code package has {len(members)} files; {MAX_FILES} is the limit")

@@ -26,7 +26,6 @@ from actors.securityvault.models import Account, Grade, Principal, PrincipalKind
 from actors.securityvault.passwords import Passwords
 from actors.securityvault.tokens import JOB, TokenSigner
 from aidos.errors import Unavailable
-from cluster.answers import forget_answers
 from cluster.db import Connection, Database
 from cluster.settings import Settings
 from cluster.telemetry import get_logger
@@ -271,7 +270,6 @@ class Authenticator:
         """Note which keys were used, forget what is over. Every replica does; that is harmless."""
         await self._flush_used_keys()
         async with self.db.platform() as conn:
-            await forget_answers(conn)
             await store.forget_windows(conn)
             await store.forget_sessions(conn)
 

@@ -103,7 +103,6 @@ def push(demo: Demo) -> None:
     count = write_digits(demo.data)
     demo.aidos("dataset", "push", str(demo.data), "--name", "digits", "-m", f"{count:,} handwritten digits")
     commit = demo.aidos("dataset", "log", "digits", show=False)[0]
-    demo.facts["commit"] = commit["id"]
     demo.step("dataset", f"digits@main, {count:,} images, commit {str(commit['id'])[:13]}", started)
 
 
@@ -116,7 +115,6 @@ def train(demo: Demo) -> None:
     job = wait_for(demo, "job", job["id"], {"SUCCEEDED", "FAILED", "CANCELLED"})
     if job["state"] != "SUCCEEDED":
         raise Failed(f"job {job['id']} is {job['state']}: {job.get('reason')}")
-    demo.facts["job"], demo.facts["run"] = job["id"], job["run_id"]
     demo.step("training", f"job {job['name']} on 2 workers, run {str(job['run_id'])[:13]}", started)
 
 

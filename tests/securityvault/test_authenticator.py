@@ -127,18 +127,12 @@ class TestHerd:
 
 class TestUpkeep:
     async def test_forgets_what_is_over_and_nothing_else(self, vault: Vault, root: psycopg.AsyncConnection) -> None:
-        insert = "INSERT INTO cluster.idempotency (org_id, principal, key, request_sha256, created_at) VALUES (%s, 'p', %s, '', now() - %s::interval)"
-        for key, age in (("old", "25 hours"), ("young", "23 hours")):
-            await root.execute(insert, (vault.scope.org_id, key, age))
         windows = "INSERT INTO securityvault.rate_windows VALUES (%s, 1, 1, 1, now() - %s::interval)"
         for subject, age in (("old", "3 minutes"), ("young", "1 minute")):
             await root.execute(windows, (subject, age))
         await vault.authenticator.keep_house()
-        kept = [
-            await (await root.execute(query)).fetchall()
-            for query in ("SELECT key FROM cluster.idempotency", "SELECT subject FROM securityvault.rate_windows")
-        ]
-        assert kept == [[("young",)], [("young",)]]
+        kept = await (await root.execute("SELECT subject FROM securityvault.rate_windows")).fetchall()
+        assert kept == [("young",)]
 
 
 class TestRevocation:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aidos.concurrent import batches, each, patiently
 from aidos.errors import AidosError, InvalidRequest
-from aidos.schemas.dataforge import DownloadRead, FileRead
+from aidos.schemas.dataforge.versions import DownloadRead, FileRead
 
 if TYPE_CHECKING:
     from aidos.client import Client

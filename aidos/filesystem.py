@@ -23,7 +23,7 @@ from aidos.client import Client
 from aidos.downloading import read_range
 from aidos.errors import NotFound
 from aidos.listing import folders_of, pinned_ref, read_listing
-from aidos.schemas.dataforge import CommitRead, FileRead
+from aidos.schemas.dataforge.versions import CommitRead, FileRead
 
 _MOVES_S = 5.0
 _URL_LIFE_S = 1200.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from aidos.config import cache_directory, job
-from aidos.schemas.dataforge import FileRead, check_path
+from aidos.schemas.dataforge.versions import FileRead, check_path
 
 if TYPE_CHECKING:
     from aidos.client import Client

@@ -20,7 +20,7 @@ from pathlib import Path
 from aidos.concurrent import batches
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
-from aidos.schemas.dataforge import path_problem
+from aidos.schemas.dataforge.versions import path_problem
 
 _SHOWN = 10
 _SETTLED_S = 2.0

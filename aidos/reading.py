@@ -11,7 +11,7 @@ from aidos.client import Client
 from aidos.config import cache_directory
 from aidos.filesystem import AidosFileSystem
 from aidos.listing import pinned_ref, read_listing
-from aidos.schemas.dataforge import CommitRead, FileRead
+from aidos.schemas.dataforge.versions import CommitRead, FileRead
 
 
 class Dataset:

@@ -20,7 +20,7 @@ from aidos.downloading import Downloader
 from aidos.errors import Conflict, InvalidRequest, NotFound
 from aidos.listing import keep_listing, pinned_ref, read_listing
 from aidos.local_files import HashCache, LocalFile, walk
-from aidos.schemas.dataforge import CommitRead, FileAdd, FileRead
+from aidos.schemas.dataforge.versions import CommitRead, FileAdd, FileRead
 from aidos.uploading import Uploader
 
 Progress = Callable[[str, int, int], None]

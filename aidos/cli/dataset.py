@@ -12,7 +12,7 @@ import typer
 from aidos.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from aidos.schemas.dataforge import CommitRead
+    from aidos.schemas.dataforge.versions import CommitRead
 
 _STAGES = {"hash": "Reading", "upload": "Uploading", "download": "Downloading"}
 

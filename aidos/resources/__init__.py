@@ -58,7 +58,7 @@ def declared(module: str) -> Iterator[type[Resource]]:
     for value in vars(loaded).values():
         if (
             isinstance(value, type)
-            and value.__module__ == loaded.__name__
+            and value.__module__.startswith(loaded.__name__)
             and getattr(value, "noun", None)
             and hasattr(value, "operations")
         ):

@@ -25,9 +25,10 @@ from aidos import checkpoints
 from aidos.downloading import Downloader
 from aidos.downloads import write_files
 from aidos.errors import AidosError, InvalidRequest
-from aidos.schemas import dataforge, trainos
 from aidos.schemas import modelhub as modelhub_schemas
+from aidos.schemas import trainos
 from aidos.schemas.common import Name
+from aidos.schemas.dataforge import versions as dataforge
 from aidos.schemas.modelhub import FileDownload
 from aidos.wire import fill
 from cluster.objects import blob_key, prefix_key

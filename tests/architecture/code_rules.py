@@ -136,7 +136,7 @@ def environment_reads(source: Source) -> Iterator[Violation]:
 
 def handler_lengths(source: Source) -> Iterator[Violation]:
     """Rule 9: a handler parses, calls one service, returns."""
-    if source.folder not in {"api/routers", "api/protocols"}:
+    if not source.path.startswith(("api/routers/", "api/protocols/")):
         return
     for function in functions(source.tree):
         if any(_is_route(decorator) for decorator in function.decorator_list) and body_lines(function) > 10:
@@ -200,12 +200,17 @@ def sql_outside_stores(source: Source) -> Iterator[Violation]:
 
 
 def foreign_store_imports(source: Source) -> Iterator[Violation]:
-    """Rule 6: a store is imported by its own module only."""
+    """Rule 6: a store is imported by its own folder only: a module, or a part of one."""
     for node in ast.walk(source.tree):
         for name in import_names(node):
             parts = name.split(".")
-            if len(parts) > 2 and parts[0] in PLATFORM and "store" in parts[2:4] and parts[1] != source.module:
-                yield source.at(node, f"imports {name}: call {parts[0]}.{parts[1]}.service")
+            if (
+                len(parts) > 2
+                and parts[0] in PLATFORM
+                and "store" in parts[2:5]
+                and "/".join(parts[: parts.index("store")]) != source.folder
+            ):
+                yield source.at(node, f"imports {name}: call {'.'.join(parts[: parts.index('store')])}.service")
 
 
 def test_crutches(source: Source) -> Iterator[Violation]:

@@ -17,7 +17,7 @@ import aidos
 from aidos.client import Client
 from aidos.filesystem import AidosFileSystem
 from aidos.listing import folders_of
-from aidos.schemas.dataforge import FileRead
+from aidos.schemas.dataforge.versions import FileRead
 from aidos.transfer import PushResult, push
 
 BIG = os.urandom(20 * 2**20 + 7)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aidos.downloading import Span, plan_spans
-from aidos.schemas.dataforge import DownloadRead, path_problem
+from aidos.schemas.dataforge.versions import DownloadRead, path_problem
 from data_pipelines.dataforge import policy
 from data_pipelines.dataforge.errors import PackInvalid
 from data_pipelines.dataforge.models import Pack, StoredBlob

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
-from aidos.schemas.dataforge import (
+from aidos.schemas.dataforge.versions import (
     PATH_BYTES,
     BlobState,
     ChangeRead,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aidos.operation import Resource, operation
-from aidos.schemas.dataforge import (
+from aidos.schemas.dataforge.versions import (
     BlobState,
     ChangeRead,
     CommitCreate,

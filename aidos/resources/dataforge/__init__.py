@@ -1,0 +1,5 @@
+"""DataForge as the client sees it, one file a part of it."""
+
+from aidos.resources.dataforge.versions import Datasets
+
+__all__ = ["Datasets"]

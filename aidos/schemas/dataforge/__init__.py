@@ -1,0 +1,1 @@
+"""Wire schemas of DataForge, one file a part of it."""

@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aidos.checkpoints import load_checkpoint, save_checkpoint
     from aidos.client import AsyncClient, Client
     from aidos.config import job
     from aidos.errors import AidosError
-    from aidos.reading import dataset
-    from aidos.tracking import run
-    from aidos.transfer import pull, push
+    from aidos.tracking.run import run
+    from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
+    from aidos.transfers.directories import pull, push
+    from aidos.transfers.reading import dataset
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,13 +33,13 @@ _HOMES = {
     "Client": "aidos.client",
     "AsyncClient": "aidos.client",
     "AidosError": "aidos.errors",
-    "load_checkpoint": "aidos.checkpoints",
-    "save_checkpoint": "aidos.checkpoints",
+    "load_checkpoint": "aidos.transfers.checkpoints",
+    "save_checkpoint": "aidos.transfers.checkpoints",
     "job": "aidos.config",
-    "dataset": "aidos.reading",
-    "pull": "aidos.transfer",
-    "push": "aidos.transfer",
-    "run": "aidos.tracking",
+    "dataset": "aidos.transfers.reading",
+    "pull": "aidos.transfers.directories",
+    "push": "aidos.transfers.directories",
+    "run": "aidos.tracking.run",
 }
 
 

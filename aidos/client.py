@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aidos import resources
 from aidos.config import ClientConfig, read_config
-from aidos.conversation import Converser, Patience
-from aidos.credentials import Credential, find_credential
-from aidos.operation import Resource
-from aidos.sessions import refresh_sign_in
-from aidos.transport import AsyncTransport, SyncTransport
-from aidos.wire import Reply, Request
+from aidos.http.conversation import Converser, Patience
+from aidos.http.credentials import Credential, find_credential
+from aidos.http.operation import Resource
+from aidos.http.sessions import refresh_sign_in
+from aidos.http.transport import AsyncTransport, SyncTransport
+from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
     from aidos.resources.costoptimizer import Costs, Prices

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from aidos.conversation import NotAidos
 from aidos.errors import InvalidPayload, Unavailable
-from aidos.wire import Reply, Request, quote_parameter
+from aidos.http.conversation import NotAidos
+from aidos.http.wire import Reply, Request, quote_parameter
 
 if TYPE_CHECKING:
     from aidos.client import Client

@@ -26,7 +26,7 @@ from aidos.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aidos.problems import to_problem
+from aidos.http.problems import to_problem
 from api.errors import (
     ActorAway,
     ChangeConflicts,

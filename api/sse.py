@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from aidos.errors import AidosError, Unavailable
-from aidos.problems import to_problem
+from aidos.http.problems import to_problem
 from api.deps import Session
 from cluster.db import Connection
 from cluster.events import changes

@@ -27,7 +27,7 @@ import urllib3
 from actors.securityvault.bootstrap import bootstrap
 from actors.securityvault.models import Principal, PrincipalKind, Scope
 from aidos.client import Client
-from aidos.transfer import pull, push
+from aidos.transfers.directories import pull, push
 from benchmarks.harness import Figure, parse_arguments, report
 from cluster import embedded
 from cluster.db import Database, new_id

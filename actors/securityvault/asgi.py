@@ -21,7 +21,7 @@ from actors.securityvault.authenticator import Authenticator
 from actors.securityvault.errors import CredentialMissing, HostUnknown
 from actors.securityvault.models import Principal
 from aidos.errors import AidosError, PayloadTooLarge
-from aidos.problems import to_problem
+from aidos.http.problems import to_problem
 from cluster import metrics, telemetry
 from cluster.db import Database
 from cluster.settings import Settings, get_settings

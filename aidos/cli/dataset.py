@@ -36,11 +36,11 @@ def push(
     message: Annotated[str, typer.Option("--message", "-m", help="What changed, for the log.")] = "",
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Commit a directory without files too.")] = False,
 ) -> None:
-    from aidos import transfer
+    from aidos.transfers import directories
 
     current = session()
     with _bars(current) as progress:
-        result = transfer.push(
+        result = directories.push(
             directory, name, branch=branch, message=message, allow_empty=allow_empty, client=current.client, progress=progress
         )
     if not result.changed:
@@ -59,18 +59,18 @@ def push(
 
 
 def pull(source: Source, directory: Annotated[Path, typer.Argument(help="Where the files go.", show_default=False)]) -> None:
-    from aidos import transfer
+    from aidos.transfers import directories
 
     current = session()
     with _bars(current) as progress:
-        result = transfer.pull(source, directory, client=current.client, progress=progress)
-    name, ref = transfer.split_source(source)
+        result = directories.pull(source, directory, client=current.client, progress=progress)
+    name, ref = directories.split_source(source)
     record = _commit_record(name, ref, result.commit)
     current.show({**record, "written": result.written, "written_bytes": result.written_bytes, "kept": result.kept})
 
 
 def log(source: Source, limit: Limit = 20) -> None:
-    from aidos.transfer import split_source
+    from aidos.transfers.directories import split_source
 
     name, ref = split_source(source)
     current = session()
@@ -78,7 +78,7 @@ def log(source: Source, limit: Limit = 20) -> None:
 
 
 def files(source: Source, prefix: Annotated[str, typer.Argument(help="Only paths that begin with this.")] = "", limit: Limit = 100) -> None:
-    from aidos.transfer import split_source
+    from aidos.transfers.directories import split_source
 
     name, ref = split_source(source)
     current = session()

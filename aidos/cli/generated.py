@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from aidos.cli.session import session
 from aidos.errors import InvalidRequest
-from aidos.operation import Operation, Resource
+from aidos.http.operation import Operation, Resource
 
 LISTED = 100
 RESERVED = frozenset({"--json", "--help"})

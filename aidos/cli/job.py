@@ -82,7 +82,7 @@ def wait(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")]
 
 
 def _upload_code(client: Client, directory: Path) -> str:
-    from aidos.packing import pack
+    from aidos.transfers.packing import pack
 
     package = pack(directory)
     url = client.jobs.upload(sha256=package.sha256, size_bytes=len(package.content)).upload_url

@@ -30,8 +30,8 @@ def push(
     experiment: Annotated[str, typer.Option(help="Experiment of the new run.")] = "default",
     description: Annotated[str, typer.Option(help="What is to be said about it.")] = "",
 ) -> None:
-    from aidos.tracking import ActiveRun
-    from aidos.tracking import run as begin
+    from aidos.tracking.run import ActiveRun
+    from aidos.tracking.run import run as begin
 
     current = session()
     client = current.client
@@ -42,7 +42,7 @@ def push(
 
 
 def pull(reference: Reference, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path()) -> None:
-    from aidos.downloads import write_files
+    from aidos.transfers.artifacts import write_files
 
     current = session()
     model, version = split_reference(reference)

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from aidos.cli.session import Session
+    from rich.console import Console
 
 # What could move the cursor or recolour the terminal; a name in a table must not.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -21,27 +21,38 @@ _NEVER = ("org_id", "project_id")
 _LINE_FIELDS = ("text", "line", "message", "data")
 
 
-def show(session: Session, value: Any) -> None:
+class Screen(Protocol):
+    """Where output goes: what a session gives of itself."""
+
+    as_json: bool
+
+    @property
+    def out(self) -> Console: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def show(screen: Screen, value: Any) -> None:
     """Print it on standard output, whole."""
-    if session.as_json:
+    if screen.as_json:
         _write(json.dumps(to_json(value), indent=2, ensure_ascii=False))
     elif isinstance(value, bytes):
         sys.stdout.buffer.write(value)
     elif isinstance(value, str):
         _write(value)
     elif value is None:
-        session.note("Done.")
+        screen.note("Done.")
     elif (record := _fields(value)) is not None:
-        _show_record(session, record)
+        _show_record(screen, record)
     elif isinstance(value, Iterable):
-        show_table(session, list(value))
+        show_table(screen, list(value))
     else:
         _write(cell("", value))
 
 
-def show_line(session: Session, value: Any) -> None:
+def show_line(screen: Screen, value: Any) -> None:
     """Print one of a stream, at once."""
-    if session.as_json:
+    if screen.as_json:
         _write(json.dumps(to_json(value), ensure_ascii=False))
     elif isinstance(value, str):
         _write(value.removesuffix("\n"))
@@ -64,24 +75,24 @@ def to_json(value: Any) -> Any:
     return [to_json(each) for each in value] if isinstance(value, Iterable) else to_jsonable_python(value)
 
 
-def show_table(session: Session, items: list[Any], columns: tuple[str, ...] | None = None) -> None:
+def show_table(screen: Screen, items: list[Any], columns: tuple[str, ...] | None = None) -> None:
     """Rows under the fields that fit; ``--json`` has them all."""
     from rich.table import Table
     from rich.text import Text
 
     rows = [record if (record := _fields(item)) is not None else {"value": item} for item in items]
     if not rows:
-        session.note("None.")
+        screen.note("None.")
         return
-    wanted = list(columns) if columns else fitting_columns(rows, session.out.width)
+    wanted = list(columns) if columns else fitting_columns(rows, screen.out.width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     for name in wanted:
         table.add_column(
-            title(name), no_wrap=not session.out.is_terminal, overflow="fold", justify="right" if _numeric(rows, name) else "left"
+            title(name), no_wrap=not screen.out.is_terminal, overflow="fold", justify="right" if _numeric(rows, name) else "left"
         )
     for row in rows:
         table.add_row(*(Text(cell(name, row.get(name))) for name in wanted))
-    session.out.print(table)
+    screen.out.print(table)
 
 
 def fitting_columns(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
@@ -145,7 +156,7 @@ def title(name: str) -> str:
     return name.replace("micro_usd", "cost").replace("_", " ").upper()
 
 
-def _show_record(session: Session, record: Mapping[str, Any]) -> None:
+def _show_record(screen: Screen, record: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -158,10 +169,10 @@ def _show_record(session: Session, record: Mapping[str, Any]) -> None:
     for name, value in record.items():
         if name not in _NEVER and name not in lists:
             table.add_row(Text(name), Text(cell(name, value)))
-    session.out.print(table)
+    screen.out.print(table)
     for name, value in lists.items():
-        session.out.print(f"\n{title(name)}", style="bold")
-        show_table(session, value)
+        screen.out.print(f"\n{title(name)}", style="bold")
+        show_table(screen, value)
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -79,7 +79,7 @@ def download(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path(),
     prefix: Annotated[str, typer.Option(help="Only artifacts whose path begins so.")] = "",
 ) -> None:
-    from aidos.downloads import write_files
+    from aidos.transfers.artifacts import write_files
 
     current = session()
     paths = [artifact.path for artifact in current.client.runs.artifacts(run, prefix=prefix)]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from aidos.cli import output
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -55,14 +57,10 @@ class Session:
 
     def show(self, value: Any) -> None:
         """A model as a record, a list of them as a table; with ``--json`` one JSON document."""
-        from aidos.cli import output
-
         output.show(self, value)
 
     def show_each(self, values: Iterable[Any]) -> None:
         """Something that comes bit by bit: a line each, at once; with ``--json`` a JSON document each."""
-        from aidos.cli import output
-
         for value in values:
             output.show_line(self, value)
 

@@ -26,8 +26,8 @@ def login(
 ) -> None:
     from aidos.client import Client
     from aidos.config import read_config
-    from aidos.credentials import SignIn, SignIns
-    from aidos.sessions import sign_in
+    from aidos.http.credentials import SignIn, SignIns
+    from aidos.http.sessions import sign_in
 
     current = session()
     config = read_config(current.url, project=current.project)
@@ -48,8 +48,8 @@ def login(
 
 def logout() -> None:
     from aidos.config import read_config
-    from aidos.credentials import SignIns
-    from aidos.sessions import end_sign_in
+    from aidos.http.credentials import SignIns
+    from aidos.http.sessions import end_sign_in
 
     current = session()
     config = read_config(current.url)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from aidos.operation import Resource
+    from aidos.http.operation import Resource
 
 MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer", "events")
 

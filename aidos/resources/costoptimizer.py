@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from aidos.operation import Resource, operation
+from aidos.http.operation import Resource, operation
 from aidos.schemas.costoptimizer import BillRead, OwnerBillRead, PriceBook, PriceRead, PriceSet
 
 _PERIOD: dict[str, Any] = {"from_": datetime, "to": datetime, "limit": int}

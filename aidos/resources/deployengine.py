@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aidos.operation import Resource, operation
+from aidos.http.operation import Resource, operation
 from aidos.schemas.deployengine import EndpointCreate, EndpointRead, EndpointUpdate
 
 _ONE = "/v1/deployengine/endpoints/{endpoint}"

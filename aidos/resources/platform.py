@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aidos.operation import Resource, operation
+from aidos.http.operation import Resource, operation
 from aidos.schemas.platform import Liveness, PlatformStatus, Readiness, VersionRead
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aidos.operation import Resource, operation
+from aidos.http.operation import Resource, operation
 from aidos.schemas.trainos import (
     CheckpointCreate,
     CheckpointUpload,

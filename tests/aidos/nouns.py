@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr
 
-from aidos.operation import Resource, operation
+from aidos.http.operation import Resource, operation
 from aidos.schemas.common import Asked, Name, Wire
 
 

@@ -15,9 +15,9 @@ from aidos import resources
 from aidos.cli.generated import verb
 from aidos.cli.root import HANDWRITTEN_NOUNS, HANDWRITTEN_ROOTS
 from aidos.cli.root import app as command
-from aidos.operation import Operation, Resource
-from aidos.sessions import SESSIONS
-from aidos.wire import template
+from aidos.http.operation import Operation, Resource
+from aidos.http.sessions import SESSIONS
+from aidos.http.wire import template
 from api.app import build_app, build_edge
 from cluster.settings import Settings
 from tests.architecture.source import ROOT

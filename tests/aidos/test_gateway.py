@@ -21,8 +21,8 @@ from typer.testing import CliRunner, Result
 from actors.securityvault import service as securityvault
 from aidos.cli.root import app
 from aidos.client import AsyncClient, Client
-from aidos.credentials import SignIns
 from aidos.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from aidos.http.credentials import SignIns
 from cluster.db import Database
 from cluster.objects import Objects
 from cluster.settings import Settings

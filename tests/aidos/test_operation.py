@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aidos.errors import InvalidPayload, InvalidRequest
-from aidos.operation import Resource, query_text
-from aidos.wire import Reply, Request, fill, quote_parameter, template
+from aidos.http.operation import Resource, query_text
+from aidos.http.wire import Reply, Request, fill, quote_parameter, template
 from tests.aidos.nouns import WidgetCreate, WidgetRead, Widgets
 
 

@@ -15,10 +15,10 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from aidos.client import AsyncClient, Client
-from aidos.conversation import NotAidos, Patience, Unreachable, retry_after_s
-from aidos.credentials import SignIn, SignIns
 from aidos.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthenticated, Unavailable
-from aidos.operation import UnexpectedReply
+from aidos.http.conversation import NotAidos, Patience, Unreachable, retry_after_s
+from aidos.http.credentials import SignIn, SignIns
+from aidos.http.operation import UnexpectedReply
 from tests.aidos.counterpart import Counterpart, events, free_port, hang_up, problem, serve
 from tests.aidos.nouns import WidgetRead, Widgets
 

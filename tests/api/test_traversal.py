@@ -21,16 +21,16 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from actors.modelhub import policy as modelhub
-from aidos import checkpoints
-from aidos.downloading import Downloader
-from aidos.downloads import write_files
 from aidos.errors import AidosError, InvalidRequest
+from aidos.http.wire import fill
 from aidos.schemas import modelhub as modelhub_schemas
 from aidos.schemas import trainos
 from aidos.schemas.common import Name
 from aidos.schemas.dataforge import versions as dataforge
 from aidos.schemas.modelhub import FileDownload
-from aidos.wire import fill
+from aidos.transfers import checkpoints
+from aidos.transfers.artifacts import write_files
+from aidos.transfers.downloading import Downloader
 from cluster.objects import blob_key, prefix_key
 from data_pipelines.dataforge.errors import PackInvalid
 from data_pipelines.dataforge.models import Pack

@@ -11,7 +11,7 @@ import pytest
 from actors.securityvault.bootstrap import bootstrap
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from aidos.client import Client
-from aidos.filesystem import AidosFileSystem
+from aidos.transfers.filesystem import AidosFileSystem
 from cluster.db import Connection, Database
 from cluster.objects import Objects
 from cluster.settings import Settings

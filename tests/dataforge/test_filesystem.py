@@ -15,10 +15,10 @@ import pytest
 
 import aidos
 from aidos.client import Client
-from aidos.filesystem import AidosFileSystem
-from aidos.listing import folders_of
 from aidos.schemas.dataforge.versions import FileRead
-from aidos.transfer import PushResult, push
+from aidos.transfers.directories import PushResult, push
+from aidos.transfers.filesystem import AidosFileSystem
+from aidos.transfers.listing import folders_of
 
 BIG = os.urandom(20 * 2**20 + 7)
 TABLE = pandas.DataFrame({"x": range(1000), "y": [f"name {i}" for i in range(1000)]})

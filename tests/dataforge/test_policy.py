@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aidos.downloading import Span, plan_spans
 from aidos.schemas.dataforge.versions import DownloadRead, path_problem
+from aidos.transfers.downloading import Span, plan_spans
 from data_pipelines.dataforge import policy
 from data_pipelines.dataforge.errors import PackInvalid
 from data_pipelines.dataforge.models import Pack, StoredBlob

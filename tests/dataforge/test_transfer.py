@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import pytest
 
-import aidos.uploading
 from aidos.client import Client
-from aidos.downloading import FileDamaged, OutsideDirectory, PathBlocked
 from aidos.errors import InvalidRequest, NotFound
-from aidos.local_files import DirectoryUnusable
-from aidos.transfer import DirectoryEmpty, PushResult, pull, push
+from aidos.transfers import uploading
+from aidos.transfers.directories import DirectoryEmpty, PushResult, pull, push
+from aidos.transfers.downloading import FileDamaged, OutsideDirectory, PathBlocked
+from aidos.transfers.local_files import DirectoryUnusable
 from cluster.objects import Objects
 from data_pipelines.dataforge.errors import RefMoved
 from tests.support.waiting import wait_until
@@ -75,8 +75,8 @@ class TestRoundTrip:
         assert changes == [("a.txt", "changed"), ("copy.txt", "added"), ("zero", "removed")]
 
     def test_sizes_of_every_way_of_travel(self, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(aidos.uploading, "SINGLE_PUT_BYTES", 5 * 2**20)
-        monkeypatch.setattr(aidos.uploading, "PACK_BYTES", 3000)
+        monkeypatch.setattr(uploading, "SINGLE_PUT_BYTES", 5 * 2**20)
+        monkeypatch.setattr(uploading, "PACK_BYTES", 3000)
         root = tmp_path / "folder"
         root.mkdir()
         for size in (0, 1, 2999, 3000, 2**20 - 1, 2**20, 5 * 2**20, 5 * 2**20 + 1, 18 * 2**20):
@@ -93,7 +93,7 @@ class TestRoundTrip:
         assert client.datasets.show("digits", "main") == first.commit
 
     def test_many_changes_are_committed_in_pieces(self, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aidos.transfer._COMMIT_PATHS", 7)
+        monkeypatch.setattr("aidos.transfers.directories._COMMIT_PATHS", 7)
         root = tmp_path / "folder"
         root.mkdir()
         for i in range(40):
@@ -173,13 +173,13 @@ class TestRefusals:
     def test_a_file_that_changes_while_it_is_pushed_is_not_committed(
         self, client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = aidos.uploading.Uploader.upload
+        real = uploading.Uploader.upload
 
-        def change_first(self: aidos.uploading.Uploader, files: dict) -> None:  # type: ignore[type-arg]  # as in the original
+        def change_first(self: uploading.Uploader, files: dict) -> None:  # type: ignore[type-arg]  # as in the original
             (folder / "a.txt").write_bytes(b"CONTENT OF a.txt")
             real(self, files)
 
-        monkeypatch.setattr(aidos.uploading.Uploader, "upload", change_first)
+        monkeypatch.setattr(uploading.Uploader, "upload", change_first)
         with pytest.raises(InvalidRequest, match="'a.txt' changed"):
             push(folder, "digits", client=client)
         assert list(client.datasets.refs("digits")) == []
@@ -187,13 +187,13 @@ class TestRefusals:
     def test_of_two_writers_one_is_told_both_commits(self, client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = push(folder, "digits", client=client)
         barrier = threading.Barrier(2)
-        real = aidos.uploading.Uploader.upload
+        real = uploading.Uploader.upload
 
-        def upload_together(self: aidos.uploading.Uploader, files: dict) -> None:  # type: ignore[type-arg]  # as in the original
+        def upload_together(self: uploading.Uploader, files: dict) -> None:  # type: ignore[type-arg]  # as in the original
             real(self, files)
             barrier.wait(20)
 
-        monkeypatch.setattr(aidos.uploading.Uploader, "upload", upload_together)
+        monkeypatch.setattr(uploading.Uploader, "upload", upload_together)
         results: list[PushResult | RefMoved] = []
 
         def write(name: str) -> None:
@@ -287,8 +287,8 @@ class TestInterrupted:
         for i in range(40):
             (root / f"{i:02}.bin").write_bytes(os.urandom(size))
         code = (
-            "import sys, aidos.uploading as u\n"
-            "from aidos.transfer import push\n"
+            "import sys, aidos.transfers.uploading as u\n"
+            "from aidos.transfers.directories import push\n"
             "u.PACK_BYTES = 4 * 70_000\n"
             "log = open(sys.argv[2], 'a', buffering=1)\n"
             "push(sys.argv[1], 'digits', progress=lambda stage, done, total: print(stage, done, total, file=log))\n"
@@ -322,7 +322,7 @@ class TestInterrupted:
             sent.append(len(data))
             return real(self, url, data)
 
-        monkeypatch.setattr("aidos.uploading._LARGE_THREADS", 1)
+        monkeypatch.setattr("aidos.transfers.uploading._LARGE_THREADS", 1)
         monkeypatch.setattr(Client, "put_presigned", fail_after_one)
         with pytest.raises(KeyboardInterrupt):
             push(root, "digits", client=client)

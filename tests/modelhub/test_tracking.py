@@ -16,11 +16,11 @@ import pytest
 import aidos
 from actors.modelhub.errors import RunEnded
 from aidos.client import Client
-from aidos.downloads import DownloadDamaged, write_files
 from aidos.errors import InvalidPayload, InvalidRequest, Unavailable
-from aidos.point_buffer import BATCH_POINTS, PointBuffer
 from aidos.schemas.modelhub import FileDownload, PointLog
-from aidos.tracking import ModelRejected
+from aidos.tracking.point_buffer import BATCH_POINTS, PointBuffer
+from aidos.tracking.run import ModelRejected
+from aidos.transfers.artifacts import DownloadDamaged, write_files
 from cluster.settings import Settings
 from tests.dataforge.server import serve
 from tests.modelhub.inspecting import inspecting
@@ -61,7 +61,7 @@ class TestPointBuffer:
         assert platform.steps == list(range(2 * BATCH_POINTS + 10)) and max(platform.batches) <= BATCH_POINTS
 
     def test_keeps_what_could_not_be_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aidos.point_buffer._RETRY_S", 0.01)
+        monkeypatch.setattr("aidos.tracking.point_buffer._RETRY_S", 0.01)
         platform = Counter(failures=1)
         buffer = PointBuffer(platform.send)
         buffer.add(points(5))

@@ -22,7 +22,7 @@ import psutil
 from actors.securityvault import service as securityvault
 from aidos import AsyncClient
 from aidos.errors import Unavailable
-from aidos.transport import http_options
+from aidos.http.transport import http_options
 from api.app import build_app, build_edge
 from cluster import launch, postgres_server
 from cluster.db import Database

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aidos import packing
-from aidos.packing import CodeNotPackable, CodeTooLarge, pack
+from aidos.transfers import packing
+from aidos.transfers.packing import CodeNotPackable, CodeTooLarge, pack
 from tests.trainos.conftest import zip_of
 from tune.trainos import code_package
 from tune.trainos.code_package import BadPackage, check_package

@@ -20,10 +20,10 @@ from uuid import UUID
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from aidos.client import Client
-from aidos.downloading import read_range
 from aidos.errors import NotFound
-from aidos.listing import folders_of, pinned_ref, read_listing
 from aidos.schemas.dataforge.versions import CommitRead, FileRead
+from aidos.transfers.downloading import read_range
+from aidos.transfers.listing import folders_of, pinned_ref, read_listing
 
 _MOVES_S = 5.0
 _URL_LIFE_S = 1200.0

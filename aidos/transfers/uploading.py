@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from aidos.concurrent import batches, each, patiently
 from aidos.errors import Conflict
-from aidos.local_files import FileChanged, LocalFile, sha256_of
 from aidos.schemas.dataforge.versions import SINGLE_PUT_BYTES, BlobState, MissingBlobRead, PackEntry, PackState
+from aidos.transfers.concurrent import batches, each, patiently
+from aidos.transfers.local_files import FileChanged, LocalFile, sha256_of
 
 if TYPE_CHECKING:
     from aidos.client import Client

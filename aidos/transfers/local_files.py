@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from aidos.concurrent import batches
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge.versions import path_problem
+from aidos.transfers.concurrent import batches
 
 _SHOWN = 10
 _SETTLED_S = 2.0

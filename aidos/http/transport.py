@@ -1,4 +1,4 @@
-"""Calls over HTTP, synchronous and asynchronous: the same steps (``aidos.conversation``), two ways to take them."""
+"""Calls over HTTP, synchronous and asynchronous: the same steps (``aidos.http.conversation``), two ways to take them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from aidos.conversation import Block, Converser, Send, Step, Steps
-from aidos.failures import failure_of, reply_of
-from aidos.paging import AsyncPages, SyncPages
+from aidos.http.conversation import Block, Converser, Send, Step, Steps
+from aidos.http.failures import failure_of, reply_of
+from aidos.http.paging import AsyncPages, SyncPages
+from aidos.http.sse import AsyncEvents, SyncEvents
+from aidos.http.wire import Reply, Request, ServerEvent
 from aidos.schemas.common import PageOf
-from aidos.sse import AsyncEvents, SyncEvents
-from aidos.wire import Reply, Request, ServerEvent
 
 # httpx tells every URL at INFO, and a presigned one is a secret that would end in a job's log.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -105,10 +105,10 @@ class SyncTransport(_Shared):
         return self._run(self.converser.converse(request, signed=False))
 
     def pages(self, request: Request, read: Callable[[Reply], PageOf[T]], *, limit: int | None) -> SyncPages[T]:
-        return SyncPages(self, request, read, limit)
+        return SyncPages(lambda each: self.send(each, read), request, limit)
 
     def events(self, request: Request, read: Callable[[ServerEvent], T]) -> SyncEvents[T]:
-        return SyncEvents(self, request, read)
+        return SyncEvents(self.open, request, read, self.converser)
 
     def open(self, request: Request) -> httpx.Response:
         """A successful response whose body has not been read."""
@@ -166,10 +166,10 @@ class AsyncTransport(_Shared):
         return await self._run(self.converser.converse(request, signed=False))
 
     def pages(self, request: Request, read: Callable[[Reply], PageOf[T]], *, limit: int | None) -> AsyncPages[T]:
-        return AsyncPages(self, request, read, limit)
+        return AsyncPages(lambda each: self.send(each, read), request, limit)
 
     def events(self, request: Request, read: Callable[[ServerEvent], T]) -> AsyncEvents[T]:
-        return AsyncEvents(self, request, read)
+        return AsyncEvents(self.open, request, read, self.converser)
 
     async def open(self, request: Request) -> httpx.Response:
         """A successful response whose body has not been read."""

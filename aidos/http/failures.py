@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from aidos.conversation import Failure
 from aidos.errors import InvalidRequest
-from aidos.wire import Reply
+from aidos.http.conversation import Failure
+from aidos.http.wire import Reply
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _CALLERS_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)

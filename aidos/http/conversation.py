@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from aidos.credentials import Credential
 from aidos.errors import AidosError, Unavailable, from_problem
-from aidos.wire import Reply, Request
+from aidos.http.credentials import Credential
+from aidos.http.wire import Reply, Request
 
 IN_PROGRESS = "urn:aidos:api:request-in-progress"
 PROBLEM = "application/problem+json"

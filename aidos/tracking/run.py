@@ -22,12 +22,12 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from aidos import provenance
 from aidos.client import Client
 from aidos.config import job as read_job
 from aidos.errors import InvalidPayload, InvalidRequest
-from aidos.point_buffer import PointBuffer
 from aidos.schemas.modelhub import ArtifactAnnounce, ArtifactRead, Flavour, PointLog, RunRead, RunState, VersionRead, VersionState
+from aidos.tracking import provenance
+from aidos.tracking.point_buffer import PointBuffer
 
 _FLAVOURS = {".onnx": Flavour.ONNX, ".safetensors": Flavour.SAFETENSORS}
 _BATCH_FILES = 200

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from aidos import transfer
 from aidos.client import Client
 from aidos.config import cache_directory
-from aidos.filesystem import AidosFileSystem
-from aidos.listing import pinned_ref, read_listing
 from aidos.schemas.dataforge.versions import CommitRead, FileRead
+from aidos.transfers import directories
+from aidos.transfers.filesystem import AidosFileSystem
+from aidos.transfers.listing import pinned_ref, read_listing
 
 
 class Dataset:
@@ -40,7 +40,7 @@ class Dataset:
     def to_local(self, directory: str | os.PathLike[str] | None = None) -> Path:
         """All files in ``directory`` (or in the client's cache), checked; what is there already stays."""
         target = Path(directory) if directory is not None else cache_directory() / "datasets" / str(self.commit.id)
-        transfer.pull(f"{self.name}@{self.commit.id}", target, client=self._client)
+        directories.pull(f"{self.name}@{self.commit.id}", target, client=self._client)
         return target
 
     def __repr__(self) -> str:
@@ -49,6 +49,6 @@ class Dataset:
 
 def dataset(source: str, *, client: Client | None = None) -> Dataset:
     """The commit behind ``NAME[@REF]``; in a job, the commit that the reference meant when it was submitted. Raises: NotFound."""
-    name, ref = transfer.split_source(source)
+    name, ref = directories.split_source(source)
     opened = client or Client()
     return Dataset(name, opened.datasets.show(name, pinned_ref(name, ref)), opened)

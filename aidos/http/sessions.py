@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from aidos.config import ClientConfig
-from aidos.conversation import Converser, Patience
-from aidos.credentials import SignIn, StaticKey
-from aidos.transport import SyncTransport
-from aidos.wire import Reply, Request
+from aidos.http.conversation import Converser, Patience
+from aidos.http.credentials import SignIn, StaticKey
+from aidos.http.transport import SyncTransport
+from aidos.http.wire import Reply, Request
 
 SESSIONS = "/v1/securityvault/sessions"
 # Requests of their own rather than ``aidos.resources.securityvault``: every client holds this file, and few sign in.

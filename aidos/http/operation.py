@@ -24,9 +24,9 @@ from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationE
 from pydantic_core import to_jsonable_python
 
 from aidos.errors import AidosError, InvalidPayload, InvalidRequest
+from aidos.http.streams import Events, Pages
+from aidos.http.wire import Reply, Request, ServerEvent, Transport, fill, path_parameters
 from aidos.schemas.common import PageOf
-from aidos.streams import Events, Pages
-from aidos.wire import Reply, Request, ServerEvent, Transport, fill, path_parameters
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Generic, TypeVar
 
+from aidos.http.streams import Pages
+from aidos.http.wire import Request
 from aidos.schemas.common import PageOf
-from aidos.streams import Pages
-from aidos.wire import Reply, Request
-
-if TYPE_CHECKING:
-    from aidos.transport import AsyncTransport, SyncTransport
 
 T = TypeVar("T")
 PAGE_ITEMS = 200
@@ -37,13 +34,13 @@ class _Paging(Generic[T]):
 
 
 class SyncPages(Pages[T]):
-    def __init__(self, transport: SyncTransport, request: Request, read: Callable[[Reply], PageOf[T]], limit: int | None) -> None:
-        self._transport, self._request, self._read, self._limit = transport, request, read, limit
+    def __init__(self, fetch: Callable[[Request], PageOf[T]], request: Request, limit: int | None) -> None:
+        self._fetch, self._request, self._limit = fetch, request, limit
 
     def pages(self) -> Iterator[PageOf[T]]:
         paging: _Paging[T] = _Paging(self._request, self._limit)
         while not paging.done:
-            yield paging.take(self._transport.send(paging.request, self._read))
+            yield paging.take(self._fetch(paging.request))
 
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():
@@ -51,13 +48,13 @@ class SyncPages(Pages[T]):
 
 
 class AsyncPages(Pages[T]):
-    def __init__(self, transport: AsyncTransport, request: Request, read: Callable[[Reply], PageOf[T]], limit: int | None) -> None:
-        self._transport, self._request, self._read, self._limit = transport, request, read, limit
+    def __init__(self, fetch: Callable[[Request], Awaitable[PageOf[T]]], request: Request, limit: int | None) -> None:
+        self._fetch, self._request, self._limit = fetch, request, limit
 
     async def pages(self) -> AsyncIterator[PageOf[T]]:
         paging: _Paging[T] = _Paging(self._request, self._limit)
         while not paging.done:
-            yield paging.take(await self._transport.send(paging.request, self._read))
+            yield paging.take(await self._fetch(paging.request))
 
     async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():

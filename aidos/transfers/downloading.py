@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aidos.concurrent import batches, each, patiently
 from aidos.errors import AidosError, InvalidRequest
 from aidos.schemas.dataforge.versions import DownloadRead, FileRead
+from aidos.transfers.concurrent import batches, each, patiently
 
 if TYPE_CHECKING:
     from aidos.client import Client

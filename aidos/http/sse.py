@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio
 import httpx
 
-from aidos.conversation import Converser, Failure
 from aidos.errors import InvalidRequest, from_problem
-from aidos.failures import failure_of
-from aidos.streams import Events
-from aidos.wire import EventParser, Request, ServerEvent
-
-if TYPE_CHECKING:
-    from aidos.transport import AsyncTransport, SyncTransport
+from aidos.http.conversation import Converser, Failure
+from aidos.http.failures import failure_of
+from aidos.http.streams import Events
+from aidos.http.wire import EventParser, Request, ServerEvent
 
 T = TypeVar("T")
 STREAM_IDLE_S = 60.0
@@ -90,14 +87,16 @@ class StreamBroken(Exception):
 
 
 class SyncEvents(Events[T]):
-    def __init__(self, transport: SyncTransport, request: Request, read: Callable[[ServerEvent], T]) -> None:
-        self._transport, self._read = transport, read
-        self._state = _Resumption(request, transport.converser)
+    def __init__(
+        self, connect: Callable[[Request], httpx.Response], request: Request, read: Callable[[ServerEvent], T], converser: Converser
+    ) -> None:
+        self._connect, self._read = connect, read
+        self._state = _Resumption(request, converser)
 
     def __iter__(self) -> Iterator[T]:
         state = self._state
         while not state.done:
-            response = self._transport.open(state.next_request())
+            response = self._connect(state.next_request())
             try:
                 if refuse_other_than_events(response):
                     return
@@ -115,14 +114,20 @@ class SyncEvents(Events[T]):
 
 
 class AsyncEvents(Events[T]):
-    def __init__(self, transport: AsyncTransport, request: Request, read: Callable[[ServerEvent], T]) -> None:
-        self._transport, self._read = transport, read
-        self._state = _Resumption(request, transport.converser)
+    def __init__(
+        self,
+        connect: Callable[[Request], Awaitable[httpx.Response]],
+        request: Request,
+        read: Callable[[ServerEvent], T],
+        converser: Converser,
+    ) -> None:
+        self._connect, self._read = connect, read
+        self._state = _Resumption(request, converser)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         state = self._state
         while not state.done:
-            response = await self._transport.open(state.next_request())
+            response = await self._connect(state.next_request())
             try:
                 if refuse_other_than_events(response):
                     return

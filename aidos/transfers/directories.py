@@ -16,12 +16,12 @@ from uuid import UUID
 
 from aidos.client import Client
 from aidos.config import cache_directory
-from aidos.downloading import Downloader
 from aidos.errors import Conflict, InvalidRequest, NotFound
-from aidos.listing import keep_listing, pinned_ref, read_listing
-from aidos.local_files import HashCache, LocalFile, walk
 from aidos.schemas.dataforge.versions import CommitRead, FileAdd, FileRead
-from aidos.uploading import Uploader
+from aidos.transfers.downloading import Downloader
+from aidos.transfers.listing import keep_listing, pinned_ref, read_listing
+from aidos.transfers.local_files import HashCache, LocalFile, walk
+from aidos.transfers.uploading import Uploader
 
 Progress = Callable[[str, int, int], None]
 """Told the stage (``hash``, ``upload``, ``download``), the bytes done and all bytes of it."""

@@ -16,7 +16,7 @@ ORG_READ, ORG_MANAGE, OPERATE = "org:read", "org:manage", "platform:operate"
 
 _ADDED: dict[Role, frozenset[str]] = {
     Role.VIEWER: frozenset(f"{module}:read" for module in MODULES),
-    Role.ANNOTATOR: frozenset({"dataforge:annotate"}),
+    Role.ANNOTATOR: frozenset({"dataforge:label"}),
     Role.DEVELOPER: frozenset({"deployengine:predict", *(f"{module}:write" for module in WORK)}),
     Role.MAINTAINER: frozenset(f"{module}:manage" for module in WORK),
     Role.OWNER: frozenset({"securityvault:manage"}),
@@ -29,6 +29,8 @@ def _accumulate() -> dict[Role, frozenset[str]]:
     for role in Role:
         held |= _ADDED[role]
         table[role] = held
+    # Whoever labels for the project sees the tasks that it is given, and nothing else: no files, no runs, no members.
+    table[Role.ANNOTATOR] = _ADDED[Role.ANNOTATOR]
     return table
 
 
@@ -57,7 +59,7 @@ def allows(scope: Scope, permission: str) -> bool:
     if permission == ORG_MANAGE:
         return principal.org_admin or principal.operator
     if permission == ORG_READ:
-        return True
+        return principal.org_admin or principal.operator or set(principal.roles.values()) != {Role.ANNOTATOR}
     return scope.role is not None and permission in PERMISSIONS[scope.role]
 
 
@@ -82,7 +84,7 @@ def require_grantable(scope: Scope, wanted: Grade, permissions: frozenset[str] |
     Raises: RoleNotGrantable, ScopeNotGrantable, ScopeUnknown. A caller who is narrowed by scopes can grant only narrowed keys.
     """
     own = grade(scope)
-    if wanted.rank > own.rank:
+    if wanted.rank > own.rank or not PERMISSIONS[wanted.role] <= PERMISSIONS[own.role]:
         raise RoleNotGrantable(own=str(own), role=str(wanted), permission=str(wanted))
     if permissions is None:
         if scope.principal.scopes is not None:
@@ -96,7 +98,8 @@ def require_grantable(scope: Scope, wanted: Grade, permissions: frozenset[str] |
 
 
 def weaker(first: Role | None, second: Role | None) -> Role | None:
-    """The weaker of two roles; no role is the weakest."""
+    """The role that may do only what both may; no role is the weakest, and all that an annotator has in common with a viewer."""
     if first is None or second is None:
         return None
-    return min(first, second, key=lambda role: role.rank)
+    low, high = sorted((first, second), key=lambda role: role.rank)
+    return low if PERMISSIONS[low] <= PERMISSIONS[high] else None

@@ -17,15 +17,15 @@ from tests.api.world import NARROW, World
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="session")]
 
-LADDER = ("viewer", "annotator", "developer", "maintainer", "owner", "org_admin", "operator")
+LADDER = ("viewer", "developer", "maintainer", "owner", "org_admin", "operator")
 """Principals of a project, weakest first: each has all that those before it have."""
 UNKNOWN = ("anonymous", "expired", "revoked", "malformed")
-PRINCIPALS = (*LADDER, *UNKNOWN, "narrow", "job", "foreign_admin")
+PRINCIPALS = (*LADDER, *UNKNOWN, "annotator", "narrow", "job", "foreign_admin")
 
 LEAST = {
     "securityvault:self": "viewer", "securityvault:read": "viewer", "securityvault:manage": "owner",
     "org:read": "viewer", "org:manage": "org_admin", "platform:operate": "operator", "events:read": "viewer",
-    "dataforge:read": "viewer", "dataforge:annotate": "annotator", "dataforge:write": "developer", "dataforge:manage": "maintainer",
+    "dataforge:read": "viewer", "dataforge:label": "developer", "dataforge:write": "developer", "dataforge:manage": "maintainer",
     "modelhub:read": "viewer", "modelhub:write": "developer", "modelhub:manage": "maintainer",
     "trainos:read": "viewer", "trainos:write": "developer", "trainos:manage": "maintainer",
     "deployengine:read": "viewer", "deployengine:predict": "developer", "deployengine:write": "developer",
@@ -37,6 +37,8 @@ JOB_MAY = {
     "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write", "costoptimizer:read",
     "events:read", "deployengine:read", "securityvault:self",
 }  # fmt: skip
+ANNOTATOR_MAY = {"dataforge:label", "securityvault:self"}
+"""Its tasks, who it is, and the end of its own sessions."""
 NARROW_MAY = {NARROW, "securityvault:self"}
 ADMIN_ELSEWHERE_MAY = {"securityvault:self", "org:read", "org:manage"}
 """What the other organisation's administrator may do, in its own organisation."""
@@ -66,6 +68,8 @@ def expected(operation: Operation, principal: str) -> set[int] | None:
         return {404} if operation.in_project else None if permission in ADMIN_ELSEWHERE_MAY else {403}
     if principal == "job":
         return None if permission in JOB_MAY else {403}
+    if principal == "annotator":
+        return None if permission in ANNOTATOR_MAY else {403}
     if principal == "narrow":
         return None if permission in NARROW_MAY else {403}
     return None if LADDER.index(principal) >= LADDER.index(LEAST[permission]) else {403}

@@ -18,7 +18,7 @@ WORK = ("dataforge", "modelhub", "trainos", "deployengine", "costoptimizer")
 # Written out a second time, by hand: what the contract says, not what the code computes.
 LOWEST: dict[str, Role | None] = {
     **{f"{module}:read": Role.VIEWER for module in (*WORK, "events", "securityvault")},
-    "dataforge:annotate": Role.ANNOTATOR,
+    "dataforge:label": Role.ANNOTATOR,
     **{f"{module}:write": Role.DEVELOPER for module in WORK},
     "deployengine:predict": Role.DEVELOPER,
     **{f"{module}:manage": Role.MAINTAINER for module in WORK},
@@ -41,6 +41,8 @@ class TestMatrix:
     def test_each_cell(self, role: Role | None, permission: str) -> None:
         lowest = LOWEST[permission]
         expected = role is not None and lowest is not None and list(Role).index(role) >= list(Role).index(lowest)
+        if role is Role.ANNOTATOR:
+            expected = permission == "dataforge:label"
         assert policy.allows(scope_of(role), permission) is expected
 
     def test_the_table_holds_no_permission_that_this_test_does_not(self) -> None:
@@ -59,6 +61,10 @@ class TestMatrix:
             assert not policy.allows(narrowed, permission), permission
         assert policy.allows(narrowed, policy.SELF)
 
+    def test_an_annotator_does_not_see_the_organisation(self) -> None:
+        assert not policy.allows(scope_of(None, roles={ID: Role.ANNOTATOR}), "org:read")
+        assert policy.allows(scope_of(None, roles={ID: Role.ANNOTATOR, UUID(int=8): Role.VIEWER}), "org:read")
+
     def test_a_refusal_names_the_permission_and_the_role(self) -> None:
         with pytest.raises(Forbidden, match="'modelhub:write'.*'viewer'"):
             policy.require(scope_of(Role.VIEWER), "modelhub:write")
@@ -69,7 +75,7 @@ class TestGranting:
     @pytest.mark.parametrize("wanted", [grade for grade in Grade if grade is not Grade.NONE])
     def test_nobody_grants_more_than_they_have(self, own: Role, wanted: Grade) -> None:
         scope = scope_of(own)
-        if wanted.rank > Grade(own.value).rank:
+        if wanted.rank > Grade(own.value).rank or (own, wanted) == (Role.ANNOTATOR, Grade.VIEWER):
             with pytest.raises(RoleNotGrantable):
                 policy.require_grantable(scope, wanted)
         else:
@@ -94,6 +100,8 @@ class TestGranting:
     def test_the_weaker_role_wins(self) -> None:
         assert policy.weaker(Role.OWNER, Role.VIEWER) is Role.VIEWER
         assert policy.weaker(Role.OWNER, None) is None
+        assert policy.weaker(Role.ANNOTATOR, Role.DEVELOPER) is Role.ANNOTATOR
+        assert policy.weaker(Role.ANNOTATOR, Role.VIEWER) is None
 
 
 class TestJobs:

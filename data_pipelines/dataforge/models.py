@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 
@@ -37,18 +38,29 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Commit:
-    """An immutable state of a dataset; ``tree`` is the digest of its manifest's root."""
+    """An immutable state of a dataset; ``tree`` is the digest of its manifest's root.
+
+    A merge has two parents. ``generation`` is one above the parents' highest, 0 for a first commit.
+    """
 
     id: UUID
     dataset_id: UUID
     dataset: str
     parent_id: UUID | None
+    merge_parent_id: UUID | None
+    generation: int
     tree: bytes
     message: str
     author: str
     files: int
     size_bytes: int
     created_at: datetime
+    metadata: Mapping[str, Any]
+
+    @property
+    def parents(self) -> tuple[UUID, ...]:
+        """None, one, or the two of a merge."""
+        return tuple(parent for parent in (self.parent_id, self.merge_parent_id) if parent)
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,7 @@ class CommitSpec:
     add: tuple[File, ...] = ()
     remove: tuple[str, ...] = ()
     tree: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

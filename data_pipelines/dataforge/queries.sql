@@ -22,30 +22,40 @@ WITH gone AS (
 DELETE FROM dataforge.datasets WHERE project_id = %(project_id)s AND id = %(id)s;
 
 -- insert_commit --
-INSERT INTO dataforge.commits (project_id, id, dataset_id, parent_id, tree, message, author, files, size_bytes)
-VALUES (%(project_id)s, %(id)s, %(dataset_id)s, %(parent_id)s, %(tree)s, %(message)s, %(author)s, %(files)s, %(size_bytes)s)
-RETURNING id, dataset_id, %(dataset)s::text AS dataset, parent_id, tree, message, author, files, size_bytes, created_at;
+INSERT INTO dataforge.commits (project_id, id, dataset_id, parent_id, merge_parent_id, generation, tree, message, author,
+                               files, size_bytes, metadata)
+VALUES (%(project_id)s, %(id)s, %(dataset_id)s, %(parent_id)s, %(merge_parent_id)s, %(generation)s, %(tree)s, %(message)s, %(author)s,
+        %(files)s, %(size_bytes)s, %(metadata)s)
+RETURNING id, dataset_id, %(dataset)s::text AS dataset, parent_id, merge_parent_id, generation, tree, message, author,
+          files, size_bytes, created_at, metadata;
 
 -- find_commit --
-SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.tree, c.message, c.author, c.files, c.size_bytes, c.created_at
+SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.merge_parent_id, c.generation, c.tree, c.message, c.author,
+       c.files, c.size_bytes, c.created_at, c.metadata
   FROM dataforge.commits c JOIN dataforge.datasets d ON d.project_id = c.project_id AND d.id = c.dataset_id
  WHERE c.project_id = %(project_id)s AND c.id = %(id)s;
 
 -- list_ancestors --
 WITH RECURSIVE log AS (
-    SELECT c.*, 0 AS depth FROM dataforge.commits c WHERE c.project_id = %(project_id)s AND c.id = %(id)s
-     UNION ALL
-    SELECT c.*, log.depth + 1
-      FROM log JOIN dataforge.commits c ON c.project_id = %(project_id)s AND c.dataset_id = log.dataset_id AND c.id = log.parent_id
-     WHERE log.depth + 1 < %(limit)s
+    SELECT c.id, c.dataset_id, c.parent_id, c.merge_parent_id
+      FROM dataforge.commits c
+     WHERE c.project_id = %(project_id)s AND c.id = ANY(%(ids)s)
+     UNION
+    SELECT c.id, c.dataset_id, c.parent_id, c.merge_parent_id
+      FROM log JOIN dataforge.commits c ON c.project_id = %(project_id)s AND c.dataset_id = log.dataset_id
+                                       AND c.id IN (log.parent_id, log.merge_parent_id)
+     WHERE c.generation >= %(lowest)s
 )
-SELECT log.id, log.dataset_id, %(dataset)s::text AS dataset, log.parent_id, log.tree, log.message, log.author, log.files,
-       log.size_bytes, log.created_at
-  FROM log
- ORDER BY log.depth;
+SELECT c.id, c.dataset_id, %(dataset)s::text AS dataset, c.parent_id, c.merge_parent_id, c.generation, c.tree, c.message, c.author,
+       c.files, c.size_bytes, c.created_at, c.metadata
+  FROM log JOIN dataforge.commits c ON c.project_id = %(project_id)s AND c.id = log.id
+ WHERE %(before)s::uuid IS NULL OR (c.generation, c.id) < (%(before_generation)s::integer, %(before)s::uuid)
+ ORDER BY c.generation DESC, c.id DESC
+ LIMIT %(limit)s;
 
 -- list_commits_of_trees --
-SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.tree, c.message, c.author, c.files, c.size_bytes, c.created_at
+SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.merge_parent_id, c.generation, c.tree, c.message, c.author,
+       c.files, c.size_bytes, c.created_at, c.metadata
   FROM dataforge.commits c JOIN dataforge.datasets d ON d.project_id = c.project_id AND d.id = c.dataset_id
  WHERE c.project_id = %(project_id)s AND c.tree = ANY(%(trees)s)
  ORDER BY c.id DESC;

@@ -69,10 +69,17 @@ def _to_uuid(text: str) -> UUID | None:
         return None
 
 
-async def list_commits(conn: Connection, scope: Scope, dataset: str, ref: str, limit: int = 50) -> list[Commit]:
-    """The log: the commit of ``ref`` and those before it. Raises: DatasetNotFound, RefNotFound."""
+async def list_commits(
+    conn: Connection, scope: Scope, dataset: str, ref: str, limit: int = 50, before: tuple[int, UUID] | None = None
+) -> list[Commit]:
+    """The log: the commit of ``ref`` and those that it comes from, children before parents; ``before``: generation and id of the last seen.
+
+    Raises: DatasetNotFound, RefNotFound.
+    """
     head = await get_commit(conn, scope, dataset, ref)
-    return await store.list_ancestors(conn, scope.project, dataset, head.id, limit)
+    # Every generation of a history has a commit, so ``limit`` of them hold enough.
+    lowest = (before[0] if before else head.generation) - limit
+    return await store.list_ancestors(conn, scope.project, [head], lowest, limit, before)
 
 
 async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSpec) -> Tree:
@@ -104,6 +111,9 @@ async def create_commit(conn: Connection, scope: Scope, dataset: str, spec: Comm
             "dataset_id": found.id,
             "dataset": dataset,
             "parent_id": spec.parent,
+            "merge_parent_id": None,
+            "generation": parent.generation + 1 if parent else 0,
+            "metadata": spec.metadata,
             "tree": tree.digest,
             "message": spec.message,
             "author": scope.principal.name,

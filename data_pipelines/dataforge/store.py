@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from cluster.db import Connection, load_queries, one, unique
 from data_pipelines.dataforge.errors import DatasetExists
@@ -37,7 +39,8 @@ async def delete_dataset(conn: Connection, project_id: UUID, id: UUID) -> None:
 
 
 async def insert_commit(conn: Connection, project_id: UUID, commit: Mapping[str, Any]) -> Commit:
-    return _commit(await _row(conn, Q.insert_commit, {"project_id": project_id, **commit}))
+    row = {"project_id": project_id, **commit, "metadata": Jsonb(commit["metadata"])}
+    return _commit(await _row(conn, Q.insert_commit, row))
 
 
 async def find_commit(conn: Connection, project_id: UUID, id: UUID) -> Commit | None:
@@ -45,9 +48,21 @@ async def find_commit(conn: Connection, project_id: UUID, id: UUID) -> Commit | 
     return _commit(row) if row else None
 
 
-async def list_ancestors(conn: Connection, project_id: UUID, dataset: str, id: UUID, limit: int) -> list[Commit]:
-    """The commit and those before it, along the parents."""
-    rows = await conn.execute(Q.list_ancestors, {"project_id": project_id, "dataset": dataset, "id": id, "limit": limit})
+async def list_ancestors(
+    conn: Connection,
+    project_id: UUID,
+    heads: Sequence[Commit],
+    lowest: int,
+    limit: int | None = None,
+    before: tuple[int, UUID] | None = None,
+) -> list[Commit]:
+    """The commits of one dataset and those that they come from, down to the generation ``lowest``, by falling generation and id.
+
+    ``before``: only those after this generation and id in that order.
+    """
+    generation, id = before or (None, None)
+    row = {"project_id": project_id, "dataset": heads[0].dataset, "ids": [head.id for head in heads], "lowest": lowest}
+    rows = await conn.execute(Q.list_ancestors, {**row, "limit": limit, "before_generation": generation, "before": id})
     return [_commit(row) for row in await rows.fetchall()]
 
 

@@ -148,3 +148,30 @@ class TestPages:
         assert removed == names[:20]
         page = http.get(f"{digits}/commits", params={"limit": 1}).json()
         assert http.get(f"{digits}/commits", params={"limit": 1, "cursor": page["next_cursor"]}).json()["items"][0]["id"] == str(parent)
+
+
+class TestCommits:
+    def test_metadata_comes_back_as_it_was_given(self, http: httpx.Client, digits: str) -> None:
+        metadata = {"synthetic": True, "generator": {"kind": "copula", "seed": 2**60}, "note": "\\u0000 is text", "é": [None, 1.5]}
+        made = http.post(f"{digits}/commits", json={"metadata": metadata, "add": [{"path": "a", **state(b"")}]})
+        assert made.status_code == 201
+        assert http.get(f"{digits}/commits/main").json()["metadata"] == metadata
+
+    @pytest.mark.parametrize("text", ['{"a": "\\u0000"}', '{"a": "\\ud800"}', '{"a": NaN}', f'{{"a": "{"x" * 16_400}"}}', "[1]"])
+    def test_metadata_that_cannot_be_kept_is_refused(self, http: httpx.Client, digits: str, text: str) -> None:
+        answer = http.post(f"{digits}/commits", content=f'{{"metadata": {text}}}'.encode(), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert "metadata" in answer.text
+
+    def test_the_log_is_paged_and_stays_at_its_first_commit(self, http: httpx.Client, digits: str) -> None:
+        ids: list[str] = []
+        for number in range(5):
+            body = {"parent": ids[-1] if ids else None, "add": [{"path": f"{number}", **state(b"")}]}
+            ids.append(http.post(f"{digits}/commits", json=body).json()["id"])
+        page = http.get(f"{digits}/commits", params={"limit": 2}).json()
+        seen = [commit["id"] for commit in page["items"]]
+        http.post(f"{digits}/commits", json={"parent": ids[-1], "remove": ["0"]})
+        while page["next_cursor"]:
+            page = http.get(f"{digits}/commits", params={"limit": 2, "cursor": page["next_cursor"]}).json()
+            seen += [commit["id"] for commit in page["items"]]
+        assert seen == ids[::-1]

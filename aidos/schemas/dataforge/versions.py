@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
 
 from aidos.schemas.common import Asked, Name, Text, Wire
 
 PATH_BYTES = 1024
+METADATA_BYTES = 16 * 2**10
+_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON escapes it
 PACK_BYTES = 32 * 2**20
 """Largest pack; the platform reads packs to check what is in them."""
 SINGLE_PUT_BYTES = 64 * 2**20
@@ -53,6 +57,24 @@ FilePath = Annotated[str, StringConstraints(min_length=1, max_length=PATH_BYTES)
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in lower-case hex."""
 SizeBytes = Annotated[int, Field(ge=0, le=LARGEST_BLOB_BYTES)]
+
+
+def _check_metadata(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Raises: ValueError for what PostgreSQL cannot keep as JSON."""
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
+        size_bytes = len(text.encode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Metadata must be JSON in UTF-8 with finite numbers: {error}.") from error
+    if size_bytes > METADATA_BYTES:
+        raise ValueError(f"Metadata may have {METADATA_BYTES} bytes as JSON, not {size_bytes}.")
+    if _NUL.search(text):
+        raise ValueError("Metadata must not contain NUL.")
+    return metadata
+
+
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(_check_metadata)]
+"""Anything JSON by name, at most 16 KiB."""
 
 
 class RefKind(StrEnum):
@@ -124,6 +146,7 @@ class CommitCreate(Asked):
     tree: Sha256 | None = Field(None, description="Tree that the changes apply to; absent: the parent's.")
     add: list[FileAdd] = Field([], max_length=10_000)
     remove: list[FilePath] = Field([], max_length=10_000)
+    metadata: Metadata = Field({}, description="What else there is to say of the commit, by name; at most 16 KiB as JSON.")
 
 
 def _to_hex(digest: bytes | str) -> str:
@@ -136,12 +159,14 @@ class CommitRead(Wire):
     id: UUID
     dataset: str
     parent_id: UUID | None
+    merge_parent_id: UUID | None = Field(None, description="What was merged in; absent on commits that are not merges.")
     tree: Annotated[str, BeforeValidator(_to_hex)] = Field(description="SHA-256 of the manifest's root: equal files, equal tree.")
     message: str
     author: str
     files: int
     size_bytes: int
     created_at: datetime
+    metadata: dict[str, Any] = Field({}, description="What its author or its maker said of it beside the message.")
 
 
 RefName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]

@@ -65,6 +65,13 @@ def _next(rows: Sequence[Any], limit: int, *fields: str) -> str | None:
     return encode_cursor(*(getattr(rows[-1], field) for field in fields)) if len(rows) == limit else None
 
 
+def _generation(part: str) -> int:
+    """A part of a cursor as PostgreSQL counts generations. Raises: ValueError."""
+    if not 0 <= (generation := int(part)) < 2**31:
+        raise ValueError(part)
+    return generation
+
+
 def _files(added: list[FileAdd]) -> tuple[File, ...]:
     return tuple(File(file.path, file.sha256, file.size_bytes) for file in added)
 
@@ -133,17 +140,19 @@ async def create_tree(dataset: Name, body: TreeCreate, tx: TxDep) -> TreeRead:
 @router.post("/{dataset}/commits", status_code=201, openapi_extra=WRITE)
 async def create_commit(dataset: Name, body: CommitCreate, tx: TxDep) -> CommitRead:
     """Commit and move the branch, if its head is still `parent`; else 409 with both commits."""
-    spec = CommitSpec(body.branch, body.message, body.parent, _files(body.add), tuple(body.remove), body.tree)
+    spec = CommitSpec(body.branch, body.message, body.parent, _files(body.add), tuple(body.remove), body.tree, body.metadata)
     return CommitRead.model_validate(await service.create_commit(tx.conn, tx.scope, dataset, spec))
 
 
 @router.get("/{dataset}/commits", openapi_extra=READ)
 async def list_commits(dataset: Name, page: PageDep, tx: TxDep, ref: RefQuery = "main") -> PageOf[CommitRead]:
-    """The log, newest first."""
-    start = _after_id(page.cursor)
-    rows = await service.list_commits(tx.conn, tx.scope, dataset, str(start) if start else ref, page.limit)
-    cursor = encode_cursor(rows[-1].parent_id) if len(rows) == page.limit and rows[-1].parent_id else None
-    return PageOf(items=[CommitRead.model_validate(row) for row in rows], next_cursor=cursor)
+    """The log, children before parents; the pages stay at the commit that the first one saw."""
+    seen = decode_cursor(page.cursor, [UUID, _generation, UUID])
+    before = (seen[1], seen[2]) if seen else None
+    rows = await service.list_commits(tx.conn, tx.scope, dataset, str(seen[0]) if seen else ref, page.limit, before)
+    head = seen[0] if seen else rows[0].id
+    following = encode_cursor(head, rows[-1].generation, rows[-1].id) if len(rows) == page.limit else None
+    return PageOf(items=[CommitRead.model_validate(row) for row in rows], next_cursor=following)
 
 
 @router.get("/{dataset}/commits/{ref}", openapi_extra=READ)

@@ -24,7 +24,7 @@ from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
     from aidos.resources.costoptimizer import Costs, Prices
-    from aidos.resources.dataforge import Datasets
+    from aidos.resources.dataforge import Datasets, Reports
     from aidos.resources.deployengine import Endpoints
     from aidos.resources.events import Events
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
@@ -95,6 +95,7 @@ class Client(_Nouns):
     platform: Platform
     prices: Prices
     projects: Projects
+    reports: Reports
     runs: Runs
     service_accounts: ServiceAccounts
     sessions: Sessions

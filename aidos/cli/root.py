@@ -20,7 +20,7 @@ from aidos.config import debug_wanted
 from aidos.errors import AidosError
 
 # Hand-written commands: a module ``aidos.cli.<noun>`` with ``register(group)``. Absent ones are skipped.
-HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "key", "project", "org", "platform")
+HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report", "key", "project", "org", "platform")
 HANDWRITTEN_ROOTS = ("signing", "lineage", "cost")
 
 Json = Annotated[

@@ -78,6 +78,12 @@ async def create_dataforge(made: Made) -> None:
     await made.ask("PUT", f"{base}/{dataset['name']}/refs/{made.marker}", {"kind": "tag", "commit": "main"})
     made.note(ref=made.marker)
     made.note(kind="commit", name=commit["id"])
+    await create_reports(made, dataset["name"])
+
+
+async def create_reports(made: Made, dataset: str) -> None:
+    report = await made.ask("POST", f"/v1/dataforge/datasets/{dataset}/reports", {"kind": "profile", "params": {"label": made.marker}})
+    made.note(report=report["id"])
 
 
 async def create_modelhub(made: Made) -> None:

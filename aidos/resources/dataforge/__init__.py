@@ -1,5 +1,6 @@
 """DataForge as the client sees it, one file a part of it."""
 
+from aidos.resources.dataforge.reports import Reports
 from aidos.resources.dataforge.versions import Datasets
 
-__all__ = ["Datasets"]
+__all__ = ["Datasets", "Reports"]

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.routers.dataforge import versions
+from api.routers.dataforge import reports, versions
 
 router = APIRouter()
-for part in (versions,):
+for part in (versions, reports):
     router.include_router(part.router)

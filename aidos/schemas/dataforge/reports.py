@@ -1,0 +1,112 @@
+"""Wire schemas of reports: what can be asked of a commit, and what comes back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from aidos.schemas.common import Asked, Wire
+from aidos.schemas.dataforge.versions import RefName
+
+RESULT_BYTES = 1_500_000
+"""Largest result; what is longer is a ranking that the pipeline cuts."""
+Column = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class ReportKind(StrEnum):
+    """What can be asked of a commit."""
+
+    PROFILE = "profile"
+
+
+class ReportParams(Asked):
+    """Base of the parameters of a kind. ``REFS``: fields that are refs of the dataset, fixed to commits when the report is asked for."""
+
+    REFS: ClassVar[tuple[str, ...]] = ()
+
+
+class ProfileParams(ReportParams):
+    """What to look at besides every column."""
+
+    label: Column | None = Field(None, description="Column whose classes are counted as labels.")
+    split: Column | None = Field(
+        None, description="Column that says which split a row is in; else the path says it: train, test, validation."
+    )
+
+
+PARAMS: dict[ReportKind, type[ReportParams]] = {ReportKind.PROFILE: ProfileParams}
+"""The parameters of each kind."""
+
+
+def _check_json(value: dict[str, Any]) -> dict[str, Any]:
+    """What PostgreSQL keeps as jsonb: no NaN, no NUL, no half of a surrogate pair. Raises: ValueError."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if len(text.encode()) > RESULT_BYTES:
+        raise ValueError(f"must have at most {RESULT_BYTES} bytes as JSON")
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise ValueError("must not contain NUL")
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json)]
+
+
+class ReportCreate(Asked):
+    """A question about a commit."""
+
+    kind: ReportKind
+    ref: RefName = Field("main", description="Branch, tag or commit id.")
+    params: JsonObject = Field({}, description="Parameters of the kind.")
+    workers: int = Field(2, ge=1, le=1000, description="Workers that share the commit's files.")
+    cpus_per_worker: float = Field(0.5, ge=0.1, le=64)
+    memory_gib_per_worker: float = Field(0.0, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _fill_params(self) -> ReportCreate:
+        self.params = PARAMS[self.kind].model_validate(self.params).model_dump(mode="json")
+        return self
+
+
+class ProgressSet(Asked):
+    """How far a report's job is."""
+
+    stage: Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
+    done: int = Field(ge=0, le=2**62)
+    total: int = Field(ge=0, le=2**62, description="0: not known yet.")
+
+
+class ResultSet(Asked):
+    """What a report's job found."""
+
+    result: JsonObject
+
+
+class ProgressRead(Wire):
+    """How far a report's job is in its present stage."""
+
+    stage: str
+    done: int
+    total: int
+
+
+class ReportRead(Wire):
+    """What a pipeline finds out about a commit."""
+
+    id: UUID
+    dataset: str
+    commit_id: UUID
+    kind: str
+    params: dict[str, Any]
+    state: str = Field(description="The job's: QUEUED, STARTING, RUNNING, CANCELLING; then SUCCEEDED with a result, else FAILED.")
+    reason: str = Field(description="Why it waits or failed.")
+    job_id: UUID | None
+    progress: ProgressRead | None
+    result: dict[str, Any] | None = Field(description="What was found, once SUCCEEDED; not in lists.")
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None

@@ -1,0 +1,1 @@
+"""Quality: profiles, drift, expectations and label errors of commits. Its pipelines run as reports."""

@@ -1,0 +1,133 @@
+"""Reports: asked once, answered by their own job, and begun again where that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from actors.securityvault import service as securityvault
+from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from aidos.client import AsyncClient, Client
+from aidos.errors import Forbidden, InvalidPayload, NotFound
+from aidos.schemas.dataforge.reports import ReportRead
+from aidos.transfers.directories import push
+from cluster.db import Database
+from cluster.settings import Settings
+
+pytestmark = pytest.mark.postgres
+JobClient = Callable[[Any], Client]
+
+
+@pytest.fixture
+def digits(client: Client, tmp_path: Path) -> str:
+    """A dataset of one file."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    (folder / "a.csv").write_text("x\n1\n")
+    push(folder, "digits", client=client)
+    return "digits"
+
+
+@pytest.fixture
+def as_job(settings: Settings, url: str, client: Client) -> JobClient:
+    """A client with the token of a job, as TrainOS gives it to the job's code."""
+
+    def make(job_id: Any) -> Client:
+        async def issue() -> str:
+            async with Database(settings) as db, db.platform() as conn:
+                platform = await securityvault.default_scope(conn)
+                principal = Principal(PrincipalKind.PLATFORM, UUID(int=0), "platform", platform.org_id)
+                scope = Scope(principal, platform.org_id, platform.project, "default", Role.DEVELOPER)
+                return await securityvault.issue_job_token(conn, scope, job_id, 1, settings=settings)
+
+        return Client(url, asyncio.run(issue()))
+
+    return make
+
+
+class TestAsking:
+    def test_twice_gives_the_same_report_and_one_job(self, client: Client, digits: str) -> None:
+        first = client.reports.create(digits, kind="profile")
+        again = client.reports.create(digits, kind="profile", params={"label": None})
+        assert (again.id, again.job_id) == (first.id, first.job_id)
+        assert len(list(client.jobs.list())) == 1
+        other = client.reports.create(digits, kind="profile", params={"label": "x"})
+        assert other.id != first.id
+
+    def test_at_once_begins_one_job(self, client: Client, digits: str) -> None:
+        async def ask() -> set[UUID]:
+            async with AsyncClient() as asking:
+                made = await asyncio.gather(*(asking.reports.create(digits, kind="profile") for _ in range(8)))
+                return {report.job_id for report in made}
+
+        assert len(asyncio.run(ask())) == 1
+        assert len(list(client.jobs.list())) == 1
+
+    def test_fixes_the_ref_to_its_commit_and_the_job_reads_that(self, client: Client, digits: str) -> None:
+        report = client.reports.create(digits, kind="profile", ref="main")
+        commit = client.datasets.show(digits, "main")
+        job = client.jobs.get(str(report.job_id))
+        assert report.commit_id == commit.id == job.inputs[0].commit_id
+        assert job.spec.command[:3] == ["python", "-m", "data_pipelines.dataforge.reports.run"]
+        assert job.spec.code_sha256 is None
+
+    def test_something_unknown_is_refused_with_what_there_is(self, client: Client, digits: str) -> None:
+        with pytest.raises(InvalidPayload, match="profile"):
+            client.reports.create(digits, kind="horoscope")
+        with pytest.raises(InvalidPayload, match="colour"):
+            client.reports.create(digits, kind="profile", params={"colour": "red"})
+        with pytest.raises(NotFound, match="no branch, tag or commit 'absent'"):
+            client.reports.create(digits, kind="profile", ref="absent")
+
+    def test_lists_by_ref_and_kind_without_results(self, client: Client, digits: str, as_job: JobClient) -> None:
+        report = client.reports.create(digits, kind="profile")
+        as_job(report.job_id).reports.finish(str(report.id), result={"rows": 1})
+        assert [(each.id, each.result) for each in client.reports.list(digits, ref="main", kind="profile")] == [(report.id, None)]
+        client.datasets.commit(digits, message="next", parent=report.commit_id, remove=["a.csv"])
+        assert list(client.reports.list(digits, ref="main")) == []
+        assert len(list(client.reports.list(digits))) == 1
+
+
+class TestResult:
+    def test_of_the_own_job_ends_the_report_and_stays(self, client: Client, digits: str, as_job: JobClient) -> None:
+        report = client.reports.create(digits, kind="profile")
+        own = as_job(report.job_id)
+        assert own.reports.progress(str(report.id), stage="reading", done=1, total=2).progress is not None
+        own.reports.finish(str(report.id), result={"rows": 1})
+        own.reports.finish(str(report.id), result={"rows": 2})
+        found: ReportRead = client.reports.get(str(report.id), wait="5s")
+        assert (found.state, found.result) == ("SUCCEEDED", {"rows": 1})
+        assert client.reports.create(digits, kind="profile").result == {"rows": 1}
+
+    def test_of_anybody_else_is_refused(self, client: Client, digits: str, as_job: JobClient) -> None:
+        report = client.reports.create(digits, kind="profile")
+        other = client.reports.create(digits, kind="profile", params={"label": "x"})
+        for stranger in (client, as_job(other.job_id)):
+            with pytest.raises(Forbidden, match="Only the job of report"):
+                stranger.reports.finish(str(report.id), result={"rows": 1})
+            with pytest.raises(Forbidden, match="Only the job of report"):
+                stranger.reports.progress(str(report.id), stage="reading", done=1, total=1)
+        assert client.reports.get(str(report.id)).result is None
+
+    def test_that_no_database_could_keep_is_refused(self, client: Client, digits: str, as_job: JobClient) -> None:
+        report = client.reports.create(digits, kind="profile")
+        own = as_job(report.job_id)
+        for bad in ({"x": "\0"}, {"x": "y" * 1_600_000}):
+            with pytest.raises(InvalidPayload):
+                own.reports.finish(str(report.id), result=bad)
+        own.reports.finish(str(report.id), result={"x": "\\u0000 is text"})
+
+
+class TestJobThatEndsWithoutResult:
+    def test_fails_the_report_with_its_reason_and_asking_again_begins_another(self, client: Client, digits: str) -> None:
+        report = client.reports.create(digits, kind="profile")
+        client.jobs.cancel(str(report.job_id))
+        failed = client.reports.get(str(report.id))
+        assert failed.state == "FAILED" and "cancelled" in failed.reason
+        again = client.reports.create(digits, kind="profile")
+        assert again.id == report.id and again.job_id != report.job_id and again.state == "QUEUED"

@@ -35,9 +35,9 @@ from cluster.objects import Objects
 from cluster.settings import Settings
 from data_pipelines.dataforge import service, store
 from data_pipelines.dataforge.models import Commit, CommitSpec, File, RefKind, RefSpec, StoredBlob, TreeSpec
-from tests.dataforge.server import serve
 from tests.support.database import make_database
 from tests.support.platform import start_storage
+from tests.support.server import serve
 
 FILE_BYTES = 10_000
 CHANGED = 100

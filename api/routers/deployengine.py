@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 
-from aidos.schemas.common import PageOf, decode_cursor, encode_cursor
+from aidos.schemas.common import PageOf
 from aidos.schemas.deployengine import EndpointCreate, EndpointRead, EndpointUpdate
 from api.deps import ApiRoute, IfMatch, PageDep, SessionDep, TxDep, WaitS, check_etag, needs
+from api.pages import id_of, page_of
 from serve_apps.deployengine import service
 from serve_apps.deployengine.models import SETTLED
 
@@ -27,10 +27,8 @@ async def create_endpoint(body: EndpointCreate, tx: TxDep) -> EndpointRead:
 @router.get("/endpoints", openapi_extra=needs("deployengine:read"))
 async def list_endpoints(tx: TxDep, page: PageDep) -> PageOf[EndpointRead]:
     """The project's endpoints, newest first."""
-    before = decode_cursor(page.cursor, [UUID])
-    found = await service.list_endpoints(tx.conn, tx.scope, before[0] if before else None, page.limit)
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[EndpointRead.model_validate(endpoint) for endpoint in found], next_cursor=cursor)
+    found = await service.list_endpoints(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(EndpointRead, found, page.limit, "id")
 
 
 @router.get("/endpoints/{endpoint}", openapi_extra=needs("deployengine:read", transaction=False))

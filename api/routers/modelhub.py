@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
@@ -22,7 +21,7 @@ from actors.modelhub.models import (
     VersionSpec,
     VersionState,
 )
-from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
+from aidos.schemas.common import Name, PageOf, decode_cursor
 from aidos.schemas.modelhub import (
     AliasMove,
     AliasName,
@@ -53,19 +52,11 @@ from aidos.schemas.modelhub import (
 )
 from api import lineage
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
+from api.pages import id_of, key_of, page_of, stored_text, whole_below
 
 router = APIRouter(prefix="/v1/modelhub", tags=["modelhub"], route_class=ApiRoute)
 READ, WRITE, MANAGE = needs("modelhub:read"), needs("modelhub:write"), needs("modelhub:manage")
 NodeName = Annotated[str, Path(pattern=r"^[^\x00-\x1f\x7f]{1,200}$", description="Id or name, e.g. `digits@1`.")]
-
-
-def _before(cursor: str | None) -> UUID | None:
-    key = decode_cursor(cursor, [UUID])
-    return key[0] if key else None
-
-
-def _next(rows: Sequence[Any], limit: int, *parts: str) -> str | None:
-    return encode_cursor(*(getattr(rows[-1], part) for part in parts)) if len(rows) == limit else None
 
 
 @router.post("/experiments", status_code=201, openapi_extra=WRITE)
@@ -75,8 +66,8 @@ async def create_experiment(body: ExperimentCreate, tx: TxDep) -> ExperimentRead
 
 @router.get("/experiments", openapi_extra=READ)
 async def list_experiments(page: PageDep, tx: TxDep) -> PageOf[ExperimentRead]:
-    rows = await service.list_experiments(tx.conn, tx.scope, _before(page.cursor), page.limit)
-    return PageOf(items=[ExperimentRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+    rows = await service.list_experiments(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(ExperimentRead, rows, page.limit, "id")
 
 
 @router.get("/experiments/{experiment}", openapi_extra=READ)
@@ -102,8 +93,8 @@ async def list_runs(
 ) -> PageOf[RunRead]:
     found = await service.get_experiment(tx.conn, tx.scope, experiment) if experiment else None
     wanted = RunFilter(found.id if found else None, state, job_id)
-    rows = await service.list_runs(tx.conn, tx.scope, wanted, _before(page.cursor), page.limit)
-    return PageOf(items=[RunRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+    rows = await service.list_runs(tx.conn, tx.scope, wanted, id_of(page.cursor), page.limit)
+    return page_of(RunRead, rows, page.limit, "id")
 
 
 @router.get("/runs/{run_id}", openapi_extra=needs("modelhub:read", transaction=False))
@@ -150,7 +141,7 @@ async def list_metric_points(
         rows = await service.plot_points(tx.conn, tx.scope, run_id, key, points)
         return PageOf(items=[PointRead.model_validate(row) for row in rows])
     rows = await service.list_points(tx.conn, tx.scope, run_id, key, _after_point(page.cursor), page.limit)
-    return PageOf(items=[PointRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "step", "at", "value"))
+    return page_of(PointRead, rows, page.limit, "step", "at", "value")
 
 
 def _after_point(cursor: str | None) -> tuple[int, datetime, float] | None:
@@ -169,19 +160,6 @@ def _to_moment(text: str) -> datetime:
     if moment.tzinfo is None or not 1970 <= moment.year < 9000:
         raise ValueError("no such moment")
     return moment
-
-
-def _to_path(text: str) -> str:
-    text.encode()  # a lone surrogate is no text
-    if "\x00" in text:
-        raise ValueError("no such path")
-    return text
-
-
-def _to_number(text: str) -> int:
-    if not 0 <= (number := int(text)) < 2**31:
-        raise ValueError("no such version")
-    return number
 
 
 @router.post("/runs/{run_id}/artifacts/uploads", openapi_extra=WRITE)
@@ -208,9 +186,8 @@ async def complete_artifacts(run_id: UUID, body: ArtifactPaths, session: Session
 async def list_artifacts(
     run_id: UUID, page: PageDep, tx: TxDep, prefix: Annotated[str, Query(pattern=r"^[^\x00]{0,500}$")] = ""
 ) -> PageOf[ArtifactRead]:
-    after = decode_cursor(page.cursor, [_to_path])
-    rows = await service.list_artifacts(tx.conn, tx.scope, run_id, prefix, after[0] if after else None, page.limit)
-    return PageOf(items=[ArtifactRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "path"))
+    rows = await service.list_artifacts(tx.conn, tx.scope, run_id, prefix, key_of(page.cursor, stored_text), page.limit)
+    return page_of(ArtifactRead, rows, page.limit, "path")
 
 
 @router.post("/runs/{run_id}/artifacts/downloads", openapi_extra=needs("modelhub:read", audit=False))
@@ -228,8 +205,8 @@ async def create_model(body: ModelCreate, tx: TxDep) -> ModelRead:
 
 @router.get("/models", openapi_extra=READ)
 async def list_models(page: PageDep, tx: TxDep) -> PageOf[ModelRead]:
-    rows = await service.list_models(tx.conn, tx.scope, _before(page.cursor), page.limit)
-    return PageOf(items=[ModelRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+    rows = await service.list_models(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(ModelRead, rows, page.limit, "id")
 
 
 @router.get("/models/{model}", openapi_extra=READ)
@@ -251,9 +228,8 @@ async def register_model_version(model: Name, body: VersionCreate, tx: TxDep) ->
 
 @router.get("/models/{model}/versions", openapi_extra=READ)
 async def list_model_versions(model: Name, page: PageDep, tx: TxDep) -> PageOf[VersionRead]:
-    before = decode_cursor(page.cursor, [_to_number])
-    rows = await service.list_versions(tx.conn, tx.scope, model, before[0] if before else None, page.limit)
-    return PageOf(items=[VersionRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "version"))
+    rows = await service.list_versions(tx.conn, tx.scope, model, key_of(page.cursor, whole_below(2**31)), page.limit)
+    return page_of(VersionRead, rows, page.limit, "version")
 
 
 @router.get("/models/{model}/versions/{version}", openapi_extra=needs("modelhub:read", transaction=False))

@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request
 
 from actors.securityvault import service
-from actors.securityvault.models import Account, AuditEntry, Grade, PrincipalKind, Role
-from aidos.schemas.common import PageOf, decode_cursor, encode_cursor
+from actors.securityvault.models import AuditEntry, Grade, PrincipalKind, Role
+from aidos.schemas.common import PageOf
 from aidos.schemas.securityvault import (
     AccountRead,
     AuditRead,
@@ -37,7 +37,8 @@ from aidos.schemas.securityvault import (
     UserCreated,
     WhoAmI,
 )
-from api.deps import PUBLIC, ApiRoute, EdgeDep, Page, PageDep, SessionDep, TxDep, needs
+from api.deps import PUBLIC, ApiRoute, EdgeDep, PageDep, SessionDep, TxDep, needs
+from api.pages import id_of, key_of, page_of, whole_below
 
 router = APIRouter(prefix="/v1/securityvault", tags=["securityvault"], route_class=ApiRoute)
 
@@ -51,11 +52,6 @@ _OWNER = needs("securityvault:manage")
 
 def _entry(request: Request, action: str) -> AuditEntry:
     return AuditEntry(action, request.scope["path"], request.client.host if request.client else "", request.state.request_id)
-
-
-def _before(page: Page) -> UUID | None:
-    key = decode_cursor(page.cursor, [UUID])
-    return key[0] if key else None
 
 
 @router.post("/sessions", status_code=201, openapi_extra=needs(PUBLIC))
@@ -98,9 +94,8 @@ async def get_whoami(request: Request, session: SessionDep) -> WhoAmI:
 @router.get("/sessions", openapi_extra=_SELF)
 async def list_sessions(tx: TxDep, page: PageDep) -> PageOf[SessionRead]:
     """Your sign-ins, newest first."""
-    found = await service.list_sessions(tx.conn, tx.scope, _before(page), page.limit)
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[SessionRead.model_validate(item) for item in found], next_cursor=cursor)
+    found = await service.list_sessions(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(SessionRead, found, page.limit, "id")
 
 
 @router.delete("/sessions/{session_id}", status_code=204, openapi_extra=_SELF)
@@ -122,9 +117,8 @@ async def create_organisation(body: OrganisationCreate, session: SessionDep) -> 
 async def list_organisations(session: SessionDep, page: PageDep) -> PageOf[OrganisationRead]:
     """All tenants of the installation, newest first."""
     async with session.edge.db.platform() as conn:
-        found = await service.list_organisations(conn, _before(page), page.limit)
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[OrganisationRead.model_validate(item) for item in found], next_cursor=cursor)
+        found = await service.list_organisations(conn, id_of(page.cursor), page.limit)
+    return page_of(OrganisationRead, found, page.limit, "id")
 
 
 @router.get("/organisation", openapi_extra=needs("org:read", project=False))
@@ -142,9 +136,8 @@ async def create_project(body: ProjectCreate, tx: TxDep) -> ProjectRead:
 @router.get("/projects", openapi_extra=needs("org:read", project=False))
 async def list_projects(tx: TxDep, page: PageDep) -> PageOf[ProjectRead]:
     """The projects that you are a member of, newest first."""
-    found = await service.list_projects(tx.conn, tx.scope, _before(page), page.limit)
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[ProjectRead.model_validate(item) for item in found], next_cursor=cursor)
+    found = await service.list_projects(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(ProjectRead, found, page.limit, "id")
 
 
 @router.get("/projects/{project}", openapi_extra=needs("org:read", project=False))
@@ -170,7 +163,8 @@ async def create_user(body: UserCreate, tx: TxDep, edge: EdgeDep) -> UserCreated
 @router.get("/users", openapi_extra=_ADMIN)
 async def list_users(tx: TxDep, page: PageDep) -> PageOf[AccountRead]:
     """The people of your organisation, newest first."""
-    return _accounts(await service.list_accounts(tx.conn, tx.scope, _USER, _before(page), page.limit), page)
+    found = await service.list_accounts(tx.conn, tx.scope, _USER, id_of(page.cursor), page.limit)
+    return page_of(AccountRead, found, page.limit, "id")
 
 
 @router.get("/users/{user}", openapi_extra=_ADMIN)
@@ -201,7 +195,8 @@ async def create_service_account(body: ServiceAccountCreate, tx: TxDep) -> Accou
 @router.get("/service-accounts", openapi_extra=_ADMIN)
 async def list_service_accounts(tx: TxDep, page: PageDep) -> PageOf[AccountRead]:
     """The service accounts of your organisation, newest first."""
-    return _accounts(await service.list_accounts(tx.conn, tx.scope, _SERVICE, _before(page), page.limit), page)
+    found = await service.list_accounts(tx.conn, tx.scope, _SERVICE, id_of(page.cursor), page.limit)
+    return page_of(AccountRead, found, page.limit, "id")
 
 
 @router.delete("/service-accounts/{account}", openapi_extra=_ADMIN)
@@ -210,17 +205,11 @@ async def deactivate_service_account(account: AccountKey, tx: TxDep) -> AccountR
     return AccountRead.model_validate(await service.deactivate_account(tx.conn, tx.scope, account, _SERVICE))
 
 
-def _accounts(found: list[Account], page: Page) -> PageOf[AccountRead]:
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[AccountRead.model_validate(item) for item in found], next_cursor=cursor)
-
-
 @router.get("/members", openapi_extra=needs("securityvault:read"))
 async def list_members(tx: TxDep, page: PageDep) -> PageOf[MemberRead]:
     """Who is in the project, with which role."""
-    found = await service.list_members(tx.conn, tx.scope, _before(page), page.limit)
-    cursor = encode_cursor(found[-1].account_id) if len(found) == page.limit else None
-    return PageOf(items=[MemberRead.model_validate(item) for item in found], next_cursor=cursor)
+    found = await service.list_members(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(MemberRead, found, page.limit, "account_id")
 
 
 @router.put("/members/{account}", openapi_extra=_OWNER)
@@ -247,9 +236,8 @@ async def create_key(body: KeyCreate, tx: TxDep, edge: EdgeDep) -> KeyCreated:
 @router.get("/keys", openapi_extra=_OWNER)
 async def list_keys(tx: TxDep, page: PageDep) -> PageOf[KeyRead]:
     """The project's keys; an administrator sees the organisation's. Newest first."""
-    found = await service.list_keys(tx.conn, tx.scope, _before(page), page.limit)
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[KeyRead.model_validate(item) for item in found], next_cursor=cursor)
+    found = await service.list_keys(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(KeyRead, found, page.limit, "id")
 
 
 @router.post("/keys/{key}/rotate", openapi_extra=_OWNER)
@@ -268,10 +256,9 @@ async def revoke_key(key: Key, tx: TxDep) -> None:
 @router.get("/audit", openapi_extra=_ADMIN)
 async def list_audit(tx: TxDep, page: PageDep) -> PageOf[AuditRead]:
     """What was changed in your organisation, newest first."""
-    before = decode_cursor(page.cursor, [int])
-    found = await service.list_audit(tx.conn, tx.scope.org_id, before[0] if before else None, page.limit)
-    cursor = encode_cursor(found[-1].seq) if len(found) == page.limit else None
-    return PageOf(items=[AuditRead.model_validate(item) for item in found], next_cursor=cursor)
+    before = key_of(page.cursor, whole_below(2**63))
+    found = await service.list_audit(tx.conn, tx.scope.org_id, before, page.limit)
+    return page_of(AuditRead, found, page.limit, "seq")
 
 
 @router.post("/audit/verify", openapi_extra=needs("org:manage", project=False, transaction=False, audit=False))

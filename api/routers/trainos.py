@@ -5,12 +5,11 @@ from __future__ import annotations
 import codecs
 from collections.abc import AsyncIterator
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from aidos.schemas.common import PageOf, decode_cursor, encode_cursor
+from aidos.schemas.common import PageOf
 from aidos.schemas.trainos import (
     CheckpointCreate,
     CheckpointUpload,
@@ -25,6 +24,7 @@ from aidos.schemas.trainos import (
     LogText,
 )
 from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
+from api.pages import id_of, key_of, page_of, whole_below
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
 from cluster.db import Connection
 from tune.trainos import service
@@ -56,10 +56,8 @@ async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
 @router.get("/jobs", openapi_extra=needs("trainos:read"))
 async def list_jobs(tx: TxDep, page: PageDep, state: State = None) -> PageOf[JobRead]:
     """The project's jobs, newest first."""
-    before = decode_cursor(page.cursor, [UUID])
-    found = await service.list_jobs(tx.conn, tx.scope, state, before[0] if before else None, page.limit)
-    cursor = encode_cursor(found[-1].id) if len(found) == page.limit else None
-    return PageOf(items=[JobRead.model_validate(job) for job in found], next_cursor=cursor)
+    found = await service.list_jobs(tx.conn, tx.scope, state, id_of(page.cursor), page.limit)
+    return page_of(JobRead, found, page.limit, "id")
 
 
 @router.get("/jobs/{job}", openapi_extra=needs("trainos:read", transaction=False))
@@ -115,11 +113,10 @@ async def create_checkpoint(job: JobName, body: CheckpointCreate, session: Sessi
 @router.get("/jobs/{job}/checkpoints", openapi_extra=needs("trainos:read"))
 async def list_checkpoints(job: JobName, tx: TxDep, page: PageDep) -> PageOf[JobCheckpointRead]:
     """The complete checkpoints of a job, the highest step first."""
-    before = decode_cursor(page.cursor, [_step])
+    before = key_of(page.cursor, whole_below(2**63))
     owner = await service.get_job(tx.conn, tx.scope, job)
-    found = await service.list_checkpoints(tx.conn, tx.scope, owner, before[0] if before else None, page.limit)
-    cursor = encode_cursor(found[-1].step) if len(found) == page.limit else None
-    return PageOf(items=[JobCheckpointRead.model_validate(checkpoint) for checkpoint in found], next_cursor=cursor)
+    found = await service.list_checkpoints(tx.conn, tx.scope, owner, before, page.limit)
+    return page_of(JobCheckpointRead, found, page.limit, "step")
 
 
 @router.get("/jobs/{job}/checkpoints/{checkpoint}", openapi_extra=needs("trainos:read"))
@@ -130,12 +127,6 @@ async def get_checkpoint(job: JobName, checkpoint: CheckpointName, tx: TxDep) ->
     for file in read.files:
         file.url = tx.objects.presign_get(service.checkpoint_key(owner, CheckpointFile(file.path, file.sha256, file.size_bytes)))
     return read
-
-
-def _step(text: str) -> int:
-    if not 0 <= (step := int(text)) < 2**63:
-        raise ValueError("not a step")
-    return step
 
 
 def _files(body: CheckpointUpload) -> tuple[CheckpointFile, ...]:

@@ -33,9 +33,9 @@ from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.restore import restore_backup
 from cluster.settings import Settings
-from tests.dataforge.server import serve
 from tests.support.platform import start_storage
 from tests.support.running import Ran, RunningPlatform
+from tests.support.server import serve
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 CONSUMER = "reader"

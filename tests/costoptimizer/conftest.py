@@ -6,32 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import pytest
-
-from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
-from cluster.db import Database, new_id
+from actors.securityvault.models import Scope
+from cluster.db import Database
 from cluster.events import Event, publish
+from tests.support.tenant import other_scope, scope
+
+__all__ = ["other_scope", "scope"]
 
 START = datetime(2026, 11, 10, 22, 0, tzinfo=UTC)
 CPU, MEMORY, GPU, H100 = 40_000, 5_000, 2_000_000, 4_000_000
 """Micro-dollars an hour of the platform's own price book."""
-
-
-def make_scope() -> Scope:
-    org_id, project_id = new_id(), new_id()
-    return Scope(
-        Principal(PrincipalKind.USER, new_id(), "ada", org_id, {project_id: Role.OWNER}), org_id, project_id, "default", Role.OWNER
-    )
-
-
-@pytest.fixture
-def scope() -> Scope:
-    return make_scope()
-
-
-@pytest.fixture
-def other_scope() -> Scope:
-    return make_scope()
 
 
 def lease_event(scope: Scope, lease_id: UUID, change: str, at: datetime, owner: tuple[str, str] = ("job", "j1"), **resources: Any) -> Event:

@@ -12,7 +12,8 @@ from actors.costoptimizer import policy
 from actors.costoptimizer.errors import InvalidPeriod, PriceInThePast
 from cluster.db import new_id
 from cluster.events import Event
-from tests.costoptimizer.conftest import START, lease_event, make_scope
+from tests.costoptimizer.conftest import START, lease_event
+from tests.support.tenant import make_scope
 
 
 class TestToUsage:

@@ -89,20 +89,20 @@ class TestNode:
 class TestAcrossModules:
     """DataForge's commits and ModelHub's edges, in one answer."""
 
-    def push(self, hub: Client, files: dict[str, bytes]) -> str:
-        hub.datasets.create("digits")
+    def push(self, client: Client, files: dict[str, bytes]) -> str:
+        client.datasets.create("digits")
         states = [{"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)} for data in files.values()]
         contents = {hashlib.sha256(data).hexdigest(): data for data in files.values()}
-        for target in hub.datasets.uploads("digits", blobs=states).missing:
-            hub.put_presigned(str(target.url), contents[target.sha256], target.headers)
-        hub.datasets.complete_uploads("digits", blobs=states)
+        for target in client.datasets.uploads("digits", blobs=states).missing:
+            client.put_presigned(str(target.url), contents[target.sha256], target.headers)
+        client.datasets.complete_uploads("digits", blobs=states)
         add = [{"path": path, **state} for path, state in zip(files, states, strict=True)]
-        return str(hub.datasets.commit("digits", branch="main", message="first", parent=None, add=add).id)
+        return str(client.datasets.commit("digits", branch="main", message="first", parent=None, add=add).id)
 
-    async def test_a_file_leads_to_the_endpoint_and_back(self, hub: Client, database: Database) -> None:
-        commit = self.push(hub, {f"{i}.png": b"image %d" % i for i in range(5)})
-        run = hub.runs.create(experiment="digits", name="training", inputs=["digits@main"])
-        read = hub.runs.get(str(run.id))
+    async def test_a_file_leads_to_the_endpoint_and_back(self, client: Client, database: Database) -> None:
+        commit = self.push(client, {f"{i}.png": b"image %d" % i for i in range(5)})
+        run = client.runs.create(experiment="digits", name="training", inputs=["digits@main"])
+        read = client.runs.get(str(run.id))
         async with database.platform() as conn:
             row = await (await conn.execute("SELECT project_id FROM modelhub.runs WHERE id = %s", (run.id,))).fetchone()
             assert row is not None
@@ -117,15 +117,15 @@ class TestAcrossModules:
                     (row["project_id"], source_kind, source_id, source_label, target_kind, target_id, target_label, relation),
                 )
         sha256 = hashlib.sha256(b"image 3").hexdigest()
-        down = hub.lineage.get("file", sha256)
+        down = client.lineage.get("file", sha256)
         assert [(edge.source.kind, edge.target.kind) for edge in down.edges] == [
             ("file", "commit"), ("commit", "run"), ("run", "model_version"), ("model_version", "endpoint"),
         ]  # fmt: skip
-        up = hub.lineage.get("endpoint", "shop", direction="up", files=2)
+        up = client.lineage.get("endpoint", "shop", direction="up", files=2)
         assert [edge.source.label for edge in up.edges if edge.source.kind == "file"] == ["0.png", "1.png"]
         assert {edge.source.kind.value for edge in up.edges} == {"file", "commit", "run", "model_version"}
         for name in (commit, "digits@main"):
-            assert "shop" in {edge.target.label for edge in hub.lineage.get("commit", name, files=0).edges}
+            assert "shop" in {edge.target.label for edge in client.lineage.get("commit", name, files=0).edges}
         assert read.experiment == "digits"
 
     async def test_an_unknown_file_is_not_found(self, conn: Connection, scope: Scope) -> None:

@@ -22,10 +22,10 @@ from aidos.tracking.point_buffer import BATCH_POINTS, PointBuffer
 from aidos.tracking.run import ModelRejected
 from aidos.transfers.artifacts import DownloadDamaged, write_files
 from cluster.settings import Settings
-from tests.dataforge.server import serve
 from tests.modelhub.inspecting import inspecting
 from tests.support.onnx_models import linear
 from tests.support.platform import find_free_ports
+from tests.support.server import serve
 
 COMMAND = [sys.executable, "-c", "from aidos.cli import main; main()"]
 
@@ -99,55 +99,55 @@ class TestPointBuffer:
 
 @pytest.mark.postgres
 class TestRun:
-    def test_logs_and_ends(self, hub: Client) -> None:
+    def test_logs_and_ends(self, client: Client) -> None:
         with aidos.run("digits", params={"lr": 0.1, "layers": [3, 3]}, tags={"who": "ada"}) as run:
             for value in (3.0, math.nan, 1.0):
                 run.log_metric("loss", value)
             run.log_metrics({"acc": 0.9}, step=7)
-        read = hub.runs.get(str(run.id))
+        read = client.runs.get(str(run.id))
         assert (read.state, read.experiment, read.params) == ("FINISHED", "digits", {"lr": "0.1", "layers": "[3, 3]"})
         assert (read.metrics["loss"].step, read.metrics["loss"].value, read.metrics["acc"].step) == (2, 1.0, 7)
         assert read.tags["who"] == "ada" and read.tags["aidos.python"].startswith("3.") and len(read.tags["aidos.git_commit"]) == 40
         assert "pydantic==" in read.tags["aidos.packages"]
 
-    def test_an_error_fails_it(self, hub: Client) -> None:
+    def test_an_error_fails_it(self, client: Client) -> None:
         with pytest.raises(ZeroDivisionError), aidos.run() as run:
             run.log_metric("loss", 1)
             _ = 1 / 0
-        assert hub.runs.get(str(run.id)).state == "FAILED"
-        assert len(list(hub.runs.history(str(run.id), key="loss"))) == 1
+        assert client.runs.get(str(run.id)).state == "FAILED"
+        assert len(list(client.runs.history(str(run.id), key="loss"))) == 1
         with aidos.run(resume=run.id) as again:
             again.log_metric("loss", 2, step=1)
-        assert hub.runs.get(str(run.id)).state == "FINISHED" and again.id == run.id
+        assert client.runs.get(str(run.id)).state == "FINISHED" and again.id == run.id
 
-    def test_the_end_of_the_program_stores_what_is_left(self, hub: Client) -> None:
+    def test_the_end_of_the_program_stores_what_is_left(self, client: Client) -> None:
         program = "import aidos\nrun = aidos.run('forgetful')\nfor i in range(5000): run.log_metric('loss', i)\nprint(run.id)\n"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-        read = hub.runs.get(done.stdout.strip())
+        read = client.runs.get(done.stdout.strip())
         assert (read.state, read.metrics["loss"].step) == ("FINISHED", 4999)
-        assert sum(1 for _ in hub.runs.history(str(read.id), key="loss")) == 5000
+        assert sum(1 for _ in client.runs.history(str(read.id), key="loss")) == 5000
 
     def test_loads_neither_torch_nor_ray(self) -> None:
         program = "import aidos, sys; aidos.run; print([m for m in ('torch', 'ray', 'numpy', 'psycopg') if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.strip() == "[]"
 
-    def test_in_a_job_it_is_the_jobs_run_and_left_open(self, hub: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        mine = hub.runs.create(experiment="jobs", name="of the job")
+    def test_in_a_job_it_is_the_jobs_run_and_left_open(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        mine = client.runs.create(experiment="jobs", name="of the job")
         monkeypatch.setenv("AIDOS_JOB_ID", "0190a0a0-0000-7000-8000-000000000000")
         monkeypatch.setenv("AIDOS_RUN_ID", str(mine.id))
         with aidos.run("ignored", params={"lr": 1}) as run:
             run.log_metric("loss", 1)
-        read = hub.runs.get(str(mine.id))
+        read = client.runs.get(str(mine.id))
         assert (run.name, read.state, read.params, read.metrics["loss"].value) == ("of the job", "RUNNING", {"lr": "1"}, 1.0)
 
-    def test_what_is_no_metric_is_refused_at_once(self, hub: Client) -> None:
+    def test_what_is_no_metric_is_refused_at_once(self, client: Client) -> None:
         with aidos.run() as run:
             for key, value in (("", 1.0), ("a", "x"), ("a", None), ("k" * 251, 1.0)):
                 with pytest.raises(InvalidPayload):
                     run.log_metric(key, value)  # type: ignore[arg-type]  # the mistake under test
 
-    def test_artifacts_are_files_and_folders(self, hub: Client, tmp_path: Path) -> None:
+    def test_artifacts_are_files_and_folders(self, client: Client, tmp_path: Path) -> None:
         (tmp_path / "out" / "deep").mkdir(parents=True)
         (tmp_path / "out" / "a.txt").write_text("a")
         (tmp_path / "out" / "deep" / "b.txt").write_text("b" * 100)
@@ -155,7 +155,7 @@ class TestRun:
             run.log_artifact(tmp_path / "out")
             run.log_artifact(tmp_path / "out" / "a.txt", "renamed.txt")
             run.log_artifact(tmp_path / "out" / "a.txt", "renamed.txt")
-        listed = {artifact.path: artifact.size_bytes for artifact in hub.runs.artifacts(str(run.id))}
+        listed = {artifact.path: artifact.size_bytes for artifact in client.runs.artifacts(str(run.id))}
         assert listed == {"out/a.txt": 1, "out/deep/b.txt": 100, "renamed.txt": 1}
 
 
@@ -182,7 +182,7 @@ class TestRestarts:
 
 @pytest.mark.postgres
 class TestModel:
-    def test_is_registered_inspected_and_named(self, hub: Client, settings: Settings, tmp_path: Path) -> None:
+    def test_is_registered_inspected_and_named(self, client: Client, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "model.onnx").write_bytes(linear())
         with inspecting(settings), aidos.run("digits") as run:
             first = run.log_model(tmp_path / "model.onnx", name="digits", alias="champion")
@@ -192,7 +192,7 @@ class TestModel:
         assert second.signature is not None and second.signature["outputs"][0]["shape"] == ["batch", 2]
         assert [file.path for file in second.files] == ["model.onnx"]
 
-    def test_a_pickle_is_rejected_with_the_reason(self, hub: Client, settings: Settings, tmp_path: Path) -> None:
+    def test_a_pickle_is_rejected_with_the_reason(self, client: Client, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "model.onnx").write_bytes(pickle.dumps({"weights": [1.0]}))
         (tmp_path / "model.pkl").write_bytes(pickle.dumps({"weights": [1.0]}))
         with inspecting(settings), aidos.run("digits") as run:
@@ -201,7 +201,7 @@ class TestModel:
             with pytest.raises(InvalidRequest, match="model.pkl"):
                 run.log_model(tmp_path / "model.pkl", name="digits")
 
-    def test_is_pushed_and_pulled_from_the_command(self, hub: Client, settings: Settings, tmp_path: Path) -> None:
+    def test_is_pushed_and_pulled_from_the_command(self, client: Client, settings: Settings, tmp_path: Path) -> None:
         def aidos_command(*words: str) -> str:
             done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, done.stderr
@@ -222,13 +222,13 @@ class TestModel:
 
 
 @pytest.mark.postgres
-def test_a_damaged_download_is_not_written(hub: Client, tmp_path: Path) -> None:
+def test_a_damaged_download_is_not_written(client: Client, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     with aidos.run() as run:
         run.log_artifact(tmp_path / "a")
-    (file,) = hub.runs.downloads(str(run.id), paths=["a"]).files
+    (file,) = client.runs.downloads(str(run.id), paths=["a"]).files
     with pytest.raises(DownloadDamaged):
-        write_files(hub, [FileDownload(path="b", sha256="0" * 64, size_bytes=1, url=file.url)], tmp_path)
+        write_files(client, [FileDownload(path="b", sha256="0" * 64, size_bytes=1, url=file.url)], tmp_path)
     with pytest.raises(InvalidRequest):
-        write_files(hub, [FileDownload(path="../b", sha256=file.sha256, size_bytes=1, url=file.url)], tmp_path)
+        write_files(client, [FileDownload(path="../b", sha256=file.sha256, size_bytes=1, url=file.url)], tmp_path)
     assert not (tmp_path / "b").exists()

@@ -14,10 +14,13 @@ from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from cluster.db import Database
 from cluster.objects import Objects
 from cluster.settings import Settings
+from tests.support.tenant import admin_key, client, objects, url
 from tests.trainos.fake_cluster import FakeCluster
 from tune.trainos import service
 from tune.trainos.models import Job, JobSpec
 from tune.trainos.reconciler import JobReconciler
+
+__all__ = ["admin_key", "client", "objects", "url"]
 
 Submit = Callable[..., Awaitable[Job]]
 
@@ -29,21 +32,6 @@ def zip_of(**files: str) -> bytes:
         for name, text in files.items():
             package.writestr(name.replace("_py", ".py"), text)
     return buffer.getvalue()
-
-
-@pytest.fixture
-async def objects(settings: Settings) -> Objects:
-    store = Objects(settings)
-    await store.ensure_bucket()
-    return store
-
-
-@pytest.fixture
-async def admin_key(database: Database, settings: Settings) -> str:
-    """The key of a fresh installation's operator."""
-    key = await securityvault.bootstrap(database, settings)
-    assert key
-    return key
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from aidos.errors import Forbidden, NotFound
 from aidos.schemas.trainos import CheckpointFileBody
 from cluster.db import Database
 from cluster.objects import Objects
-from cluster.settings import Settings
-from tests.dataforge.server import serve
 from tests.support.waiting import wait_until
 from tests.trainos.conftest import zip_of
 from tests.trainos.fake_cluster import FakeCluster
@@ -33,22 +31,6 @@ from tune.trainos.reconciler import JobReconciler
 
 pytestmark = pytest.mark.postgres
 AIDOS = Path(sysconfig.get_path("scripts")) / "aidos"
-
-
-@pytest.fixture
-def url(settings: Settings, admin_key: str, objects: Objects) -> Iterator[str]:
-    with serve(settings) as address:
-        yield address
-
-
-@pytest.fixture
-def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
-    """The SDK as the operator; child processes find the same settings."""
-    monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("AIDOS_URL", url)
-    monkeypatch.setenv("AIDOS_API_KEY", admin_key)
-    with Client() as opened:
-        yield opened
 
 
 def steps(database: Database, reconciler: JobReconciler, count: int) -> None:

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from aidos.schemas.common import Name, PageOf, decode_cursor, encode_cursor
+from aidos.schemas.common import Name, PageOf
 from aidos.schemas.dataforge.reports import ProgressSet, ReportCreate, ReportKind, ReportRead, ResultSet
 from aidos.schemas.dataforge.versions import RefName
 from api import reports
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
+from api.pages import id_of, page_of
 from data_pipelines.dataforge.reports import service
 from data_pipelines.dataforge.reports.models import Progress
 
@@ -30,9 +31,8 @@ async def create_report(dataset: Name, body: ReportCreate, tx: TxDep) -> ReportR
 @router.get("/datasets/{dataset}/reports", openapi_extra=needs("dataforge:read"))
 async def list_reports(dataset: Name, tx: TxDep, page: PageDep, ref: RefFilter = None, kind: KindFilter = None) -> PageOf[ReportRead]:
     """A dataset's reports without their results, newest first."""
-    before = decode_cursor(page.cursor, [UUID])
-    items = await reports.list_reports(tx.conn, tx.scope, dataset, ref, kind, before[0] if before else None, page.limit)
-    return PageOf(items=items, next_cursor=encode_cursor(items[-1].id) if len(items) == page.limit else None)
+    items = await reports.list_reports(tx.conn, tx.scope, dataset, ref, kind, id_of(page.cursor), page.limit)
+    return page_of(ReportRead, items, page.limit, "id")
 
 
 @router.get("/reports/{report}", openapi_extra=needs("dataforge:read", transaction=False))

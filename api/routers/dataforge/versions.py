@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -34,6 +33,7 @@ from aidos.schemas.dataforge.versions import (
     UploadsRead,
 )
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, needs
+from api.pages import id_of, key_of, page_of, stored_text, whole_below
 from data_pipelines.dataforge import service
 from data_pipelines.dataforge.models import Blob, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob, TreeSpec
 
@@ -46,30 +46,6 @@ PathCursor = Annotated[
     str | None, Query(max_length=5 * PATH_BYTES, pattern=r"^[A-Za-z0-9_-]*$", description="`next_cursor` of the page before.")
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page.")]
-
-
-def _stored_text(part: str) -> str:
-    """A part of a cursor as PostgreSQL can compare it. Raises: ValueError."""
-    if "\0" in part:
-        raise ValueError("NUL")
-    part.encode()
-    return part
-
-
-def _after_id(cursor: str | None) -> UUID | None:
-    key = decode_cursor(cursor, [UUID])
-    return key[0] if key else None
-
-
-def _next(rows: Sequence[Any], limit: int, *fields: str) -> str | None:
-    return encode_cursor(*(getattr(rows[-1], field) for field in fields)) if len(rows) == limit else None
-
-
-def _generation(part: str) -> int:
-    """A part of a cursor as PostgreSQL counts generations. Raises: ValueError."""
-    if not 0 <= (generation := int(part)) < 2**31:
-        raise ValueError(part)
-    return generation
 
 
 def _files(added: list[FileAdd]) -> tuple[File, ...]:
@@ -94,8 +70,8 @@ async def create_dataset(body: DatasetCreate, tx: TxDep) -> DatasetRead:
 
 @router.get("", openapi_extra=READ)
 async def list_datasets(page: PageDep, tx: TxDep) -> PageOf[DatasetRead]:
-    rows = await service.list_datasets(tx.conn, tx.scope, _after_id(page.cursor), page.limit)
-    return PageOf(items=[DatasetRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "id"))
+    rows = await service.list_datasets(tx.conn, tx.scope, id_of(page.cursor), page.limit)
+    return page_of(DatasetRead, rows, page.limit, "id")
 
 
 @router.get("/{dataset}", openapi_extra=READ)
@@ -147,7 +123,7 @@ async def create_commit(dataset: Name, body: CommitCreate, tx: TxDep) -> CommitR
 @router.get("/{dataset}/commits", openapi_extra=READ)
 async def list_commits(dataset: Name, page: PageDep, tx: TxDep, ref: RefQuery = "main") -> PageOf[CommitRead]:
     """The log, children before parents; the pages stay at the commit that the first one saw."""
-    seen = decode_cursor(page.cursor, [UUID, _generation, UUID])
+    seen = decode_cursor(page.cursor, [UUID, whole_below(2**31), UUID])
     before = (seen[1], seen[2]) if seen else None
     rows = await service.list_commits(tx.conn, tx.scope, dataset, str(seen[0]) if seen else ref, page.limit, before)
     head = seen[0] if seen else rows[0].id
@@ -163,9 +139,8 @@ async def get_commit(dataset: Name, ref: RefName, tx: TxDep) -> CommitRead:
 
 @router.get("/{dataset}/refs", openapi_extra=READ)
 async def list_refs(dataset: Name, page: PageDep, tx: TxDep) -> PageOf[RefRead]:
-    after = decode_cursor(page.cursor, [_stored_text])
-    rows = await service.list_refs(tx.conn, tx.scope, dataset, after[0] if after else None, page.limit)
-    return PageOf(items=[RefRead.model_validate(row) for row in rows], next_cursor=_next(rows, page.limit, "name"))
+    rows = await service.list_refs(tx.conn, tx.scope, dataset, key_of(page.cursor, stored_text), page.limit)
+    return page_of(RefRead, rows, page.limit, "name")
 
 
 @router.put("/{dataset}/refs/{ref}", openapi_extra=WRITE)
@@ -185,7 +160,7 @@ async def list_files(
     dataset: Name, tx: TxDep, ref: RefQuery = "main", prefix: PathQuery = "", limit: Limit = 500, cursor: PathCursor = None
 ) -> PageOf[FileRead]:
     """Files by path; the pages stay at the commit that the first one saw."""
-    seen, after = decode_cursor(cursor, [UUID, _stored_text]) or (ref, "")
+    seen, after = decode_cursor(cursor, [UUID, stored_text]) or (ref, "")
     commit = await service.get_commit(tx.conn, tx.scope, dataset, str(seen))
     rows = await service.list_files(tx.conn, tx.scope, commit.id, after, limit, prefix)
     following = encode_cursor(commit.id, rows[-1].path) if len(rows) == limit else None
@@ -197,10 +172,10 @@ async def compare_commits(
     dataset: Name, base: RefQuery, head: RefQuery, tx: TxDep, limit: Limit = 500, cursor: PathCursor = None
 ) -> PageOf[ChangeRead]:
     """Paths that differ from `base` to `head`, in order."""
-    after = decode_cursor(cursor, [_stored_text])
+    after = key_of(cursor, stored_text)
     changes = await service.compare_commits(tx.conn, tx.scope, dataset, base, head)
-    rows = [change for change in changes if not after or change.path > after[0]][:limit]
-    return PageOf(items=[ChangeRead.model_validate(row) for row in rows], next_cursor=_next(rows, limit, "path"))
+    rows = [change for change in changes if after is None or change.path > after][:limit]
+    return page_of(ChangeRead, rows, limit, "path")
 
 
 @router.post("/{dataset}/downloads", openapi_extra=needs("dataforge:read", audit=False))

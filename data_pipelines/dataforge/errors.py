@@ -65,6 +65,14 @@ class PathsCollide(InvalidPayload):
     detail = "'{file}' cannot be a file while '{path}' lies under it. Remove one of them."
 
 
+class PathsDifferInForm(InvalidPayload):
+    title = "Paths differ by case or Unicode form only"
+    detail = (
+        "'{path}' cannot stand beside '{other}': they differ by case or Unicode form only, so many file systems take them for one. "
+        "Rename or remove one of them."
+    )
+
+
 class PathRepeated(InvalidPayload):
     title = "A path is named twice"
     detail = "'{path}' is added or removed more than once in one request. Name each path once."
@@ -73,6 +81,60 @@ class PathRepeated(InvalidPayload):
 class NothingToCommit(Conflict):
     title = "Nothing changed"
     detail = "The commit would equal its parent {parent}. Nothing was written."
+
+
+class MergeConflict(Conflict):
+    title = "Merge conflict"
+    detail = (
+        "{count} paths were changed on both sides in different ways, the first is '{path}'. Say for each which side counts ('take'), "
+        "give its content ('add', 'remove'), or choose a side for all ('strategy'). 'aidos dataset conflicts' lists them."
+    )
+
+
+class HistoriesUnrelated(Conflict):
+    title = "Histories have nothing in common"
+    detail = (
+        "'{source}' and '{branch}' of dataset '{dataset}' come from no common commit, so there is nothing to merge from. "
+        "Begin a branch at '{branch}' and commit the files there."
+    )
+
+
+class NotFastForward(Conflict):
+    title = "Not a fast-forward"
+    detail = "'{branch}' has commits that '{source}' lacks. Merge '{branch}' into '{source}' first, or allow a merge commit."
+
+
+class NotInConflict(InvalidPayload):
+    title = "The path is not in conflict"
+    detail = "'{path}' was changed on one side at most, so no side need be chosen for it. Leave it out of 'take'."
+
+
+class MainlineNeeded(InvalidPayload):
+    title = "Which parent is not clear"
+    detail = "Commit {commit} has {parents} parents, and 'mainline' is {mainline}. Give the number of the parent to compare it with, for a merge only."
+
+
+class BranchNeeded(InvalidPayload):
+    title = "Only branches move"
+    detail = "'{ref}' of dataset '{dataset}' is a {kind}. Name a branch."
+
+
+class BranchProtected(Conflict):
+    title = "The branch is protected"
+    detail = (
+        "'{branch}' of dataset '{dataset}' is protected: {reason}. "
+        "'aidos dataset protections {dataset}' shows its rules; owners may override them."
+    )
+
+
+class CheckReported(Conflict):
+    title = "A report holds the check"
+    detail = "Check '{check}' of commit {commit} is what a report found. Ask for the report again; it cannot be set by hand."
+
+
+class ProtectionNotFound(NotFound):
+    title = "Branch is not protected"
+    detail = "Branch '{branch}' of dataset '{dataset}' has no protection. 'aidos dataset protections {dataset}' lists those there are."
 
 
 class PackInvalid(InvalidPayload):

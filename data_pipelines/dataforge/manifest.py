@@ -97,6 +97,11 @@ def decode(data: bytes) -> Node:
     return Node(level, paths, [Entry(*row) for row in zip(digests, files, sizes, strict=True)])
 
 
+def level_of(data: bytes) -> int:
+    """The level of an encoded node."""
+    return _HEADER.unpack_from(data)[1]
+
+
 def _column(values: Iterable[int]) -> bytes:
     column = array("Q", values)
     return struct.pack(f"<{len(column)}Q", *column)

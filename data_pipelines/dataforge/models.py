@@ -141,6 +141,7 @@ class CommitSpec:
     remove: tuple[str, ...] = ()
     tree: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    override: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,147 @@ class RefSpec:
     kind: RefKind
     commit: str
     expected: UUID | None = None
+    override: bool = False
+
+
+class Side(enum.StrEnum):
+    """Whose content a path gets in a merge."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    BASE = "base"
+
+
+class FastForward(enum.StrEnum):
+    """Whether a branch whose head the source comes from just moves there."""
+
+    ALLOW = "allow"
+    ONLY = "only"
+    NEVER = "never"
+
+
+class MergeOutcome(enum.StrEnum):
+    """What a merge did."""
+
+    MERGED = "merged"
+    FAST_FORWARDED = "fast_forwarded"
+    UP_TO_DATE = "up_to_date"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How conflicts are settled: ``take`` chooses by path, ``add`` and ``remove`` give the content, ``strategy`` decides the rest."""
+
+    strategy: Side | None = None
+    take: Mapping[str, Side] = field(default_factory=dict)
+    add: tuple[File, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MergeSpec:
+    """A merge of ``source`` (a ref). ``expected``: the head that the branch must have; None: whichever it has."""
+
+    source: str
+    message: str = ""
+    resolution: Resolution = Resolution()
+    fast_forward: FastForward = FastForward.ALLOW
+    expected: UUID | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    override: bool = False
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The head after a merge and how it came about."""
+
+    outcome: MergeOutcome
+    commit: Commit
+
+
+@dataclass(frozen=True)
+class PickSpec:
+    """A commit to take over or to undo; ``mainline``: the parent (1 or 2) that a merge is compared with."""
+
+    commit: str
+    message: str | None = None
+    mainline: int | None = None
+    resolution: Resolution = Resolution()
+    expected: UUID | None = None
+    override: bool = False
+
+
+@dataclass(frozen=True)
+class PathConflict:
+    """A path that both sides of a merge changed in different ways; None where it is absent."""
+
+    path: str
+    base: File | None
+    ours: File | None
+    theirs: File | None
+
+
+@dataclass(frozen=True)
+class DiffStat:
+    """How much two commits differ. A changed file's old bytes count as removed, its new ones as added."""
+
+    added: int
+    changed: int
+    removed: int
+    added_bytes: int
+    removed_bytes: int
+
+
+class CheckState(enum.StrEnum):
+    """What a check found of a commit."""
+
+    PENDING = "pending"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """What is to be said of a commit under the name of a check."""
+
+    state: CheckState
+    summary: str = ""
+    url: str | None = None
+    report_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """The latest word of a check on a commit."""
+
+    commit_id: UUID
+    name: str
+    state: CheckState
+    summary: str
+    url: str | None
+    report_id: UUID | None
+    author: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class ProtectionSpec:
+    """What a branch asks of commits before they land on it."""
+
+    required_checks: tuple[str, ...] = ()
+    require_pull_request: bool = False
+    required_approvals: int = 0
+
+
+@dataclass(frozen=True)
+class Protection:
+    """A protected branch: it is not deleted or set back, and what it asks for is asked of every commit that lands."""
+
+    branch: str
+    required_checks: tuple[str, ...]
+    require_pull_request: bool
+    required_approvals: int
+    updated_at: datetime
 
 
 @dataclass(frozen=True)

@@ -132,3 +132,57 @@ SELECT encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes
 
 -- forget_uploads --
 DELETE FROM dataforge.uploads WHERE project_id = %(project_id)s AND upload_id = ANY(%(upload_ids)s);
+
+-- find_spellings --
+SELECT path FROM dataforge.spellings WHERE project_id = %(project_id)s AND folded = ANY(%(folded)s);
+
+-- record_spellings --
+INSERT INTO dataforge.spellings (project_id, folded, path)
+SELECT %(project_id)s, * FROM unnest(%(folded)s::bytea[], %(paths)s::text[])
+    ON CONFLICT DO NOTHING;
+
+-- set_check --
+INSERT INTO dataforge.checks AS checks (project_id, dataset_id, commit_id, name, state, summary, url, report_id, author)
+VALUES (%(project_id)s, %(dataset_id)s, %(commit_id)s, %(name)s, %(state)s, %(summary)s, %(url)s, %(report_id)s, %(author)s)
+ON CONFLICT (project_id, commit_id, name) DO UPDATE
+   SET state = excluded.state, summary = excluded.summary, url = excluded.url, report_id = excluded.report_id,
+       author = excluded.author, updated_at = clock_timestamp()
+ WHERE checks.report_id IS NULL OR excluded.report_id IS NOT NULL
+RETURNING commit_id, name, state, summary, url, report_id, author, updated_at;
+
+-- list_checks --
+SELECT commit_id, name, state, summary, url, report_id, author, updated_at
+  FROM dataforge.checks
+ WHERE project_id = %(project_id)s AND commit_id = %(commit_id)s
+ ORDER BY name;
+
+-- list_checks_of_tree --
+SELECT DISTINCT ON (k.name) k.commit_id, k.name, k.state, k.summary, k.url, k.report_id, k.author, k.updated_at
+  FROM dataforge.commits c JOIN dataforge.checks k ON k.project_id = c.project_id AND k.commit_id = c.id
+ WHERE c.project_id = %(project_id)s AND c.dataset_id = %(dataset_id)s AND c.tree = %(tree)s
+ ORDER BY k.name, k.updated_at DESC;
+
+-- set_protection --
+INSERT INTO dataforge.protections (project_id, dataset_id, branch, required_checks, require_pull_request, required_approvals)
+VALUES (%(project_id)s, %(dataset_id)s, %(branch)s, %(required_checks)s, %(require_pull_request)s, %(required_approvals)s)
+ON CONFLICT (project_id, dataset_id, branch) DO UPDATE
+   SET required_checks = excluded.required_checks, require_pull_request = excluded.require_pull_request,
+       required_approvals = excluded.required_approvals, updated_at = clock_timestamp()
+RETURNING branch, required_checks, require_pull_request, required_approvals, updated_at;
+
+-- find_protection --
+SELECT branch, required_checks, require_pull_request, required_approvals, updated_at
+  FROM dataforge.protections
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND branch = %(branch)s;
+
+-- list_protections --
+SELECT branch, required_checks, require_pull_request, required_approvals, updated_at
+  FROM dataforge.protections
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND (%(after)s::text IS NULL OR branch > %(after)s)
+ ORDER BY branch
+ LIMIT %(limit)s;
+
+-- delete_protection --
+DELETE FROM dataforge.protections
+ WHERE project_id = %(project_id)s AND dataset_id = %(dataset_id)s AND branch = %(branch)s
+RETURNING branch, required_checks, require_pull_request, required_approvals, updated_at;

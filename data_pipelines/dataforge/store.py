@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +12,19 @@ from psycopg.types.json import Jsonb
 
 from cluster.db import Connection, load_queries, one, unique
 from data_pipelines.dataforge.errors import DatasetExists
-from data_pipelines.dataforge.manifest import decode
-from data_pipelines.dataforge.models import Commit, Dataset, MultipartUpload, Ref, RefKind, StoredBlob
+from data_pipelines.dataforge.manifest import decode, level_of
+from data_pipelines.dataforge.models import (
+    Check,
+    CheckState,
+    Commit,
+    Dataset,
+    MultipartUpload,
+    Protection,
+    ProtectionSpec,
+    Ref,
+    RefKind,
+    StoredBlob,
+)
 
 Q = load_queries(__package__)
 
@@ -104,11 +117,12 @@ async def load_nodes(conn: Connection, project_id: UUID, digests: Iterable[bytes
     return {bytes(row["sha256"]): bytes(row["data"]) for row in await rows.fetchall()}
 
 
-async def store_nodes(conn: Connection, project_id: UUID, nodes: Mapping[bytes, bytes], levels: Iterable[int]) -> None:
+async def store_nodes(conn: Connection, project_id: UUID, nodes: Mapping[bytes, bytes]) -> None:
     """Nodes that are there already stay as they are: they are equal."""
-    await conn.execute(
-        Q.store_nodes, {"project_id": project_id, "digests": list(nodes), "levels": list(levels), "data": list(nodes.values())}
-    )
+    digests = sorted(nodes)  # one order for all writers, so that none waits for another in a ring
+    levels = [level_of(nodes[digest]) for digest in digests]
+    row = {"project_id": project_id, "digests": digests, "levels": levels, "data": [nodes[digest] for digest in digests]}
+    await conn.execute(Q.store_nodes, row)
 
 
 async def find_nodes_holding(conn: Connection, project_id: UUID, digests: set[bytes], *, inner: bool) -> set[bytes]:
@@ -166,6 +180,64 @@ async def forget_uploads(conn: Connection, project_id: UUID, upload_ids: Iterabl
     await conn.execute(Q.forget_uploads, {"project_id": project_id, "upload_ids": list(upload_ids)})
 
 
+async def find_spellings(conn: Connection, project_id: UUID, folded: Iterable[str]) -> set[str]:
+    """Recorded paths that have one of these folded forms."""
+    rows = await conn.execute(Q.find_spellings, {"project_id": project_id, "folded": [_digest(form) for form in folded]})
+    return {row["path"] for row in await rows.fetchall()}
+
+
+async def record_spellings(conn: Connection, project_id: UUID, forms: Mapping[str, str]) -> None:
+    """``forms``: the folded form by path."""
+    folded, paths = [_digest(forms[path]) for path in sorted(forms)], sorted(forms)
+    if paths:
+        await conn.execute(Q.record_spellings, {"project_id": project_id, "folded": folded, "paths": paths})
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+async def set_check(conn: Connection, project_id: UUID, check: Mapping[str, Any]) -> Check | None:
+    """None when a report holds it and this one is from none."""
+    return _check(await (await conn.execute(Q.set_check, {"project_id": project_id, **check})).fetchone())
+
+
+async def list_checks(conn: Connection, project_id: UUID, commit_id: UUID) -> list[Check]:
+    """By name."""
+    rows = await conn.execute(Q.list_checks, {"project_id": project_id, "commit_id": commit_id})
+    return [check for row in await rows.fetchall() if (check := _check(row))]
+
+
+async def list_checks_of_tree(conn: Connection, project_id: UUID, dataset_id: UUID, tree: bytes) -> list[Check]:
+    """The latest of each name over the dataset's commits that have these files."""
+    rows = await conn.execute(Q.list_checks_of_tree, {"project_id": project_id, "dataset_id": dataset_id, "tree": tree})
+    return [check for row in await rows.fetchall() if (check := _check(row))]
+
+
+async def set_protection(conn: Connection, project_id: UUID, dataset_id: UUID, branch: str, spec: ProtectionSpec) -> Protection:
+    row = {"project_id": project_id, "dataset_id": dataset_id, "branch": branch, **asdict(spec)}
+    row["required_checks"] = list(spec.required_checks)
+    made = _protection(await _row(conn, Q.set_protection, row))
+    assert made is not None
+    return made
+
+
+async def find_protection(conn: Connection, project_id: UUID, dataset_id: UUID, branch: str) -> Protection | None:
+    row = {"project_id": project_id, "dataset_id": dataset_id, "branch": branch}
+    return _protection(await (await conn.execute(Q.find_protection, row)).fetchone())
+
+
+async def list_protections(conn: Connection, project_id: UUID, dataset_id: UUID, after: str | None, limit: int) -> list[Protection]:
+    """By branch."""
+    row = {"project_id": project_id, "dataset_id": dataset_id, "after": after, "limit": limit}
+    return [found for row in await (await conn.execute(Q.list_protections, row)).fetchall() if (found := _protection(row))]
+
+
+async def delete_protection(conn: Connection, project_id: UUID, dataset_id: UUID, branch: str) -> Protection | None:
+    row = {"project_id": project_id, "dataset_id": dataset_id, "branch": branch}
+    return _protection(await (await conn.execute(Q.delete_protection, row)).fetchone())
+
+
 async def _row(conn: Connection, query: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     row = await (await conn.execute(query, values)).fetchone()
     assert row is not None
@@ -174,6 +246,14 @@ async def _row(conn: Connection, query: Any, values: Mapping[str, Any]) -> dict[
 
 def _commit(row: dict[str, Any]) -> Commit:
     return Commit(**{**row, "tree": bytes(row["tree"])})
+
+
+def _check(row: dict[str, Any] | None) -> Check | None:
+    return Check(**{**row, "state": CheckState(row["state"])}) if row else None
+
+
+def _protection(row: dict[str, Any] | None) -> Protection | None:
+    return Protection(**{**row, "required_checks": tuple(row["required_checks"])}) if row else None
 
 
 def _ref(row: dict[str, Any] | None) -> Ref | None:

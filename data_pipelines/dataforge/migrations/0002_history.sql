@@ -15,3 +15,42 @@ WITH RECURSIVE log AS (
 )
 UPDATE dataforge.commits c SET generation = log.generation FROM log WHERE c.project_id = log.project_id AND c.id = log.id;
 RESET ROLE;
+
+-- Paths that are not in folded form (policy.fold), by a digest of that form: where another spelling of a path may stand.
+-- Whether it does stands in the tree; a row is never wrong, so none is taken back.
+CREATE TABLE dataforge.spellings (
+    project_id uuid NOT NULL,
+    folded bytea NOT NULL,
+    path text NOT NULL,
+    PRIMARY KEY (project_id, folded, path)
+);
+SELECT cluster.wall_by_project('dataforge.spellings');
+
+CREATE TABLE dataforge.checks (
+    project_id uuid NOT NULL,
+    dataset_id uuid NOT NULL,
+    commit_id uuid NOT NULL,
+    name text NOT NULL,
+    state text NOT NULL CHECK (state IN ('pending', 'passed', 'failed')),
+    summary text NOT NULL,
+    url text,
+    report_id uuid,
+    author text NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (project_id, commit_id, name),
+    FOREIGN KEY (project_id, dataset_id, commit_id) REFERENCES dataforge.commits (project_id, dataset_id, id) ON DELETE CASCADE
+);
+SELECT cluster.wall_by_project('dataforge.checks');
+
+CREATE TABLE dataforge.protections (
+    project_id uuid NOT NULL,
+    dataset_id uuid NOT NULL,
+    branch text NOT NULL,
+    required_checks text[] NOT NULL,
+    require_pull_request boolean NOT NULL,
+    required_approvals integer NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (project_id, dataset_id, branch),
+    FOREIGN KEY (project_id, dataset_id) REFERENCES dataforge.datasets ON DELETE CASCADE
+);
+SELECT cluster.wall_by_project('dataforge.protections');

@@ -1,0 +1,110 @@
+"""Trees of files as PostgreSQL keeps them: what verbs read from manifests and the edits that they store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+from actors.securityvault.models import Scope
+from cluster.db import Connection
+from data_pipelines.dataforge import policy, store
+from data_pipelines.dataforge.datasets import get_dataset
+from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFound
+from data_pipelines.dataforge.manifest import EMPTY, Differing, Entry, Manifests, Steps, T
+from data_pipelines.dataforge.models import File, Tree, TreeSpec
+
+
+async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSpec) -> Tree:
+    """Store the manifest of changes that a later commit will name: so a commit of any size comes in pieces.
+
+    Raises: DatasetNotFound, TreeNotFound, BlobsMissing, PathsCollide, PathRepeated.
+    """
+    await get_dataset(conn, scope, dataset)
+    tree = await edit(conn, scope, bytes.fromhex(spec.base) if spec.base else EMPTY, spec.add, spec.remove)
+    return Tree(tree.digest.hex(), tree.files, tree.size_bytes)
+
+
+async def list_files(
+    conn: Connection, scope: Scope, commit_id: UUID, after: str = "", limit: int | None = 500, prefix: str = ""
+) -> list[File]:
+    """Files of a commit by path, those later than ``after`` whose paths begin with ``prefix``. Raises: RefNotFound."""
+    commit = await store.find_commit(conn, scope.project, commit_id)
+    if commit is None:
+        raise RefNotFound(dataset="", ref=str(commit_id))
+    manifests = Manifests()
+    items = await drive(conn, scope, manifests, manifests.scan(commit.tree, after=after, prefix=prefix, limit=limit))
+    return [File(path, entry.digest.hex(), entry.size_bytes) for path, entry in items]
+
+
+async def compare(conn: Connection, scope: Scope, old: bytes, new: bytes) -> list[Differing]:
+    """What differs between two trees, by path."""
+    manifests = Manifests()
+    return await drive(conn, scope, manifests, manifests.compare(old, new))
+
+
+async def edit(conn: Connection, scope: Scope, base: bytes, add: Iterable[File], remove: Iterable[str]) -> Entry:
+    """The stored tree after changes that a client asks for.
+
+    Raises: TreeNotFound, BlobsMissing, PathsCollide, PathsDifferInForm, PathRepeated.
+    """
+    add = tuple(add)
+    changes = policy.plan_changes(add, remove)
+    await refuse_missing_blobs(conn, scope, add)
+    return await apply(conn, scope, base, changes)
+
+
+async def apply(conn: Connection, scope: Scope, base: bytes, changes: Mapping[str, Entry | None]) -> Entry:
+    """The stored tree after changes whose contents are known. Raises: TreeNotFound, PathsCollide, PathsDifferInForm."""
+    manifests = Manifests()
+    root = await drive(conn, scope, manifests, manifests.edit(base, changes))
+    before = await drive(conn, scope, manifests, manifests.find(base, changes))
+    await _refuse_collisions(conn, scope, manifests, root, [path for path, entry in changes.items() if entry and path not in before])
+    if manifests.made:
+        await store.store_nodes(conn, scope.project, manifests.made)
+    return await drive(conn, scope, manifests, manifests.summary(root))
+
+
+async def _refuse_collisions(conn: Connection, scope: Scope, manifests: Manifests, root: bytes, added: Sequence[str]) -> None:
+    """Refuse new paths that not every file system could hold beside the others. Raises: PathsCollide, PathsDifferInForm."""
+    if not added:
+        return
+    above = policy.folders(added)
+    spellings = policy.spellings(added)
+    recorded = await store.find_spellings(conn, scope.project, spellings.values())
+    suspects = policy.suspects(spellings, recorded)
+    found = await drive(conn, scope, manifests, manifests.find(root, [*above, *suspects]))
+    following = await drive(conn, scope, manifests, manifests.following(root, [f"{path}/" for path in added]))
+    policy.refuse_collisions(above, found, following)
+    policy.refuse_other_forms(suspects, found)
+    await store.record_spellings(
+        conn, scope.project, {path: form for path, form in spellings.items() if form != path and path not in recorded}
+    )
+
+
+async def refuse_missing_blobs(conn: Connection, scope: Scope, add: Sequence[File]) -> None:
+    """Raises: BlobsMissing."""
+    known = await store.find_blobs(conn, scope.project, {file.sha256 for file in add}) if add else {}
+    sizes = {blob.sha256: blob.size_bytes for blob in known.values()} | {policy.EMPTY_SHA256: 0}
+    missing = [file for file in add if sizes.get(file.sha256) != file.size_bytes]
+    if missing:
+        raise BlobsMissing(count=len(missing), path=missing[0].path, sha256=[file.sha256 for file in missing[:100]])
+
+
+async def drive(conn: Connection, scope: Scope, manifests: Manifests, steps: Steps[T]) -> T:
+    """Run the steps in a thread (a large edit takes a while), loading the nodes that they ask for. Raises: TreeNotFound."""
+    while True:
+        needed, result = await asyncio.to_thread(_step, steps)
+        if needed is None:
+            return result[0]
+        stored = await store.load_nodes(conn, scope.project, needed)
+        for digest in needed - stored.keys():
+            raise TreeNotFound(tree=digest.hex())
+        await asyncio.to_thread(manifests.add, stored)
+
+
+def _step(steps: Steps[T]) -> tuple[set[bytes] | None, list[T]]:
+    try:
+        return next(steps), []
+    except StopIteration as done:
+        return None, [done.value]

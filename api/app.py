@@ -58,10 +58,9 @@ def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    # Starlette's own seam for what stands before the scan of the routes.
-    app.router.middleware_stack = RouteIndex(app.router, app.router.middleware_stack)
     _add_document(app)
-    app.add_middleware(VaultMiddleware, echo_request_id=not open_edge)
+    app.add_middleware(RouteIndex, router=app.router)
+    app.add_middleware(VaultMiddleware, vault=edge.vault, echo_request_id=not open_edge)
     _allow_origins(app, edge.db.settings)
     return app
 

@@ -14,16 +14,21 @@ Key = tuple[str, ...]
 
 
 class RouteIndex:
-    """The routes of a router by method and literal beginning. What it does not find is the router's to answer: 404, 405, mounts."""
+    """The routes of a router by method and literal beginning. What it does not find is the application's to answer: 404, 405, mounts.
 
-    def __init__(self, router: Router, otherwise: ASGIApp) -> None:
-        self._router, self._otherwise = router, otherwise
+    A middleware, inside the one of SecurityVault and outside of FastAPI's: these catch what a route of ours has answered itself.
+    """
+
+    def __init__(self, app: ASGIApp, router: Router) -> None:
+        self._router, self._otherwise = router, app
         self._indexed: tuple[BaseRoute, ...] = ()
         self._routes: dict[Key, list[ApiRoute]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             for route in self._candidates(scope["method"], scope["path"]):
+                if route.path_regex.match(scope["path"]) is None:
+                    continue
                 match, child_scope = route.matches(scope)
                 if match is Match.FULL:
                     scope["router"] = self._router

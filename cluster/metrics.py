@@ -21,6 +21,7 @@ class Metric:
     def __init__(self, kind: str, name: str, meaning: str, labels: tuple[str, ...]) -> None:
         self.kind, self.name, self.meaning, self.labels = kind, name, meaning, labels
         self._instrument: Any = None
+        self._tags: dict[tuple[str, ...], dict[str, str]] = {}
         DECLARED.append(self)
 
     def make(self, instruments: Any) -> None:
@@ -32,7 +33,9 @@ class Metric:
         instrument = self._instrument
         if instrument is None:
             return
-        tags = dict(zip(self.labels, values, strict=True))
+        tags = self._tags.get(values)
+        if tags is None:
+            tags = self._tags[values] = dict(zip(self.labels, values, strict=True))
         if self.kind == "Counter":
             instrument.inc(value, tags)
         elif self.kind == "Histogram":

@@ -6,12 +6,14 @@ travel in batches from a thread of their own, and what a dead collector does not
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -22,9 +24,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBasedTraceIdRatio
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pydantic_core import PydanticSerializationError, to_json
 
 from cluster.settings import Settings
 
@@ -37,7 +41,8 @@ _SECRET = re.compile(
     r"|(://[^\s/:@\"]*:)[^\s/@\"]+(?=@)"
 )
 _PROPAGATOR = TraceContextTextMapPropagator()
-_tracer = trace.get_tracer("aidos")
+_new_ids = RandomIdGenerator()
+_tracer: trace.Tracer | None = None
 # One variable for all ids: binding them is a part of every request.
 _IDS: ContextVar[Mapping[str, str]] = ContextVar("aidos_log_ids", default=MappingProxyType({}))
 _process: dict[str, str] = {}
@@ -50,35 +55,28 @@ def get_logger(name: str) -> Any:
 
 def configure(settings: Settings, process: str, stream: Any = None) -> None:
     """Set up logs and traces of this process, once, at its start. Logs go to ``stream``, or to standard error."""
+    global _tracer
     stream = stream or sys.stderr
     _process["process"] = process
     level = logging.getLevelNamesMapping()[settings.log_level]
-    before: list[Any] = [
-        _add_ids,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_trace_id,
-        structlog.processors.format_exc_info,
-    ]
+    before: list[Any] = [structlog.processors.add_log_level, _describe, structlog.processors.format_exc_info]
     structlog.configure(
-        processors=[*before, structlog.processors.JSONRenderer(default=str), _hide_secrets],
+        processors=[*before, _render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     _take_over_logging(max(level, logging.INFO), before, stream)
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(build_provider(settings, process))
+    if settings.otlp_endpoint and _tracer is None:
+        provider = build_provider(settings, process)
+        trace.set_tracer_provider(provider)
+        _tracer = provider.get_tracer("aidos")
 
 
 def _take_over_logging(level: int, before: list[Any], stream: Any) -> None:
     """What libraries log becomes the same JSON lines. Never below INFO: at DEBUG they tell headers and whole URLs."""
     handler = logging.StreamHandler(stream)
-    rendered: list[Any] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.JSONRenderer(default=str),
-        _hide_secrets,
-    ]
+    rendered: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=rendered, foreign_pre_chain=[_add_module, *before]))
     handler.addFilter(_Patience())
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -89,8 +87,6 @@ def _take_over_logging(level: int, before: list[Any], stream: Any) -> None:
 def build_provider(settings: Settings, process: str) -> TracerProvider:
     """Spans to the collector that settings name, flushed when the process ends."""
     resource = Resource.create({"service.name": f"aidos.{process}"})
-    if not settings.otlp_endpoint:
-        return TracerProvider(ALWAYS_OFF, resource=resource)
     provider = TracerProvider(ParentBasedTraceIdRatio(settings.trace_sample_ratio), resource=resource)
     exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
@@ -119,19 +115,26 @@ def _add_module(_logger: Any, _name: str, event: Any) -> Any:
     return event
 
 
-def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
+def _describe(_logger: Any, _name: str, event: Any) -> Any:
+    """Add what every line says: the process, the ids that are bound, the time and the trace."""
+    described = {**_process, **_IDS.get(), **event, "timestamp": f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"}
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
-        event["trace_id"] = format(context.trace_id, "032x")
-        event["span_id"] = format(context.span_id, "016x")
-    return event
+        described["trace_id"] = format(context.trace_id, "032x")
+        described["span_id"] = format(context.span_id, "016x")
+    return described
 
 
-def _add_ids(_logger: Any, _name: str, event: Any) -> Any:
-    return {**_process, **_IDS.get(), **event}
+def _render(_logger: Any, _name: str, event: Any) -> str:
+    """The line as JSON. Pydantic's writer takes a tenth of the standard library's time, but knows no half of a surrogate pair."""
+    try:
+        line = to_json(event, fallback=str).decode()
+    except PydanticSerializationError:
+        line = json.dumps(event, default=str)
+    return _hide_secrets(line)
 
 
-def _hide_secrets(_logger: Any, _name: str, line: Any) -> Any:
+def _hide_secrets(line: str) -> str:
     """Whatever an error's text quoted: no credential and no presigned URL's signature reaches the log."""
     # Finding nothing is the rule, and these searches are many times faster than the pattern's.
     if "X-Amz-" in line or "earer " in line or "asic " in line or "aidos_" in line or "://" in line:
@@ -164,6 +167,7 @@ class span:  # noqa: N801 — as ``bind``
     """
 
     __slots__ = ("_attributes", "_kind", "_name", "_span", "_token", "_traceparent", "kept")
+    _span: trace.Span
 
     def __init__(self, name: str, traceparent: str | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> None:
         self._name, self._traceparent, self._kind, self._attributes = name, traceparent, kind, attributes
@@ -171,7 +175,10 @@ class span:  # noqa: N801 — as ``bind``
 
     def __enter__(self) -> span:
         parent = _PROPAGATOR.extract({"traceparent": self._traceparent}) if self._traceparent else None
-        self._span = _tracer.start_span(self._name, parent, self._kind, record_exception=False, set_status_on_exception=False)
+        if _tracer is None:
+            self._span = _ids_alone(parent)
+        else:
+            self._span = _tracer.start_span(self._name, parent, self._kind, record_exception=False, set_status_on_exception=False)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, parent))
         self.set(**self._attributes)
         return self
@@ -184,6 +191,11 @@ class span:  # noqa: N801 — as ``bind``
         if self.kept:
             self._span.end()
 
+    @property
+    def recording(self) -> bool:
+        """Whether anybody will see what it is told."""
+        return self._span.is_recording()
+
     def set(self, **attributes: Any) -> None:
         """Add attributes; ``a__b`` is written ``a.b``."""
         if self._span.is_recording():
@@ -195,6 +207,13 @@ class span:  # noqa: N801 — as ``bind``
             self._span.update_name(name)
             if failed:
                 self._span.set_status(Status(StatusCode.ERROR))
+
+
+def _ids_alone(parent: otel_context.Context | None) -> trace.Span:
+    """A span that goes nowhere, in its parent's trace or a new one."""
+    above = trace.get_current_span(parent).get_span_context()
+    trace_id = above.trace_id if above.is_valid else _new_ids.generate_trace_id()
+    return NonRecordingSpan(SpanContext(trace_id, _new_ids.generate_span_id(), is_remote=False))
 
 
 def _plain(value: Any) -> str | int | float:

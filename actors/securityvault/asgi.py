@@ -50,9 +50,9 @@ _WANTED = frozenset(
 class VaultMiddleware:
     """Wraps an ASGI application.
 
-    In front of the gateway it uses the authenticator of the application's edge (``app.state.edge``) and takes the routes
-    that declare the permission ``public`` as public. Elsewhere it opens a database and an authenticator of its own, with
-    the lifespan or the first request, and ``permission`` in ``project_id`` is what every request needs. ``public`` adds
+    In front of the gateway it uses the gateway's authenticator, ``vault``, and takes the routes that declare the permission
+    ``public`` as public. Elsewhere it opens a database and an authenticator of its own, with the lifespan or the first
+    request, and ``permission`` in ``project_id`` is what every request needs. ``public`` adds
     exact paths that need no caller; ``hosts``, if any, are the only names that the Host header may have. Ray Serve names each
     request itself and says so in the answer: there, ``echo_request_id`` is False.
     """
@@ -81,7 +81,7 @@ class VaultMiddleware:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] in ("http", "websocket"):
-            vault = self._vault or await self._find_vault(scope)
+            vault = self._vault or await self._open_vault()
             await _Exchange(self, vault, scope, receive, send).run()
         else:
             await self.app(scope, receive, send)
@@ -90,7 +90,7 @@ class VaultMiddleware:
         async def receive_opened() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._find_vault(scope)
+                await self._open_vault()
             return message
 
         try:
@@ -98,11 +98,8 @@ class VaultMiddleware:
         finally:
             await self._close()
 
-    async def _find_vault(self, scope: Scope) -> Authenticator:
-        """The authenticator of the application's edge, else one of this middleware's own."""
-        edge = getattr(getattr(scope.get("app"), "state", None), "edge", None)
-        if edge is not None:
-            return edge.vault
+    async def _open_vault(self) -> Authenticator:
+        """The authenticator that was given, else one of this middleware's own."""
         async with self._opening:
             if self._vault is None:
                 settings = self._settings or get_settings()
@@ -167,9 +164,10 @@ class _Exchange:
         method, path, route = scope.get("method", "WEBSOCKET"), scope["path"], _route_of(scope)
         caller, tenant = state["principal"], state.get("scope")
         project_id = str(tenant.project_id) if tenant is not None and tenant.project_id else None
-        span.name(f"{method} {route}", failed=self.status >= 500)
-        span.set(http__request__method=method, http__route=route, http__response__status_code=self.status, url__path=path)
-        span.set(aidos__request_id=self.request_id, aidos__project_id=project_id)
+        if span.recording:
+            span.name(f"{method} {route}", failed=self.status >= 500)
+            span.set(http__request__method=method, http__route=route, http__response__status_code=self.status, url__path=path)
+            span.set(aidos__request_id=self.request_id, aidos__project_id=project_id)
         metrics.count_request(route, method, self.status, seconds)
         _log.info(
             "request",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path, user_config_path
 
@@ -97,8 +98,15 @@ def cache_directory() -> Path:
 
 
 def _checked_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")) or any(sign.isspace() for sign in url):
-        raise InvalidRequest(reason=f"The URL of the platform must begin with http:// or https://, got {url!r}. Set AIDOS_URL or --url.")
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not any(sign.isspace() for sign in url)
+    except ValueError:  # of the port, or of an IPv6 address
+        whole = False
+    if not whole:
+        raise InvalidRequest(
+            reason=f"The URL of the platform must be http://HOST[:PORT] or https://HOST[:PORT], got {url!r}. Set AIDOS_URL or --url."
+        )
     return url.rstrip("/")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aidos.errors import InvalidPayload, Unavailable
 from aidos.http.conversation import NotAidos
+from aidos.http.operation import UnexpectedReply
 from aidos.http.wire import Reply, Request, quote_parameter
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def predict(client: Client, endpoint: str, value: Any) -> dict[str, Any]:
     model = f"{found.route}/v2/models/{quote_parameter('endpoint', found.name)}"
     try:
         if not (isinstance(value, dict) and isinstance(value.get("inputs"), list)):
-            value = to_request(client.transport.send(Request("GET", model), _read), value)
-        return client.transport.send(Request("POST", f"{model}/infer", json=value), _read)
+            value = to_request(_ask(client, Request("GET", model)), value)
+        return _ask(client, Request("POST", f"{model}/infer", json=value))
     except NotAidos as error:  # the proxy knows no such route, or not yet
         raise Unavailable(reason=f"Endpoint '{found.name}' is {found.state} and not served ({error}).", retry_after_s=5) from error
 
@@ -63,8 +64,14 @@ def _flat(data: Any) -> list[Any]:
     return [value for each in data for value in _flat(each)] if isinstance(data, list) else [data]
 
 
-def _read(reply: Reply) -> dict[str, Any]:
-    answer = json.loads(reply.content)
-    if not isinstance(answer, dict):
-        raise InvalidPayload(reason="The endpoint did not answer with an object of the Open Inference Protocol v2.")
-    return answer
+def _ask(client: Client, request: Request) -> dict[str, Any]:
+    def read(reply: Reply) -> dict[str, Any]:
+        try:
+            answer = json.loads(reply.content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise UnexpectedReply(route=f"{request.method} {request.path}", field="body", message="it is no JSON object")
+        return answer
+
+    return client.transport.send(request, read)

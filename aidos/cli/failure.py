@@ -39,6 +39,8 @@ def report(session: Session, error: Exception, *, debug: bool) -> int:
     code = exit_code(error)
     if isinstance(error, AidosError):
         text, remedy = str(error), _REMEDY.get(error.status)
+    elif isinstance(error, ModuleNotFoundError):
+        text, remedy = f"This needs {error.name}, which is not installed here.", "`pip install 'aidos[server]'` installs the platform."
     elif isinstance(error, OSError):
         place = f": {error.filename}" if error.filename else ""
         text, remedy = f"{error.strerror or error}{place}.", None

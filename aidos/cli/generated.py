@@ -47,7 +47,6 @@ class Kind:
     annotation: Any
     parse: Parse = lambda value: value
     metavar: str | None = None
-    many: bool = False
 
 
 def verb(name: str) -> str:
@@ -199,9 +198,9 @@ def kind_of(annotation: Any) -> Kind:
     if origin in (list, tuple, set, frozenset):
         item = kind_of((get_args(bare) or (str,))[0])
         metavar = item.metavar or "TEXT"
-        return Kind(list[str], lambda values: [item.parse(value) for value in values] or None, f"{metavar} (repeat for more)", many=True)
+        return Kind(list[str], lambda values: [item.parse(value) for value in values] or None, f"{metavar} (repeat for more)")
     if origin in (dict, Mapping) or bare is dict:
-        return Kind(list[str], parse_pairs, "KEY=VALUE or JSON (repeat for more)", many=True)
+        return Kind(list[str], parse_pairs, "KEY=VALUE or JSON (repeat for more)")
     if isinstance(bare, type) and issubclass(bare, BaseModel):
         return Kind(str, lambda text: parse_json(bare.__name__, text), "JSON")
     if bare is Any or origin in (Union, types.UnionType):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,9 @@ def _upload_code(client: Client, directory: Path) -> str:
 
 def _print_log(current: Any, job: str, follow: bool) -> None:
     if current.as_json:
-        current.show_each({"text": piece.decode(errors="replace")} for piece in read_log(current.client, job, follow=follow))
+        # A letter of several bytes may begin in one piece and end in the next.
+        texts = codecs.iterdecode(read_log(current.client, job, follow=follow), "utf-8", errors="replace")
+        current.show_each({"text": text} for text in texts)
         return
     for piece in read_log(current.client, job, follow=follow):
         sys.stdout.buffer.write(piece)

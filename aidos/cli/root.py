@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -19,8 +18,8 @@ from aidos.cli.failure import report
 from aidos.config import debug_wanted
 from aidos.errors import AidosError
 
-# Hand-written commands: a module ``aidos.cli.<noun>`` with ``register(group)``. Absent ones are skipped.
-HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report", "key", "project", "org", "platform")
+# Hand-written commands: a module ``aidos.cli.<noun>`` with ``register(group)``.
+HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report")
 HANDWRITTEN_ROOTS = ("signing", "lineage", "cost")
 
 Json = Annotated[
@@ -183,7 +182,7 @@ def noun_lines() -> dict[str, str]:
 def build_noun(noun: str) -> TyperGroup | None:
     """The group of a noun's verbs: generated, then hand-written in their place."""
     resource = resources.find(noun=noun)
-    register = find_register(f"aidos.cli.{noun.replace('-', '_')}") if noun in HANDWRITTEN_NOUNS else None
+    register = find_register(f"aidos.cli.{noun}") if noun in HANDWRITTEN_NOUNS else None
     if resource is None and register is None:
         return None
     group = typer.Typer(

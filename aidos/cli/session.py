@@ -73,7 +73,7 @@ class Session:
     def progress(self, description: str, total: float | None = None, *, unit_bytes: bool = False) -> Iterator[Any]:
         """A progress bar on standard error while the block runs, on a terminal only.
 
-        Gives ``advance(amount=1)``; its attribute ``total`` may be set later. Call it from any thread.
+        Gives ``advance(amount=1, total=…, description=…)``, to be called from any thread; what is not named stays.
         """
         with self._bar(unit_bytes) as bar:
             task = bar.add_task(description, total=total)

@@ -29,7 +29,7 @@ class Unreachable(Unavailable):
     """Nothing that speaks HTTP was reached, or it hung up on every try."""
 
     title = "The platform does not answer"
-    detail = "{url} does not answer ({reason}), after {tries} tries in {elapsed_s} s. Is the platform up (`aidos status`), and is AIDOS_URL right?"
+    detail = "{url} does not answer ({reason}), after {tries} tries in {elapsed_s} s. Is AIDOS_URL right? `aidos status` says what runs here; `aidos up` starts it."
 
 
 class NotAidos(AidosError):
@@ -70,10 +70,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Failure:
-    """No answer. ``sent``: the request may have reached the platform and had its effect."""
+    """No answer; whether the request arrived is not known."""
 
     reason: str
-    sent: bool
 
 
 Step = Send | Sleep | Block
@@ -127,7 +126,7 @@ class Converser:
                 if renewed:
                     continue
             elapsed_s = self.now() - started
-            delay_s = self._delay_s(request, outcome, tries, elapsed_s, signed)
+            delay_s = self._delay_s(outcome, tries, elapsed_s, signed)
             if delay_s is None:
                 raise self._error(outcome, tries, elapsed_s, signed)
             if self.on_wait:
@@ -149,16 +148,15 @@ class Converser:
             headers.setdefault("Idempotency-Key", request.key)
         return headers
 
-    def _delay_s(self, request: Request, outcome: Reply | Failure, tries: int, elapsed_s: float, signed: bool) -> float | None:
+    def _delay_s(self, outcome: Reply | Failure, tries: int, elapsed_s: float, signed: bool) -> float | None:
         if isinstance(outcome, Failure):
-            again = request.repeatable or not outcome.sent
-            return self.patience.delay_s(tries, elapsed_s) if again else None
+            return self.patience.delay_s(tries, elapsed_s)
         ours = is_problem(outcome)
         if outcome.status in {429, 503}:
             return self.patience.delay_s(tries, elapsed_s, retry_after_s(outcome.headers))
         if outcome.status == 409 and problem_of(outcome).get("type") == IN_PROGRESS:
             return self.patience.delay_s(tries, elapsed_s)
-        if outcome.status in ({502, 504} if signed else {500, 502, 504}) and request.repeatable and not ours:
+        if outcome.status in ({502, 504} if signed else {500, 502, 504}) and not ours:
             return self.patience.delay_s(tries, elapsed_s)
         if outcome.status == 404 and signed and not ours and elapsed_s < FOREIGN_404_BUDGET_S:
             return self.patience.delay_s(tries, elapsed_s)

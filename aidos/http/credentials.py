@@ -38,6 +38,8 @@ class Credential(Protocol):
 
 @dataclass(frozen=True)
 class StaticKey:
+    """An API key, which nothing renews; without one, calls go out unsigned."""
+
     key: str | None = field(default=None, repr=False)
     ready: ClassVar[bool] = True
 
@@ -89,8 +91,11 @@ class SignIns:
         self.path = directory / "credentials.json"
 
     def find(self, url: str) -> SignIn | None:
-        found = self._load().get(url)
-        return SignIn(**found) if found else None
+        """The sign-in for ``url``; None too for one that another version of the client wrote in another way."""
+        try:
+            return SignIn(**self._load()[url])
+        except (KeyError, TypeError):
+            return None
 
     def save(self, url: str, sign_in: SignIn | None) -> None:
         """Keep the sign-in for ``url``, or forget it. Readers see the old file or the new one, never half of it."""
@@ -116,7 +121,7 @@ class SignIns:
     def _load(self) -> dict[str, dict[str, Any]]:
         try:
             return dict(json.loads(self.path.read_text()))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, TypeError, ValueError):
             return {}
 
 

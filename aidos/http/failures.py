@@ -8,7 +8,6 @@ from aidos.errors import InvalidRequest
 from aidos.http.conversation import Failure
 from aidos.http.wire import Reply
 
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _CALLERS_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
@@ -20,5 +19,4 @@ def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
     """What a broken try means for the next. Raises: InvalidRequest when no repetition can help."""
     if isinstance(error, (*_CALLERS_FAULT, httpx.InvalidURL)):
         raise InvalidRequest(reason=f"The request cannot be sent: {error}.") from error
-    text = str(error).strip() or type(error).__name__
-    return Failure(text[:200], sent=not isinstance(error, _NOT_SENT))
+    return Failure((str(error).strip() or type(error).__name__)[:200])

@@ -165,11 +165,11 @@ class Operation(Generic[R]):
             if rest:
                 raise TypeError(f"{self.owner_name}.{self.name}() got too many arguments; it takes {self.signature}")
             return None
-        if self.body is bytes:
-            return rest[0] if rest else given.pop("body")
         if not self.fields:
-            value = rest[0] if rest else given.pop("body", {})
-            return plain(self._checked(TypeAdapter(self.body), value))
+            if not rest and "body" not in given:
+                raise TypeError(f"{self.owner_name}.{self.name}() needs 'body'; it takes {self.signature}")
+            value = rest[0] if rest else given.pop("body")
+            return value if self.body is bytes else plain(self._checked(TypeAdapter(self.body), value))
         if len(rest) == 1 and isinstance(rest[0], self.body | Mapping if isinstance(self.body, type) else Mapping):
             return self._dumped(self._checked(TypeAdapter(self.body), rest[0]))
         if len(rest) > len(self.positional):
@@ -196,26 +196,28 @@ class Operation(Generic[R]):
         return TypeAdapter(PageOf[self.returns] if self.paged else self.returns)  # type: ignore[name-defined]  # known only now
 
     def read(self, reply: Reply) -> Any:
-        """The reply as the declared type."""
+        """The reply as the declared type. Raises: UnexpectedReply."""
         if self.returns is None or (not reply.content and self.returns not in _RAW):
             return None
         if self.returns is bytes:
             return reply.content
         if self.returns is str:
             return reply.content.decode()
-        try:
-            return self._adapter.validate_json(reply.content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UnexpectedReply(
-                route=f"{self.method} {self.path}", field=".".join(map(str, first["loc"])), message=first["msg"]
-            ) from error
+        return self._parsed(reply.content)
 
     def read_event(self, event: ServerEvent) -> Any:
-        """An event of a stream: the declared type from its data, or as it came."""
-        return (
-            event if self.returns in (None, ServerEvent) else event.data if self.returns is str else self._adapter.validate_json(event.data)
-        )
+        """An event of a stream: the declared type from its data, or as it came. Raises: UnexpectedReply."""
+        if self.returns in (None, ServerEvent):
+            return event
+        return event.data if self.returns is str else self._parsed(event.data)
+
+    def _parsed(self, text: bytes | str) -> Any:
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "body"
+            raise UnexpectedReply(route=f"{self.method} {self.path}", field=field, message=first["msg"]) from error
 
 
 class Call(Generic[R]):

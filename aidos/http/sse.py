@@ -62,7 +62,7 @@ class _Resumption:
 
     def broken(self, error: Exception) -> float:
         """The connection broke: how long to wait before the next. Raises: Unreachable when the budget is used up."""
-        failure = failure_of(error) if isinstance(error, httpx.HTTPError) else Failure(str(error), sent=True)
+        failure = failure_of(error) if isinstance(error, httpx.HTTPError) else Failure(str(error))
         now = self._converser.now()
         self._broken_at = now if self._broken_at is None else self._broken_at
         self._breaks += 1
@@ -74,9 +74,9 @@ class _Resumption:
     def _refused(self, event: ServerEvent) -> None:
         try:
             problem = dict(json.loads(event.data))
-        except ValueError:
-            problem = {"detail": event.data}
-        status = int(problem.get("status", 500))
+            status = int(problem.get("status", 500))
+        except (TypeError, ValueError):
+            problem, status = {"detail": event.data}, 500
         if status in {401, 503}:
             raise StreamBroken(str(problem.get("detail")))  # opening it again renews the token, or says the refusal
         raise from_problem(status, problem)

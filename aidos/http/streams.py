@@ -23,7 +23,7 @@ class Pages(Generic[T]):
 
 
 class Events(Generic[T]):
-    """A live stream, taken up again where it broke off. ``close()`` (or ``await aclose()``) ends it early."""
+    """A live stream, taken up again where it broke off. Leaving the loop ends it."""
 
     def __iter__(self) -> Iterator[T]:
         raise TypeError("This stream belongs to an asynchronous client: iterate with `async for`.")

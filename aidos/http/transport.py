@@ -143,7 +143,7 @@ class SyncTransport(_Shared):
 
     def _open(self, arguments: dict[str, Any], opened: list[httpx.Response]) -> Reply:
         response = self.http.send(self.http.build_request(**arguments), stream=True)
-        if response.status_code >= 400:
+        if response.status_code >= 300:
             response.read()
             response.close()
             return reply_of(response)
@@ -204,7 +204,7 @@ class AsyncTransport(_Shared):
 
     async def _open(self, arguments: dict[str, Any], opened: list[httpx.Response]) -> Reply:
         response = await self.http.send(self.http.build_request(**arguments), stream=True)
-        if response.status_code >= 400:
+        if response.status_code >= 300:
             await response.aread()
             await response.aclose()
             return reply_of(response)

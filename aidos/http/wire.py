@@ -13,13 +13,12 @@ from aidos.errors import InvalidRequest
 
 T = TypeVar("T")
 
-REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PLACE = re.compile(r"\{(\w+)(:path)?\}")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One logical call. Its ``key`` stays the same over all repetitions, so that it has its effect once."""
+    """One logical call. Its ``key`` stays the same over all repetitions, so that it may be sent again and has its effect once."""
 
     method: str
     path: str
@@ -30,11 +29,6 @@ class Request:
     wait_s: float = 0.0
     """How long the server was asked to hold the answer back; added to the time-out."""
     key: str = field(default_factory=lambda: uuid4().hex)
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether sending it again cannot have a second effect: a read, or a change under an Idempotency-Key."""
-        return self.method in REPEATABLE or bool(self.key)
 
     def at(self, **query: str | None) -> Request:
         """The same call with other query values; None removes one."""

@@ -7,7 +7,6 @@ need; a test holds it against the declarations.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,9 +51,7 @@ CATALOGUE: tuple[Entry, ...] = (
 
 
 def declared(module: str) -> Iterator[type[Resource]]:
-    """The resources that a module declares, in order; none when it is not installed."""
-    if importlib.util.find_spec(f"{__name__}.{module}") is None:
-        return
+    """The resources that a module declares, in order."""
     loaded = importlib.import_module(f"{__name__}.{module}")
     for value in vars(loaded).values():
         if (
@@ -74,9 +71,7 @@ def every() -> Iterator[type[Resource]]:
 
 def find(*, noun: str | None = None, plural: str | None = None) -> type[Resource] | None:
     """The resource by its noun or by its attribute on the client."""
-    known = [entry.module for entry in CATALOGUE if noun == entry.noun or plural == entry.plural]
-    for module in known or MODULES:
-        for resource in declared(module):
-            if noun == resource.noun or plural == resource.plural:
-                return resource
+    for entry in CATALOGUE:
+        if noun == entry.noun or plural == entry.plural:
+            return next(resource for resource in declared(entry.module) if resource.noun == entry.noun)
     return None

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from aidos.errors import AidosError
+from aidos.errors import AidosError, Conflict
 from aidos.schemas.modelhub import PointLog
 
 BATCH_POINTS = 2000
@@ -27,15 +27,19 @@ class PointBuffer:
         self._points: deque[PointLog] = deque()
         self._changed = threading.Condition()
         self._hurried = self._closed = False
-        self._refusal: AidosError | None = None
+        self._refusal: Exception | None = None
         self._outage: AidosError | None = None
         self._failures = 0
         self._thread: threading.Thread | None = None
 
     def add(self, points: Sequence[PointLog]) -> None:
-        """Take the points. Waits while the buffer is full. Raises: what an earlier batch was refused for."""
+        """Take the points. Waits while the buffer is full. Raises: what an earlier batch was refused for; Conflict after ``close``."""
         with self._changed:
             self._raise_refusal()
+            if self._closed:
+                raise Conflict(
+                    reason="The run has ended here, and nothing more is stored: log before end(), or go on with aidos.run(resume=…)."
+                )
             self._changed.wait_for(lambda: len(self._points) < MOST_POINTS or self._refusal)
             self._points.extend(points)
             if self._thread is None:
@@ -94,8 +98,7 @@ class PointBuffer:
                 self._wait_out(error)
                 return
             with self._changed:
-                self._refusal = error if isinstance(error, AidosError) else AidosError()
-                self._refusal.__cause__ = error if self._refusal is not error else None
+                self._refusal = error
         with self._changed:
             for _ in batch:
                 self._points.popleft()

@@ -24,12 +24,14 @@ from uuid import UUID
 
 from aidos.client import Client
 from aidos.config import job as read_job
-from aidos.errors import InvalidPayload, InvalidRequest
+from aidos.errors import InvalidPayload, InvalidRequest, Unavailable
 from aidos.schemas.modelhub import ArtifactAnnounce, ArtifactRead, Flavour, PointLog, RunRead, RunState, VersionRead, VersionState
 from aidos.tracking import provenance
 from aidos.tracking.point_buffer import PointBuffer
+from aidos.transfers.local_files import sha256_of
 
 _FLAVOURS = {".onnx": Flavour.ONNX, ".safetensors": Flavour.SAFETENSORS}
+_ENDS = ("FINISHED", "FAILED", "KILLED")
 _BATCH_FILES = 200
 _INSPECTION_WAITS = 10
 _OPEN: set[ActiveRun] = set()
@@ -37,7 +39,7 @@ _OPEN: set[ActiveRun] = set()
 
 class ModelRejected(InvalidPayload):
     title = "Model was rejected"
-    detail = "{reference} was rejected: {reason}"
+    detail = "{reference} was rejected: {reason} Register it again when that is put right."
 
 
 def run(
@@ -104,7 +106,7 @@ class ActiveRun:
     def log_artifact(self, path: str | Path, name: str | None = None) -> list[ArtifactRead]:
         """Store a file, or all files of a directory, under ``name`` (its own where none is given). The same bytes go once."""
         source = Path(path)
-        folder = source.name if name is None else name.strip("/")
+        folder = (source.name or source.resolve().name) if name is None else name.strip("/")
         if source.is_dir():
             files = {f"{folder}/{file.relative_to(source).as_posix()}": file for file in sorted(source.rglob("*")) if file.is_file()}
         else:
@@ -112,7 +114,7 @@ class ActiveRun:
         return [artifact for batch in _batches(files) for artifact in self._upload(batch)]
 
     def _upload(self, files: Mapping[str, Path]) -> list[ArtifactRead]:
-        asked = [ArtifactAnnounce(path=path, sha256=_sha256(file), size_bytes=file.stat().st_size) for path, file in files.items()]
+        asked = [ArtifactAnnounce(path=path, sha256=sha256_of(file), size_bytes=file.stat().st_size) for path, file in files.items()]
         for target in self._client.runs.announce(str(self.id), files=asked).files:
             if target.upload_url is not None:
                 self._client.put_presigned(target.upload_url, files[target.path].read_bytes())
@@ -123,13 +125,14 @@ class ActiveRun:
     ) -> VersionRead:
         """Register a model file, or a directory with one, as the next version of model ``name``, and wait until it was inspected.
 
-        ``alias`` then points at it (moving one needs the permission ``modelhub:manage``). Raises: ModelRejected.
+        ``alias`` then points at it (moving one needs the permission ``modelhub:manage``).
+        Raises: ModelRejected; Unavailable where it was not inspected within five minutes.
         """
         source = Path(path)
         files = sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
         kind = Flavour(flavour) if flavour else _flavour_of(files)
         # The digest in the path lets one run register several states of one model.
-        digest = hashlib.sha256("".join(_sha256(file) for file in files).encode()).hexdigest()[:12]
+        digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()[:12]
         stored = self.log_artifact(source, f"models/{name}/{digest}" + ("" if source.is_dir() else f"/{source.name}"))
         made = self._client.models.register(
             name, run_id=self.id, flavour=kind, artifacts=[artifact.path for artifact in stored], description=description
@@ -142,6 +145,8 @@ class ActiveRun:
             if made.state is not VersionState.PENDING:
                 break
             made = self._client.models.version(made.model, str(made.version), wait="30s")
+        if made.state is VersionState.PENDING:
+            raise Unavailable(reason=f"{made.model}@{made.version} is registered and waits to be inspected.", retry_after_s=60)
         if made.state is VersionState.REJECTED:
             raise ModelRejected(reference=f"{made.model}@{made.version}", reason=made.reason)
         return made
@@ -151,7 +156,12 @@ class ActiveRun:
         self._points.flush()
 
     def end(self, state: str = "FINISHED") -> None:
-        """Store what is left and end the run; in a job the platform does the latter."""
+        """Store what is left and end the run as FINISHED, FAILED or KILLED; in a job the platform does the latter.
+
+        Raises: InvalidRequest for another state; what ``flush`` raises.
+        """
+        if state not in _ENDS:
+            raise InvalidRequest(reason=f"A run ends as {', '.join(_ENDS)}, not as {state!r}.")
         if self._ended:
             return
         self._ended = True
@@ -159,10 +169,12 @@ class ActiveRun:
         try:
             self._points.close()
         finally:
-            if self._ends:
-                self._client.runs.update(str(self.id), state=RunState(state))
-            if self._closes:
-                self._client.close()
+            try:
+                if self._ends:
+                    self._client.runs.update(str(self.id), state=RunState(state))
+            finally:
+                if self._closes:
+                    self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +221,7 @@ def _flavour_of(files: list[Path]) -> Flavour:
         if flavour := _FLAVOURS.get(file.suffix):
             return flavour
     raise InvalidRequest(
-        reason=f"No file of {', '.join(file.name for file in files[:5]) or 'an empty directory'} is .onnx or .safetensors."
+        reason=f"No file of {', '.join(file.name for file in files[:5]) or 'an empty directory'} is .onnx or .safetensors. Export to one of them, or say the flavour."
     )
 
 
@@ -217,8 +229,3 @@ def _batches(files: Mapping[str, Path]) -> Iterable[dict[str, Path]]:
     rest = iter(files.items())
     while batch := dict(itertools.islice(rest, _BATCH_FILES)):
         yield batch
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,10 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 from aidos.client import Client
 from aidos.errors import AidosError, InvalidRequest
-from aidos.schemas.modelhub import FileDownload
+
+
+class Stored(Protocol):
+    """A file as the platform gives it out: where it goes, what it must be, and a presigned URL."""
+
+    path: str
+    sha256: str
+    url: Any
 
 
 class DownloadDamaged(AidosError):
@@ -17,8 +25,8 @@ class DownloadDamaged(AidosError):
     detail = "'{path}' has SHA-256 {actual}, and {expected} is recorded. Nothing was written for it; try again."
 
 
-def write_files(client: Client, files: Iterable[FileDownload], folder: Path, on_file: Callable[[str], None] = lambda _: None) -> list[Path]:
-    """Download each to its path under ``folder``. A file is there whole or not at all. Raises: DownloadDamaged."""
+def write_files(client: Client, files: Iterable[Stored], folder: Path, on_file: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Download each to its path under ``folder``. A file is there whole or not at all. Raises: DownloadDamaged, InvalidRequest."""
     written = []
     for file in files:
         target = _target(folder, file.path)
@@ -42,5 +50,5 @@ def _target(folder: Path, path: str) -> Path:
     target = folder / relative
     outside = relative.is_absolute() or ".." in relative.parts or not relative.parts or "\x00" in path
     if outside or not target.parent.resolve().is_relative_to(folder.resolve()):
-        raise InvalidRequest(reason=f"'{path}' leads out of {folder}.")
+        raise InvalidRequest(reason=f"'{path}' is not written: it would lead out of {folder}. Download into an empty directory.")
     return target

@@ -6,39 +6,36 @@ leaves nothing that could be loaded. Outside of a job both do nothing, and the s
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from aidos.client import Client
 from aidos.config import job as read_job
-from aidos.errors import AidosError, NotFound
+from aidos.errors import InvalidRequest, NotFound
+from aidos.http.conversation import StorageRefused
 from aidos.schemas.trainos import CheckpointFileBody, JobCheckpointRead
+from aidos.transfers.artifacts import DownloadDamaged, write_files
+from aidos.transfers.local_files import sha256_of
 
 log = logging.getLogger("aidos.checkpoints")
-
-
-class CheckpointDamaged(AidosError):
-    """What came from the store is not what was saved."""
-
-    status = 422
-    title = "Checkpoint is damaged"
-    detail = "File '{path}' of the checkpoint of step {step} has another SHA-256 than when it was saved."
 
 
 def save_checkpoint(folder: str | Path, *, step: int, metrics: Mapping[str, float] | None = None) -> JobCheckpointRead | None:
     """Save the files in ``folder`` as this job's checkpoint of ``step``; call it in one worker only.
 
     Saving a step again with the same content changes nothing. Returns None outside of a job.
+    Raises: InvalidRequest where there is no file, CheckpointExists where the step was saved with other content.
     """
     job = read_job()
     if job.id is None:
         return None
     root = Path(folder)
     paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    if not paths:
+        raise InvalidRequest(reason=f"There is no file in {root}: write the checkpoint's files there, then save it.")
     files = [
-        CheckpointFileBody(path=path.relative_to(root).as_posix(), sha256=_sha256(path), size_bytes=path.stat().st_size) for path in paths
+        CheckpointFileBody(path=path.relative_to(root).as_posix(), sha256=sha256_of(path), size_bytes=path.stat().st_size) for path in paths
     ]
     with Client() as client:
         urls = client.checkpoints.upload(job.id, files=files).upload_urls
@@ -58,23 +55,12 @@ def load_checkpoint(folder: str | Path) -> int | None:
             try:
                 _fetch(client, job.id, listed.step, Path(folder))
                 return listed.step
-            except (CheckpointDamaged, NotFound) as error:
+            except (DownloadDamaged, InvalidRequest, NotFound, StorageRefused) as error:
+                if isinstance(error, StorageRefused) and error.fields["status"] != 404:
+                    raise
                 log.warning("checkpoint of step %s is passed over: %s", listed.step, error)
     return None
 
 
 def _fetch(client: Client, job_id: str, step: int, folder: Path) -> None:
-    for file in client.checkpoints.get(job_id, str(step)).files:
-        content = client.get_presigned(file.url or "").content
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise CheckpointDamaged(path=file.path, step=step)
-        target = folder / file.path
-        if not target.resolve().is_relative_to(folder.resolve()):
-            raise CheckpointDamaged(path=file.path, step=step)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_files(client, client.checkpoints.get(job_id, str(step)).files, folder)

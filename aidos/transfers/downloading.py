@@ -30,6 +30,12 @@ class FileDamaged(AidosError):
     )
 
 
+class RangeCut(AidosError):
+    status = 502
+    title = "The object store gave another range"
+    detail = "The object store gave {given_bytes} bytes where {asked_bytes} were asked for. Try again; a proxy on the way may not know HTTP Range."
+
+
 class OutsideDirectory(InvalidRequest):
     title = "A file would leave the directory"
     detail = "'{path}' is not written: in {directory} it would lead outside, through a symbolic link. Pull into an empty directory."
@@ -54,12 +60,16 @@ class Span:
 
 
 def read_range(client: Client, url: str, offset: int, length: int) -> bytes:
-    """Bytes of a presigned URL."""
+    """Bytes of a presigned URL. Raises: RangeCut when the object store keeps giving others."""
     headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-    data = patiently(lambda: client.get_presigned(url, headers)).content
-    if len(data) != length:
-        raise AidosError(reason=f"S3 gave {len(data)} bytes of {length}")
-    return data
+
+    def read() -> bytes:
+        data = client.get_presigned(url, headers).content
+        if len(data) != length:
+            raise RangeCut(given_bytes=len(data), asked_bytes=length)
+        return data
+
+    return patiently(read)
 
 
 class Downloader:

@@ -47,8 +47,10 @@ class Package:
 def pack(folder: Path) -> Package:
     """Zip the files below ``folder``, without what .gitignore and .aidosignore name.
 
-    Raises: CodeNotPackable for a link that leads outside, CodeTooLarge.
+    Raises: CodeNotPackable for what is no directory and for a link that leads outside, CodeTooLarge.
     """
+    if not folder.is_dir():
+        raise CodeNotPackable(path=folder, reason="it is not a directory; name the one that holds the code")
     root = folder.resolve()
     buffer = io.BytesIO()
     count = 0

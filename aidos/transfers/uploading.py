@@ -33,6 +33,7 @@ class Uploader:
 
     def __init__(self, client: Client, dataset: str, on_bytes: Callable[[int], None]) -> None:
         self._client, self._datasets, self._dataset, self._on_bytes = client, client.datasets, dataset, on_bytes
+        self._files: dict[str, LocalFile] = {}
         self.sent_files = self.sent_bytes = 0
 
     def upload(self, files: dict[str, LocalFile]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -206,6 +207,17 @@ class TestFailure:
         result = aidos("widget", "send", "a", "--file", "/nowhere/at/all")
         assert result.exit_code == 1 and result.stderr == "Error: No such file or directory: /nowhere/at/all.\n"
 
+    def test_a_command_of_the_platform_that_is_not_installed_says_how(self, aidos: Any) -> None:
+        client_only = typer.Typer(cls=RootGroup, pretty_exceptions_enable=False)
+        client_only.callback()(root)
+
+        @client_only.command()
+        def up() -> None:
+            importlib.import_module("no_such_package")
+
+        result = aidos("up", of=client_only)
+        assert result.exit_code == 1 and "no_such_package" in result.stderr and "aidos[server]" in result.stderr
+
     def test_a_fault_of_ours_shows_no_traceback(self, aidos: Any, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = typer.Typer(cls=RootGroup, pretty_exceptions_enable=False)
         broken.callback()(root)
@@ -221,7 +233,7 @@ class TestFailure:
 class TestKinds:
     def test_follow_the_type(self) -> None:
         assert kind_of(int | None).annotation is int and kind_of(bool).annotation is bool
-        assert kind_of(list[int]).many and kind_of(dict[str, str]).many
+        assert kind_of(list[int]).annotation == kind_of(dict[str, str]).annotation == list[str]
         assert kind_of(int | str).parse("7") == 7 and kind_of(int | str).parse("x") == "x"
 
     def test_pairs(self) -> None:

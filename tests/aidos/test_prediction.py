@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from typer.testing import CliRunner
 
 from aidos.cli.root import app
 from aidos.client import Client
 from aidos.errors import InvalidPayload, Unavailable
+from aidos.http.operation import UnexpectedReply
 from aidos.prediction import predict, shape_of, to_request
 from tests.aidos.counterpart import Counterpart
 
@@ -52,6 +53,12 @@ class TestPredict:
         assert predict(client, "digits", [[1, 2], [3, 4]]) == ANSWER
         assert [seen.path for seen in counterpart.seen][1:] == [f"/serve/default/digits/v2/models/digits{end}" for end in ("", "/infer")]
         assert counterpart.seen[2].body["inputs"][0]["name"] == "image"
+
+    @pytest.mark.parametrize("answer", [PlainTextResponse("<h1>hello</h1>"), JSONResponse([])])
+    def test_an_answer_outside_the_protocol_is_said(self, client: Client, counterpart: Counterpart, answer: Response) -> None:
+        counterpart.plan(JSONResponse(ENDPOINT), answer)
+        with pytest.raises(UnexpectedReply, match="POST /serve/default/digits/v2/models/digits/infer"):
+            predict(client, "digits", {"inputs": []})
 
     def test_passes_a_ready_request_on(self, client: Client, counterpart: Counterpart) -> None:
         counterpart.plan(JSONResponse(ENDPOINT), JSONResponse(ANSWER))

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+import aidos
 from aidos.client import AsyncClient, Client
-from aidos.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthenticated, Unavailable
+from aidos.errors import AidosError, Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from aidos.http.conversation import NotAidos, Patience, Unreachable, retry_after_s
 from aidos.http.credentials import SignIn, SignIns
 from aidos.http.operation import UnexpectedReply
@@ -39,7 +40,7 @@ class TestSend:
             assert Widgets(client.transport).create("digits", replicas=2) == WidgetRead(name="digits")
         (seen,) = counterpart.seen
         assert seen.headers["authorization"] == "Bearer the-key" and seen.headers["x-aidos-project"] == "vision"
-        assert seen.headers["user-agent"] == "aidos/0.1.0" and seen.headers["content-type"] == "application/json"
+        assert seen.headers["user-agent"] == f"aidos/{aidos.__version__}" and seen.headers["content-type"] == "application/json"
         assert seen.body["replicas"] == 2
 
     def test_a_jobs_calls_belong_to_its_trace(self, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +235,22 @@ class TestEvents:
         with pytest.raises(Unreachable, match="ended early"):
             list(hasty.logs("digits"))
 
+    def test_a_refusal_that_is_no_problem_is_raised_too(self, widgets: Widgets, counterpart: Counterpart) -> None:
+        counterpart.plan(events("event: error\ndata: [1]\n\n"))
+        with pytest.raises(AidosError):
+            list(widgets.logs("digits"))
+
+    def test_an_event_of_another_shape_is_said(self, widgets: Widgets, counterpart: Counterpart) -> None:
+        counterpart.plan(events('data: {"line": "one"}\n\n'))
+        with pytest.raises(UnexpectedReply, match=r"/logs .*text: Field required"):
+            list(widgets.logs("digits"))
+
+    def test_a_proxy_that_sends_them_elsewhere_is_said_and_let_go(self, widgets: Widgets, counterpart: Counterpart) -> None:
+        for _ in range(70):  # more than the client has connections
+            counterpart.plan(PlainTextResponse("sign in here", 307, {"location": "/login"}))
+            with pytest.raises(NotAidos, match="HTTP 307, .*sign in here"):
+                list(widgets.logs("digits"))
+
     def test_something_else_is_no_stream(self, widgets: Widgets) -> None:
         with pytest.raises(InvalidRequest, match="not a stream"):
             list(widgets.logs("digits"))
@@ -329,6 +346,15 @@ class TestCredentials:
             Widgets(client.transport).get("a")
         assert [seen.headers["authorization"] for seen in counterpart.seen] == ["Bearer access-1", "Bearer access-1", "Bearer access-2"]
 
+    def test_what_another_version_wrote_is_no_sign_in(self, counterpart: Counterpart, tmp_path: Path) -> None:
+        store = SignIns(tmp_path / "config")
+        store.save(counterpart.url, SignIn("access-1", "refresh-1", time.time() + 600))
+        for written in (f'{{"{counterpart.url}": {{"token": "t"}}}}', "[1]", "half {"):
+            store.path.write_text(written)
+            with Client(counterpart.url) as client:
+                Widgets(client.transport).get("a")
+        assert not any("authorization" in seen.headers for seen in counterpart.seen)
+
     def test_nothing_is_sent_without_a_sign_in(self, counterpart: Counterpart) -> None:
         with Client(counterpart.url) as client:
             Widgets(client.transport).get("a")
@@ -339,7 +365,7 @@ class TestCredentials:
         with pytest.raises(InvalidRequest, match="AIDOS_API_KEY"):
             Client(api_key=key)
 
-    @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://a b"])
+    @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://a b", "http://", "http:///v1", "http://a:99999", "http://["])
     def test_an_address_that_is_none_is_refused(self, url: str) -> None:
         with pytest.raises(InvalidRequest, match="AIDOS_URL"):
             Client(url)

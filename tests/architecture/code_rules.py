@@ -23,8 +23,6 @@ HEAVY_IMPORT_FILES = (
     "*/pipeline.py",
     "*/reconciler.py",
     "cluster/*.py",
-    "aidos/train.py",
-    "aidos/job.py",
 )
 
 # Rule 8. Who may look at the environment.

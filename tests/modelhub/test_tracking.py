@@ -16,7 +16,7 @@ import pytest
 import aidos
 from actors.modelhub.errors import RunEnded
 from aidos.client import Client
-from aidos.errors import InvalidPayload, InvalidRequest, Unavailable
+from aidos.errors import Conflict, InvalidPayload, InvalidRequest, Unavailable
 from aidos.schemas.modelhub import FileDownload, PointLog
 from aidos.tracking.point_buffer import BATCH_POINTS, PointBuffer
 from aidos.tracking.run import ModelRejected
@@ -60,6 +60,12 @@ class TestPointBuffer:
         buffer.close()
         assert platform.steps == list(range(2 * BATCH_POINTS + 10)) and max(platform.batches) <= BATCH_POINTS
 
+    def test_takes_nothing_after_its_end(self) -> None:
+        buffer = PointBuffer(Counter().send)
+        buffer.close()
+        with pytest.raises(Conflict, match="has ended"):
+            buffer.add(points(1))
+
     def test_keeps_what_could_not_be_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("aidos.tracking.point_buffer._RETRY_S", 0.01)
         platform = Counter(failures=1)
@@ -99,6 +105,13 @@ class TestPointBuffer:
 
 @pytest.mark.postgres
 class TestRun:
+    def test_ends_only_as_a_run_can(self, client: Client) -> None:
+        run = aidos.run("digits")
+        with pytest.raises(InvalidRequest, match="FINISHED, FAILED, KILLED"):
+            run.end("DONE")
+        run.end("KILLED")
+        assert client.runs.get(str(run.id)).state == "KILLED"
+
     def test_logs_and_ends(self, client: Client) -> None:
         with aidos.run("digits", params={"lr": 0.1, "layers": [3, 3]}, tags={"who": "ada"}) as run:
             for value in (3.0, math.nan, 1.0):

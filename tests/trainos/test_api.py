@@ -18,7 +18,7 @@ import pytest
 import aidos
 from actors.securityvault.models import Scope
 from aidos.client import Client
-from aidos.errors import Forbidden, NotFound
+from aidos.errors import Forbidden, InvalidRequest, NotFound
 from aidos.schemas.trainos import CheckpointFileBody
 from cluster.db import Database
 from cluster.objects import Objects
@@ -227,6 +227,20 @@ class TestCheckpoints:
         key = f"{scope.project}/checkpoints/{job}/{latest.files[0].sha256}"
         asyncio.run(objects.put(key, b"stQte 2"))
         assert aidos.load_checkpoint(tmp_path / "out") == 1
+
+    def test_a_lost_file_is_seen_and_the_one_before_is_taken(
+        self, client: Client, job: str, tmp_path: Path, objects: Objects, scope: Scope
+    ) -> None:
+        for step in (1, 2):
+            (tmp_path / "a").write_bytes(b"state %d" % step)
+            aidos.save_checkpoint(tmp_path, step=step)
+        latest = client.checkpoints.get(job, "latest")
+        asyncio.run(objects.remove([f"{scope.project}/checkpoints/{job}/{latest.files[0].sha256}"]))
+        assert aidos.load_checkpoint(tmp_path / "out") == 1 and (tmp_path / "out" / "a").read_bytes() == b"state 1"
+
+    def test_nothing_to_save_is_said(self, job: str, tmp_path: Path) -> None:
+        with pytest.raises(InvalidRequest, match="no file"):
+            aidos.save_checkpoint(tmp_path / "nowhere", step=1)
 
     def test_outside_of_a_job_nothing_happens(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AIDOS_JOB_ID", raising=False)

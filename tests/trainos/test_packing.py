@@ -50,6 +50,10 @@ class TestPack:
         (tmp_path / "a" / ".gitignore").write_text("x.txt\n")
         assert names(pack(tmp_path).content) == ["a/.gitignore", "x.txt"]
 
+    def test_what_is_no_directory_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(CodeNotPackable, match="not a directory"):
+            pack(tmp_path / "nowhere")
+
     def test_a_link_that_leads_out_is_refused_and_one_inside_is_a_copy(self, tmp_path: Path) -> None:
         code = tmp_path / "code"
         write(code, train_dot_py="real")

@@ -167,6 +167,8 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         # A dead proxy fails its check at once; the timeouts are for a busy machine, where restarting a slow one makes it worse.
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+        # How long a replica that leaves stays reachable, idle or not: HAProxy forgets it with its next reload, in about a second.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(settings.home)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(port["haproxy_metrics"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(port["haproxy_stats"]),

@@ -133,7 +133,9 @@ def build_app(spec: EndpointSpec) -> serve.Application:
         ray_actor_options={"num_cpus": spec.cpus},
         health_check_period_s=2,
         health_check_timeout_s=5,
-        graceful_shutdown_timeout_s=10,
+        max_surge_percent=100,  # the new version answers before the old one is taken away
+        rolling_update_percentage=1.0,
+        graceful_shutdown_timeout_s=30,  # for requests in flight; an idle replica leaves after Serve's draining period
         graceful_shutdown_wait_loop_s=0.5,
         max_ongoing_requests=64,
     )

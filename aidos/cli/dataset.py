@@ -90,8 +90,12 @@ def diff(
     base: Annotated[str, typer.Argument(help="Branch, tag or commit before.", show_default=False)],
     head: Annotated[str, typer.Argument(help="Branch, tag or commit after.")] = "main",
     limit: Limit = 100,
+    stat: Annotated[bool, typer.Option("--stat", help="Only how many files and bytes.")] = False,
 ) -> None:
     current = session()
+    if stat:
+        current.show(current.client.datasets.diff_stat(name, base=base, head=head))
+        return
     current.show(list(current.client.datasets.diff(name, base=base, head=head, limit=limit or None)))
 
 

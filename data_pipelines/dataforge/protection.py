@@ -64,9 +64,9 @@ async def set_check(conn: Connection, scope: Scope, commit: Commit, name: str, s
     return check
 
 
-async def list_checks(conn: Connection, scope: Scope, commit: Commit) -> list[Check]:
+async def list_checks(conn: Connection, scope: Scope, commit: Commit, after: str | None = None, limit: int = 50) -> list[Check]:
     """The checks of a commit, by name."""
-    return await store.list_checks(conn, scope.project, commit.id)
+    return await store.list_checks(conn, scope.project, commit.id, after, limit)
 
 
 async def list_checks_of_files(conn: Connection, scope: Scope, commit: Commit) -> list[Check]:

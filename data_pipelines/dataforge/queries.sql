@@ -153,8 +153,9 @@ RETURNING commit_id, name, state, summary, url, report_id, author, updated_at;
 -- list_checks --
 SELECT commit_id, name, state, summary, url, report_id, author, updated_at
   FROM dataforge.checks
- WHERE project_id = %(project_id)s AND commit_id = %(commit_id)s
- ORDER BY name;
+ WHERE project_id = %(project_id)s AND commit_id = %(commit_id)s AND (%(after)s::text IS NULL OR name > %(after)s)
+ ORDER BY name
+ LIMIT %(limit)s;
 
 -- list_checks_of_tree --
 SELECT DISTINCT ON (k.name) k.commit_id, k.name, k.state, k.summary, k.url, k.report_id, k.author, k.updated_at

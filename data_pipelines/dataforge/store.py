@@ -202,9 +202,9 @@ async def set_check(conn: Connection, project_id: UUID, check: Mapping[str, Any]
     return _check(await (await conn.execute(Q.set_check, {"project_id": project_id, **check})).fetchone())
 
 
-async def list_checks(conn: Connection, project_id: UUID, commit_id: UUID) -> list[Check]:
+async def list_checks(conn: Connection, project_id: UUID, commit_id: UUID, after: str | None, limit: int) -> list[Check]:
     """By name."""
-    rows = await conn.execute(Q.list_checks, {"project_id": project_id, "commit_id": commit_id})
+    rows = await conn.execute(Q.list_checks, {"project_id": project_id, "commit_id": commit_id, "after": after, "limit": limit})
     return [check for row in await rows.fetchall() if (check := _check(row))]
 
 

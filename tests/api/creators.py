@@ -78,7 +78,17 @@ async def create_dataforge(made: Made) -> None:
     await made.ask("PUT", f"{base}/{dataset['name']}/refs/{made.marker}", {"kind": "tag", "commit": "main"})
     made.note(ref=made.marker)
     made.note(kind="commit", name=commit["id"])
+    await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])
+
+
+async def create_history(made: Made, dataset: str) -> None:
+    branch = f"{made.marker}-branch"
+    await made.ask("PUT", f"{dataset}/refs/{branch}", {"kind": "branch", "commit": "main"})
+    await made.ask("PUT", f"{dataset}/protections/{branch}", {"required_checks": [made.marker]})
+    made.note(branch=branch)
+    await made.ask("PUT", f"{dataset}/commits/main/checks/{made.marker}", {"state": "passed", "summary": made.marker})
+    made.note(check=made.marker)
 
 
 async def create_reports(made: Made, dataset: str) -> None:

@@ -26,6 +26,7 @@ LEAST = {
     "securityvault:self": "viewer", "securityvault:read": "viewer", "securityvault:manage": "owner",
     "org:read": "viewer", "org:manage": "org_admin", "platform:operate": "operator", "events:read": "viewer",
     "dataforge:read": "viewer", "dataforge:label": "developer", "dataforge:write": "developer", "dataforge:manage": "maintainer",
+    "dataforge:protect": "owner",
     "modelhub:read": "viewer", "modelhub:write": "developer", "modelhub:manage": "maintainer",
     "trainos:read": "viewer", "trainos:write": "developer", "trainos:manage": "maintainer",
     "deployengine:read": "viewer", "deployengine:predict": "developer", "deployengine:write": "developer",

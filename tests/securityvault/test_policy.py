@@ -23,6 +23,7 @@ LOWEST: dict[str, Role | None] = {
     "deployengine:predict": Role.DEVELOPER,
     **{f"{module}:manage": Role.MAINTAINER for module in WORK},
     "securityvault:manage": Role.OWNER,
+    "dataforge:protect": Role.OWNER,
     "org:manage": None,
     "platform:operate": None,
     "modelhub:everything": None,

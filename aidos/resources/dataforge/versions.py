@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aidos.http.operation import Resource, operation
+from aidos.http.operation import operation
+from aidos.resources.dataforge.history import History
 from aidos.schemas.dataforge.versions import (
     BlobState,
     ChangeRead,
@@ -31,7 +32,7 @@ _ONE = f"{_ALL}/{{dataset}}"
 _REF: dict[str, Any] = {"ref": (str, "main")}
 
 
-class Datasets(Resource):
+class Datasets(History):
     """Versioned folders of files: commits, branches and tags over content-addressed storage."""
 
     noun = "dataset"

@@ -147,6 +147,7 @@ class CommitCreate(Asked):
     add: list[FileAdd] = Field([], max_length=10_000)
     remove: list[FilePath] = Field([], max_length=10_000)
     metadata: Metadata = Field({}, description="What else there is to say of the commit, by name; at most 16 KiB as JSON.")
+    override: bool = Field(False, description="Pass over the branch's protection; owners may.")
 
 
 def _to_hex(digest: bytes | str) -> str:
@@ -179,6 +180,7 @@ class RefSet(Asked):
     kind: RefKind = RefKind.BRANCH
     commit: RefName = Field(description="Branch, tag or commit id.")
     expected: UUID | None = Field(None, description="Commit that the branch must point to now; absent: it must not exist yet.")
+    override: bool = Field(False, description="Pass over the branch's protection; owners may.")
 
 
 class RefRead(Wire):

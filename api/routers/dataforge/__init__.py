@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.routers.dataforge import reports, versions
+from api.routers.dataforge import history, reports, versions
 
 router = APIRouter()
-for part in (versions, reports):
+for part in (versions, history, reports):
     router.include_router(part.router)

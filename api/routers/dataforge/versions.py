@@ -48,7 +48,8 @@ PathCursor = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page.")]
 
 
-def _files(added: list[FileAdd]) -> tuple[File, ...]:
+def added_files(added: list[FileAdd]) -> tuple[File, ...]:
+    """What a body adds, as the services take it."""
     return tuple(File(file.path, file.sha256, file.size_bytes) for file in added)
 
 
@@ -109,14 +110,16 @@ async def complete_uploads(dataset: Name, body: UploadsComplete, session: Sessio
 @router.post("/{dataset}/trees", status_code=201, openapi_extra=WRITE)
 async def create_tree(dataset: Name, body: TreeCreate, tx: TxDep) -> TreeRead:
     """Store changes ahead of the commit that names the tree: so a commit of any size comes in pieces."""
-    spec = TreeSpec(body.base, _files(body.add), tuple(body.remove))
+    spec = TreeSpec(body.base, added_files(body.add), tuple(body.remove))
     return TreeRead.model_validate(await service.create_tree(tx.conn, tx.scope, dataset, spec))
 
 
 @router.post("/{dataset}/commits", status_code=201, openapi_extra=WRITE)
 async def create_commit(dataset: Name, body: CommitCreate, tx: TxDep) -> CommitRead:
     """Commit and move the branch, if its head is still `parent`; else 409 with both commits."""
-    spec = CommitSpec(body.branch, body.message, body.parent, _files(body.add), tuple(body.remove), body.tree, body.metadata)
+    spec = CommitSpec(
+        body.branch, body.message, body.parent, added_files(body.add), tuple(body.remove), body.tree, body.metadata, body.override
+    )
     return CommitRead.model_validate(await service.create_commit(tx.conn, tx.scope, dataset, spec))
 
 
@@ -146,7 +149,7 @@ async def list_refs(dataset: Name, page: PageDep, tx: TxDep) -> PageOf[RefRead]:
 @router.put("/{dataset}/refs/{ref}", openapi_extra=WRITE)
 async def set_ref(dataset: Name, ref: Name, body: RefSet, tx: TxDep) -> RefRead:
     """Make a branch or tag, or move a branch from the commit `expected`."""
-    spec = RefSpec(RefKind(body.kind), body.commit, body.expected)
+    spec = RefSpec(RefKind(body.kind), body.commit, body.expected, body.override)
     return RefRead.model_validate(await service.set_ref(tx.conn, tx.scope, dataset, ref, spec))
 
 

@@ -37,7 +37,7 @@ class TaskNotHeld(Conflict):
 
 class TaskDecided(Conflict):
     title = "Task is decided"
-    detail = "Task {task} was decided by a reviewer; its label changes only by another review."
+    detail = "Task {task} was decided by a reviewer or an import; its label changes only by another review."
 
 
 class TaskNotReviewable(Conflict):

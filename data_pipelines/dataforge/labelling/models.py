@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+from data_pipelines.dataforge.models import Download, StoredBlob
 
 Value = Mapping[str, Any]
 """Answers by the question's name, in canonical form (``labels.check_value``)."""
@@ -117,6 +120,7 @@ class Labelling:
     consensus: Consensus
     gold_every: int
     most_skips: int
+    lease_s: int
     order: Order
     created_by: str
     created_at: datetime
@@ -139,6 +143,7 @@ class LabellingSpec:
     consensus: Consensus = Consensus.MAJORITY
     gold_every: int = 0
     most_skips: int = 3
+    lease_s: int = 300
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ class Slot:
     annotator: str
     state: SlotState
     version: int
+    submitted_version: int | None
     value: Value | None
     reason: str
     leased_until: datetime | None
@@ -185,8 +191,6 @@ class Slot:
 class Version:
     """A state of an annotation; none is ever overwritten."""
 
-    task_id: UUID
-    annotator: str
     version: int
     stage: Stage
     value: Value
@@ -200,6 +204,44 @@ class Submission:
     task_id: UUID
     annotator: str
     value: Value
+    gold_asked: int = 0
+    gold_right: int = 0
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """Who labels in a project: how many tasks they were given, and how they did on gold questions."""
+
+    annotator_id: UUID
+    annotator: str
+    asked: int
+    gold_asked: int
+    gold_right: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A task that an annotator has had."""
+
+    task_id: UUID
+    path: str
+    row_number: int | None
+    state: SlotState
+    started_at: datetime
+    submitted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task as its annotator sees it: nothing of gold, of other answers, of what was decided."""
+
+    task_id: UUID
+    item: Item
+    slot: Slot
+    prelabel: Value | None
+    comment: str
+    source: Download | None
+    url: str | None
 
 
 @dataclass(frozen=True)
@@ -231,7 +273,13 @@ class Counts:
 
     @property
     def tasks(self) -> int:
-        return self.open + self.review + self.disputed + self.done
+        return self.open + self.review + self.disputed + self.done + self.gold
+
+    def as_dict(self, overlap: int) -> dict[str, Any]:
+        """The counts with their sum, and the seconds that the open tasks take at the last hour's pace."""
+        left = max(0, (self.tasks - self.gold) * overlap - self.submissions) if self.open else 0
+        remaining_s = left / self.last_hour * 3600 if self.last_hour else None
+        return {**dataclasses.asdict(self), "tasks": self.tasks, "remaining_s": remaining_s}
 
 
 @dataclass(frozen=True)
@@ -240,3 +288,88 @@ class Decision:
 
     state: TaskState
     label: Value | None = None
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """Cohen's κ of two annotators over the items that both answered."""
+
+    first: str
+    second: str
+    items: int
+    kappa: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far annotators agree on a question. ``mean``: likeness of two answers, 0 to 1, over all pairs."""
+
+    question: str
+    kind: str
+    items: int
+    annotators: int
+    mean: float | None
+    alpha: float | None
+    fleiss: float | None
+    pairs: tuple[PairAgreement, ...]
+
+
+@dataclass(frozen=True)
+class AnnotatorQuality:
+    """How good an annotator is. ``consensus``: mean likeness to the decided labels; ``accuracy``: as Dawid and Skene estimate it."""
+
+    workload: Workload
+    consensus: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model thinks of an item: an answer, and how sure it is, by question."""
+
+    path: str
+    row: int | None
+    value: Value | None
+    probabilities: Mapping[str, Mapping[str, float]]
+    confidence: Mapping[str, float]
+    model: str
+
+    @property
+    def key(self) -> str:
+        return Item(self.path, self.row).key
+
+
+class ImportAs(enum.StrEnum):
+    """What imported labels become."""
+
+    LABELS = "labels"
+    PRELABELS = "prelabels"
+    GOLD = "gold"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How many records were taken in, for how many tasks."""
+
+    records: int
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files of an export by name: where each lies in a stored object, and the URL of that object; an empty file has none."""
+
+    records: int
+    files: Mapping[str, StoredBlob]
+    urls: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CommitLabels:
+    """A commit of labels that is asked for."""
+
+    branch: str = "main"
+    format: str = "jsonl"
+    folder: str = ""
+    message: str = ""
+    annotations: bool = False

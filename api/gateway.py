@@ -9,7 +9,7 @@ from ray.util import metrics as ray_metrics
 from api.app import build_app, build_edge
 from cluster import metrics, telemetry
 from cluster.logfile import open_log
-from cluster.settings import Settings, get_settings
+from cluster.settings import SYSTEM_GROUP, Settings, get_settings
 
 __all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
 
@@ -31,7 +31,7 @@ def build_gateway_app(settings: Settings) -> serve.Application:
     deployment = serve.deployment(
         serve.ingress(build_gateway)(Gateway),
         num_replicas=settings.gateway_replicas,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "label_selector": SYSTEM_GROUP},
         max_ongoing_requests=1000,
         health_check_period_s=2,
         health_check_timeout_s=5,

@@ -26,7 +26,7 @@ import httpx
 
 from benchmarks.harness import Figure, Load, in_turns, load, parse_arguments, report
 from cluster import embedded, ray_head
-from cluster.settings import Settings, read_settings
+from cluster.settings import SYSTEM_GROUP, Settings, read_settings
 
 EXPERIMENT = "bench-gateway"
 ROUTE = f"/v1/modelhub/experiments/{EXPERIMENT}"
@@ -87,7 +87,7 @@ def deploy_peer(settings: Settings, org_id: UUID, project_id: UUID) -> Callable[
 
     ray.init(address=ray_head.address(settings), namespace="aidos", log_to_driver=False, configure_logging=False)
 
-    @serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})
+    @serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0, "label_selector": SYSTEM_GROUP})
     @serve.ingress(build)
     class Bare:
         """The peer's replica."""

@@ -77,7 +77,7 @@ def connect(settings: Settings) -> None:
 
 def start_serve(settings: Settings) -> None:
     """Start Serve's controller and ingress where there are none, then the gateway."""
-    serve.start(proxy_location="HeadOnly", http_options={"host": settings.gateway_host, "port": settings.gateway_port})
+    serve.start(proxy_location="EveryNode", http_options={"host": settings.gateway_host, "port": settings.gateway_port})
     ensure_gateway(settings)
 
 

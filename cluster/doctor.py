@@ -21,7 +21,7 @@ from minio.error import S3Error
 
 from cluster import embedded, launch, postgres_server, ray_head, s3_server
 from cluster.settings import Settings, ambient_environment
-from cluster.status import list_external
+from cluster.status import list_external, list_programs
 from cluster.supervision import NotReady, Supervisor
 
 RAY_VERSION = "2.60"
@@ -158,6 +158,18 @@ def check_external(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, False, f"{title} cannot be used: {' '.join(str(error).split())}", f"set {setting} right")
         else:
             yield Finding(name, True, f"{title} answers")
+            if name == "ray":
+                yield from _check_system_group(settings)
+
+
+def _check_system_group(settings: Settings) -> Iterator[Finding]:
+    try:
+        ok = ray_head.has_system_node(settings.ray_address, settings.secret("ray_token"))
+    except NotReady as error:
+        yield Finding("ray label", False, str(error), "`aidos status` says whether it runs")
+        return
+    detail = f"a node carries the label {ray_head.SYSTEM_LABEL}" if ok else ray_head.NO_SYSTEM_NODE
+    yield Finding("ray label", ok, detail, "" if ok else ray_head.SYSTEM_REMEDY)
 
 
 BEFORE_START: tuple[Check, ...] = (check_versions, check_disk, check_memory, check_clock, check_home, check_external, check_ray_security)
@@ -165,10 +177,8 @@ BEFORE_START: tuple[Check, ...] = (check_versions, check_disk, check_memory, che
 
 def check_ports(settings: Settings) -> Iterator[Finding]:
     """Ports of programs that do not run must be free."""
-    if not settings.secret_path("ray_token").exists():
-        return
     running = {status.name for status in Supervisor(settings.home).status() if status.pid}
-    for program in embedded.build_programs(settings):
+    for program in list_programs(settings):
         if program.name in running:
             continue
         busy = embedded.find_busy_ports(program.ports)

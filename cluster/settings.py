@@ -8,14 +8,29 @@ environment of ``ray start``.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SYSTEM_GROUP = {"aidos.io/group": "system"}
+"""Ray label of the nodes that hold the platform's secrets. What needs them asks for it; user code goes anywhere."""
+
+
+def check_networks(text: str) -> str:
+    """Comma-separated IP addresses and networks, as they were. Raises: ValueError."""
+    try:
+        for part in text.split(",") if text else ():
+            ipaddress.ip_network(part.strip())
+    except ValueError as error:
+        raise ValueError(f"AIDOS_TRUSTED_PROXIES must be addresses or networks, comma-separated: {error}") from None
+    return text
 
 
 class Settings(BaseSettings):
@@ -42,6 +57,9 @@ class Settings(BaseSettings):
     url: str = Field(
         default_factory=lambda known: f"http://127.0.0.1:{known['gateway_port']}",
         description="Public address of the gateway; unset: the gateway's port on this machine.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] = Field(
+        "", description="Load balancers before the gateway whose X-Forwarded-For is believed: addresses and networks, comma-separated."
     )
     gateway_replicas: int = Field(1, ge=1, description="Replicas of the gateway deployment.")
     postgres_port: int = Field(8010, description="Port of the embedded PostgreSQL.")

@@ -32,7 +32,9 @@ class ProgramReport:
 def list_reports(settings: Settings) -> list[ProgramReport]:
     """A report of each program, asked side by side."""
     known = {status.name: status for status in Supervisor(settings.home).status()}
-    parts = [(program.name, program.title, tuple(port.number for port in program.ports), program.ready) for program in _programs(settings)]
+    parts = [
+        (program.name, program.title, tuple(port.number for port in program.ports), program.ready) for program in list_programs(settings)
+    ]
     external = list_external(settings)
     with ThreadPoolExecutor(max(1, len(parts) + len(external))) as pool:
         running = [pool.submit(_report, settings, name, title, ports, ready, known.get(name)) for name, title, ports, ready in parts]
@@ -53,10 +55,11 @@ def list_external(settings: Settings) -> list[tuple[str, str, Callable[[], None]
     return external
 
 
-def _programs(settings: Settings) -> tuple[embedded.Program, ...]:
+def list_programs(settings: Settings) -> tuple[embedded.Program, ...]:
+    """The programs that these settings ask for; none before the first `aidos up`."""
     try:
         return embedded.build_programs(settings)
-    except FileNotFoundError:  # `aidos up` never ran here
+    except FileNotFoundError:
         return ()
 
 

@@ -21,7 +21,7 @@ from aidos.errors import NotFound
 from cluster import metrics, telemetry
 from cluster.logfile import open_log
 from cluster.objects import Objects
-from cluster.settings import get_settings
+from cluster.settings import SYSTEM_GROUP, get_settings
 from serve_apps.deployengine.errors import ModelDamaged
 from serve_apps.deployengine.models import EndpointSpec
 from serve_apps.deployengine.protocol import OnnxModel
@@ -130,7 +130,7 @@ def build_app(spec: EndpointSpec) -> serve.Application:
         serve.ingress()(EndpointReplica),
         name="replica",
         num_replicas=spec.replicas,
-        ray_actor_options={"num_cpus": spec.cpus},
+        ray_actor_options={"num_cpus": spec.cpus, "label_selector": SYSTEM_GROUP},
         health_check_period_s=2,
         health_check_timeout_s=5,
         max_surge_percent=100,  # the new version answers before the old one is taken away

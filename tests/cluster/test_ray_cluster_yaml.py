@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import yaml
 from ray.scripts.scripts import start as ray_start_command
 
 from actors.securityvault import keyring
-from cluster.settings import Settings
+from cluster.settings import SYSTEM_GROUP, Settings
 from tests.cluster import kuberay
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until
@@ -135,10 +136,20 @@ class TestWhoMayDoWhat:
         assert cluster()["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
     def test_only_the_system_group_carries_its_label(self) -> None:
-        assert [name for name, group in groups().items() if group.get("labels", {}).get("aidos.io/group") == "system"] == ["system"]
-        assert "aidos.io/group=system" in (MANIFEST.parent / "cluster/ray_head.py").read_text(), (
-            "the one-machine head carries the same label"
-        )
+        assert [name for name, group in groups().items() if SYSTEM_GROUP.items() <= group.get("labels", {}).items()] == ["system"]
+        assert f"--entrypoint-label-selector '{json.dumps(SYSTEM_GROUP)}'" in MANIFEST.read_text()
+
+    def test_only_the_system_group_mounts_the_secrets(self) -> None:
+        assert [name for name, group in groups().items() if "aidos-platform" in json.dumps(group)] == ["system"]
+
+    def test_haproxy_says_who_the_client_is_on_every_node(self) -> None:
+        settings = of_kind("ConfigMap")[0]["data"]
+        folder, _, script = settings["RAY_SERVE_HAPROXY_BINARY_PATH"].partition("site-packages/")
+        assert folder == "/home/ray/anaconda3/lib/python3.11/"
+        assert os.access(MANIFEST.parent / script, os.X_OK)
+        networks = [ip_network(network) for network in settings["FORWARDED_ALLOW_IPS"].split(",")]
+        assert not any(network.is_global for network in networks), "no stranger's word counts"
+        assert settings["AIDOS_TRUSTED_PROXIES"] == ""
 
     @pytest.mark.parametrize("name", groups())
     def test_pods_have_no_privileges(self, name: str) -> None:

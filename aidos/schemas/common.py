@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema
 
 from aidos.errors import InvalidRequest
+from aidos.schemas.json_types import refuse_other_types
 
 T = TypeVar("T")
 
@@ -27,9 +29,15 @@ class Wire(BaseModel):
 
 
 class Asked(BaseModel):
-    """Base of what is received: unknown fields are refused."""
+    """Base of what is received: unknown fields are refused, and values of another JSON type than the document says."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        refuse_other_types(handler.resolve_ref_schema(schema), cls)
+        return schema
 
 
 class Problem(BaseModel):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from aidos.schemas.common import Asked, Name, Text, Wire
 
@@ -66,6 +66,10 @@ def _to_json(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
+def _from_json(value: Any) -> Any:
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
 Key = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,250}$")]
 """Name of a param, metric or tag: 1 to 250 characters, no control characters; ``/`` groups, as in ``train/loss``."""
 Value = Annotated[str, StringConstraints(max_length=6000, pattern=r"^[^\x00]*$")]
@@ -81,6 +85,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_check_moment)]
 MetricValue = Annotated[
     float,
     Field(allow_inf_nan=True),
+    BeforeValidator(_from_json),
     PlainSerializer(_to_json, return_type=float | str),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}),
 ]

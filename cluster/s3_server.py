@@ -1,12 +1,21 @@
-"""The embedded S3: SeaweedFS on loopback, signed requests only, its inner ports closed by keys of their own."""
+"""The embedded S3: SeaweedFS on loopback, signed requests only, its inner ports closed by keys of their own.
+
+Its gRPC ports would list, read and delete for anyone on the machine: they take only who has the certificate that is made at each start.
+"""
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
 import sysconfig
 from pathlib import Path
 
 import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from minio import Minio
 
 from cluster.settings import Settings
@@ -15,6 +24,7 @@ from cluster.supervision import Port, Program, write_private
 WEED = Path(sysconfig.get_path("scripts")) / "weed"
 # SeaweedFS makes so many volume files at a time for each bucket, and needs room for them whole: little, so that a small disk suffices.
 VOLUME_MB, VOLUMES_AT_A_TIME = 256, 4
+_CERTIFICATE_DAYS = 3650
 _PORTS = ("s3", "master", "volume", "filer", "master_grpc", "volume_grpc", "filer_grpc", "s3_grpc")
 
 
@@ -95,5 +105,26 @@ def _prepare(settings: Settings, config: Path, access_key: str, secret_key: str,
     identities = {"identities": [{"name": "aidos", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
     write_private(config / "identities.json", json.dumps(identities))
     write_private(config / "master.toml", f"[master.volume_growth]\ncopy_1 = {VOLUMES_AT_A_TIME}\n")
-    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-    write_private(config / "security.toml", "".join(f'[{name}]\nkey = "{jwt_key}-{name}"\n' for name in sections))
+    jwt = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    security = [f'[{name}]\nkey = "{jwt_key}-{name}"\n' for name in jwt]
+    key, certificate = config / "grpc.key", config / "grpc.crt"
+    _write_certificate(key, certificate)
+    security.append(f'[grpc]\nca = "{certificate}"\n')
+    security += [f'[grpc.{name}]\ncert = "{certificate}"\nkey = "{key}"\n' for name in ("master", "volume", "filer", "s3", "client")]
+    write_private(config / "security.toml", "".join(security))
+
+
+def _write_certificate(key: Path, certificate: Path) -> None:
+    """One certificate for both sides of SeaweedFS's own calls, signed by itself: no authority is kept that could sign another."""
+    private, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "seaweedfs")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=_CERTIFICATE_DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(private, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    write_private(key, private.private_bytes(encoding, form, serialization.NoEncryption()).decode())
+    write_private(certificate, made.public_bytes(encoding).decode())

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import psycopg
 import pytest
@@ -26,6 +27,18 @@ from cluster.supervision import NotReady, Supervisor, socket_directory, wait_unt
 from tests.support.platform import find_free_ports, start_storage
 
 STORAGE = {"postgres", "s3"}
+
+
+def listens_to(address: str, credentials: grpc.ChannelCredentials | None) -> bool:
+    """Whether a gRPC server answers at all, be it that it has no such method."""
+    options = [("grpc.enable_http_proxy", 0)]
+    opened = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+    with opened as channel:
+        try:
+            channel.unary_unary("/nobody.Knows/This")(b"", timeout=3)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED
+    return True
 
 
 def query(settings: Settings, text: str) -> Any:
@@ -98,6 +111,21 @@ class TestServers:
     def test_the_filer_is_closed_to_strangers(self, storage: Settings) -> None:
         filer = f"http://127.0.0.1:{s3_server.ports(storage)['filer']}/buckets/"
         assert urllib3.request("GET", filer, retries=False).status == 401
+
+    @pytest.mark.parametrize("port", ["master_grpc", "volume_grpc", "filer_grpc", "s3_grpc"])
+    def test_the_inner_calls_want_the_certificate(self, storage: Settings, port: str, tmp_path: Path) -> None:
+        address = f"localhost:{s3_server.ports(storage)[port]}"
+        kept = [(storage.home / "config" / "s3" / name).read_bytes() for name in ("grpc.crt", "grpc.key")]
+        s3_server._write_certificate(tmp_path / "key", tmp_path / "crt")
+        own = [(tmp_path / name).read_bytes() for name in ("crt", "key")]
+        credentials = {
+            "none": None,
+            "no certificate": grpc.ssl_channel_credentials(kept[0]),
+            "another": grpc.ssl_channel_credentials(kept[0], own[1], own[0]),
+            "its own": grpc.ssl_channel_credentials(kept[0], kept[1], kept[0]),
+        }
+        reached = [who for who, held in credentials.items() if listens_to(address, held)]
+        assert reached == ["its own"]
 
     def test_everything_listens_on_loopback(self, storage: Settings) -> None:
         mine = {process.pid for process in launch.find_marked(storage.home)}

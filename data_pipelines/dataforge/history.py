@@ -12,7 +12,7 @@ from cluster.db import Connection, new_id, savepoint
 from data_pipelines.dataforge import policy, refs, store, trees
 from data_pipelines.dataforge.datasets import get_dataset, publish_change
 from data_pipelines.dataforge.errors import HistoriesUnrelated, MainlineNeeded, NotFastForward, NothingToCommit, RefMoved
-from data_pipelines.dataforge.manifest import EMPTY, Entry
+from data_pipelines.dataforge.manifest import EMPTY
 from data_pipelines.dataforge.models import (
     Commit,
     CommitSpec,
@@ -26,6 +26,7 @@ from data_pipelines.dataforge.models import (
     PickSpec,
     Resolution,
 )
+from data_pipelines.dataforge.nodes import Entry
 
 T = TypeVar("T")
 _ATTEMPTS = 5

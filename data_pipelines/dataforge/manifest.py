@@ -12,28 +12,17 @@ Nothing here does I/O: a verb is a generator that yields the digests of the node
 from __future__ import annotations
 
 import hashlib
-import struct
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Generator, Iterable, Mapping, Set
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
+
+from data_pipelines.dataforge.nodes import Entry, Items, Node, decode, encode
 
 T = TypeVar("T")
 Steps = Generator[set[bytes], None, T]
 
 _LEVEL_BITS = 5
-_HEADER = struct.Struct("<BBII")
-_VERSION = 1
-
-
-class Entry(NamedTuple):
-    """What a path leads to: a file's content (``files`` is 1) or a child node."""
-
-    digest: bytes
-    files: int
-    size_bytes: int
 
 
 class Differing(NamedTuple):
@@ -44,67 +33,11 @@ class Differing(NamedTuple):
     new: Entry | None
 
 
-Items = list[tuple[str, Entry]]
+class Edited(NamedTuple):
+    """The tree after an edit, and the paths that are new in it."""
 
-
-@dataclass(frozen=True)
-class Node:
-    """Level 0: files by path. Above: children by the first path under them."""
-
-    level: int
-    paths: list[str]
-    entries: list[Entry]
-
-    @property
-    def files(self) -> int:
-        return sum(entry.files for entry in self.entries)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(entry.size_bytes for entry in self.entries)
-
-    def child(self, path: str) -> int:
-        """Index of the child that owns ``path``; the first child also owns what sorts before it."""
-        return max(0, bisect_right(self.paths, path) - 1)
-
-
-def encode(node: Node) -> bytes:
-    """The stored form: header, paths, digests, sizes and (inner nodes) counts, each as one column."""
-    paths = "\0".join(node.paths).encode()
-    columns = [
-        _HEADER.pack(_VERSION, node.level, len(node.paths), len(paths)),
-        paths,
-        b"".join(entry.digest for entry in node.entries),
-        _column(entry.size_bytes for entry in node.entries),
-    ]
-    if node.level:
-        columns.append(_column(entry.files for entry in node.entries))
-    return b"".join(columns)
-
-
-def decode(data: bytes) -> Node:
-    """The node behind ``encode``'s bytes. Raises: ValueError for another version."""
-    version, level, count, paths_bytes = _HEADER.unpack_from(data)
-    if version != _VERSION:
-        raise ValueError(f"manifest node of version {version}")
-    at = _HEADER.size
-    paths = data[at : at + paths_bytes].decode().split("\0") if count else []
-    at += paths_bytes
-    digests = [data[i : i + 32] for i in range(at, at + 32 * count, 32)]
-    at += 32 * count
-    sizes = struct.unpack_from(f"<{count}Q", data, at)
-    files = struct.unpack_from(f"<{count}Q", data, at + 8 * count) if level else (1,) * count
-    return Node(level, paths, [Entry(*row) for row in zip(digests, files, sizes, strict=True)])
-
-
-def level_of(data: bytes) -> int:
-    """The level of an encoded node."""
-    return _HEADER.unpack_from(data)[1]
-
-
-def _column(values: Iterable[int]) -> bytes:
-    column = array("Q", values)
-    return struct.pack(f"<{len(column)}Q", *column)
+    root: Entry
+    added: list[str]
 
 
 def begins_node(path: str, level: int) -> bool:
@@ -113,7 +46,7 @@ def begins_node(path: str, level: int) -> bool:
     return mark & ((1 << (_LEVEL_BITS * (level + 1))) - 1) == 0
 
 
-_EMPTY_NODE = Node(0, [], [])
+_EMPTY_NODE = Node.of(0, [])
 EMPTY = hashlib.sha256(encode(_EMPTY_NODE)).digest()
 """Digest of the tree without files."""
 
@@ -135,82 +68,88 @@ class Manifests:
     def summary(self, root: bytes) -> Steps[Entry]:
         """Files and bytes of a tree."""
         (node,) = yield from self._load([root])
-        return Entry(root, node.files, node.size_bytes)
+        return node.total(root)
 
-    def edit(self, root: bytes, changes: Mapping[str, Entry | None]) -> Steps[bytes]:
+    def edit(self, root: bytes, changes: Mapping[str, Entry | None]) -> Steps[Edited]:
         """The tree after ``changes`` (None removes a path); equal to a tree built from the same files at once."""
-        (top,) = yield from self._load([root])
-        pending = dict(changes)
+        before = yield from self.find(root, changes)
+        added = [path for path, entry in changes.items() if entry is not None and path not in before]
+        top = self.nodes[root]
+        pending = {path: entry for path, entry in changes.items() if entry != before.get(path)}
         for level in range(top.level + 1):
             if not pending:
-                return root
+                return Edited(top.total(root), added)
             pending = yield from self._rewrite(root, level, pending)
         items = sorted((path, entry) for path, entry in pending.items() if entry is not None)
         level = top.level
         while len(items) > 1:
             level += 1
-            items = self._make(level, items, {path for path, _ in items})
-        return (yield from self._lowest(items[0][1].digest)) if items else EMPTY
+            items = self._make(Node.of(level, items), {path for path, _ in items})
+        entry = items[0][1] if items else _EMPTY_NODE.total(EMPTY)
+        return Edited((yield from self._lowest(entry)), added)
 
-    def _lowest(self, root: bytes) -> Steps[bytes]:
+    def _lowest(self, root: Entry) -> Steps[Entry]:
         """The root without a chain of only children above it, so that a tree has one form."""
-        (node,) = yield from self._load([root])
-        while node.level and len(node.entries) == 1:
-            if self.made.pop(root, None) is not None:
-                del self.nodes[root]
-            root = node.entries[0].digest
-            (node,) = yield from self._load([root])
+        (node,) = yield from self._load([root.digest])
+        while node.level and len(node.paths) == 1:
+            if self.made.pop(root.digest, None) is not None:
+                del self.nodes[root.digest]
+            root = node.entry(0)
+            (node,) = yield from self._load([root.digest])
         return root
 
     def _rewrite(self, root: bytes, level: int, changes: Mapping[str, Entry | None]) -> Steps[dict[str, Entry | None]]:
         """Apply changes at ``level``; what that changes one level up."""
-        rewritten: dict[str, tuple[bytes, Items]] = {}
+        drafts: dict[str, tuple[bytes, Node]] = {}
         for digest, paths in (yield from self._owners(root, level, changes)):
             node = self.nodes[digest]
             first = node.paths[0] if node.paths else ""
-            rewritten[first] = (digest, _merge(node, {path: changes[path] for path in paths}))
-            yield from self._join(root, level, rewritten, first)
-        parent: dict[str, Entry | None] = dict.fromkeys(rewritten)
+            drafts[first] = (digest, node.edited({path: changes[path] for path in paths}))
+            yield from self._join(root, level, drafts, first)
+        parent: dict[str, Entry | None] = dict.fromkeys(drafts)
         parent.pop("", None)
         # Inside a node as it was, no path begins one.
-        candidates = changes.keys() | rewritten.keys()
-        for _, items in rewritten.values():
-            parent.update(self._make(level, items, candidates))
-        for first, (digest, _) in rewritten.items():
+        candidates = changes.keys() | drafts.keys()
+        for digest, draft in drafts.values():
+            parent.update(self._make(draft, candidates if draft.paths is not self.nodes[digest].paths else set()))
+        for first, (digest, _) in drafts.items():
             made = parent.get(first)
             if made is not None and made.digest == digest != root:
                 del parent[first]
         return parent
 
-    def _join(self, root: bytes, level: int, rewritten: dict[str, tuple[bytes, Items]], first: str) -> Steps[None]:
+    def _join(self, root: bytes, level: int, drafts: dict[str, tuple[bytes, Node]], first: str) -> Steps[None]:
         """Where the path that began the node at ``first`` is gone, append the rest to the node before it."""
-        digest, items = rewritten[first]
+        digest, draft = drafts[first]
+        if draft.paths and (draft.paths[0] == first or begins_node(draft.paths[0], level)):
+            return
         before = first
-        while items and not begins_node(items[0][0], level):
+        while draft.paths:
             found = yield from self._before(root, level, before)
             if found is None:
                 return
             before, previous = found
-            if before not in rewritten:
-                node = self.nodes[previous]
-                rewritten[before] = (previous, list(zip(node.paths, node.entries, strict=True)))
-            if rewritten[before][1]:
-                rewritten[before][1].extend(items)
-                rewritten[first] = (digest, [])
+            drafts.setdefault(before, (previous, self.nodes[previous]))
+            if drafts[before][1].paths:
+                drafts[before] = (drafts[before][0], drafts[before][1].joined(draft))
+                drafts[first] = (digest, Node.of(level, []))
                 return
 
-    def _make(self, level: int, items: Items, candidates: Set[str]) -> Items:
-        """Cut items into nodes of ``level``, at ``candidates`` only, and keep the nodes as made; an item a node, for the level above."""
-        starts = [0, *(i for i in range(1, len(items)) if items[i][0] in candidates and begins_node(items[i][0], level))] if items else []
+    def _make(self, draft: Node, candidates: Set[str]) -> Items:
+        """Cut a draft into nodes, at ``candidates`` only, and keep them as made; an item a node, for the level above."""
+        paths = draft.paths
+        if not paths:
+            return []
+        inside = (i for i in range(1, len(paths)) if paths[i] in candidates and begins_node(paths[i], draft.level)) if candidates else ()
         above: Items = []
-        for start, end in pairwise([*starts, len(items)]):
-            node = Node(level, [path for path, _ in items[start:end]], [entry for _, entry in items[start:end]])
+        for start, end in pairwise([0, *inside, len(paths)]):
+            node = draft if end - start == len(paths) else draft.part(start, end)
             data = encode(node)
             digest = hashlib.sha256(data).digest()
             if digest not in self.nodes:
                 self.nodes[digest] = node
                 self.made[digest] = data
-            above.append((node.paths[0], Entry(digest, node.files, node.size_bytes)))
+            above.append((paths[start], node.total(digest)))
         return above
 
     def _owners(self, root: bytes, level: int, paths: Iterable[str]) -> Steps[list[tuple[bytes, list[str]]]]:
@@ -221,7 +160,7 @@ class Manifests:
             below: dict[bytes, list[str]] = {}
             for node, owned in zip(nodes, owners.values(), strict=True):
                 for path in owned:
-                    below.setdefault(node.entries[node.child(path)].digest, []).append(path)
+                    below.setdefault(node.digest(node.child(path)), []).append(path)
             owners = below
             nodes = yield from self._load(list(owners))
         return list(owners.items())
@@ -233,7 +172,7 @@ class Manifests:
         if not node.paths or node.paths[0] >= path:
             return None
         while node.level > level:
-            digest = node.entries[bisect_left(node.paths, path) - 1].digest
+            digest = node.digest(bisect_left(node.paths, path) - 1)
             (node,) = yield from self._load([digest])
         return node.paths[0], digest
 
@@ -243,9 +182,8 @@ class Manifests:
         for digest, owned in (yield from self._owners(root, 0, paths)):
             node = self.nodes[digest]
             for path in owned:
-                at = bisect_left(node.paths, path)
-                if at < len(node.paths) and node.paths[at] == path:
-                    found[path] = node.entries[at]
+                if entry := node.find(path):
+                    found[path] = entry
         return found
 
     def following(self, root: bytes, keys: Iterable[str]) -> Steps[dict[str, str]]:
@@ -260,7 +198,7 @@ class Manifests:
                     if after < len(node.paths):
                         bounds[key] = node.paths[after]
                     if node.level:
-                        below.setdefault(node.entries[node.child(key)].digest, []).append(key)
+                        below.setdefault(node.digest(node.child(key)), []).append(key)
             owners = below
         return bounds
 
@@ -271,22 +209,17 @@ class Manifests:
             chosen: list[bytes] = []
             sure = 0
             for node in nodes:
-                for i, (first, entry) in enumerate(zip(node.paths, node.entries, strict=True)):
+                for i, first in enumerate(node.paths):
                     too_late = first > prefix and not first.startswith(prefix)
                     if too_late or (limit is not None and sure >= limit):
                         break
                     if i + 1 < len(node.paths) and node.paths[i + 1] <= max(after, prefix):
                         continue
-                    chosen.append(entry.digest)
+                    chosen.append(node.digest(i))
                     # Only a child that lies wholly in the asked range counts for sure.
-                    sure += entry.files if first > after and first.startswith(prefix) else 0
+                    sure += node.counts[i] if first > after and first.startswith(prefix) else 0
             nodes = yield from self._load(chosen)
-        files = [
-            (path, entry)
-            for node in nodes
-            for path, entry in zip(node.paths, node.entries, strict=True)
-            if path > after and path.startswith(prefix)
-        ]
+        files = [(path, node.entry(i)) for node in nodes for i, path in enumerate(node.paths) if path > after and path.startswith(prefix)]
         return files if limit is None else files[:limit]
 
     def compare(self, old: bytes, new: bytes) -> Steps[list[Differing]]:
@@ -299,15 +232,20 @@ class Manifests:
             if not level:
                 break
             sides = [self._descend(side, level) for side in sides]
-        left, right = (
-            {path: e for d in side for path, e in zip(self.nodes[d].paths, self.nodes[d].entries, strict=True)} for side in sides
-        )
-        return [Differing(path, left.get(path), right.get(path)) for path in sorted({*left, *right}) if left.get(path) != right.get(path)]
+        left, right = (self._files(side) for side in sides)
+        old_files = {path: left[path, digest] for path, digest in left.keys() - right.keys()}
+        new_files = {path: right[path, digest] for path, digest in right.keys() - left.keys()}
+        differing = sorted(old_files.keys() | new_files.keys())
+        return [Differing(path, _entry(old_files.get(path)), _entry(new_files.get(path))) for path in differing]
+
+    def _files(self, leaves: set[bytes]) -> dict[tuple[str, bytes], tuple[Node, int]]:
+        """Where each file of the leaves stands, by path and content."""
+        return {(path, node.digest(i)): (node, i) for node in map(self.nodes.__getitem__, leaves) for i, path in enumerate(node.paths)}
 
     def _descend(self, side: set[bytes], level: int) -> set[bytes]:
         """The nodes of ``side`` with those at ``level`` replaced by their children."""
         tall = {digest for digest in side if self.nodes[digest].level == level}
-        return (side - tall) | {entry.digest for digest in tall for entry in self.nodes[digest].entries}
+        return (side - tall) | {node.digest(i) for node in map(self.nodes.__getitem__, tall) for i in range(len(node.paths))}
 
     def _load(self, digests: list[bytes]) -> Steps[list[Node]]:
         missing = {digest for digest in digests if digest not in self.nodes}
@@ -316,11 +254,5 @@ class Manifests:
         return [self.nodes[digest] for digest in digests]
 
 
-def _merge(node: Node, changes: Mapping[str, Entry | None]) -> Items:
-    items = dict(zip(node.paths, node.entries, strict=True))
-    for path, entry in changes.items():
-        if entry is None:
-            items.pop(path, None)
-        else:
-            items[path] = entry
-    return sorted(items.items())
+def _entry(place: tuple[Node, int] | None) -> Entry | None:
+    return place[0].entry(place[1]) if place else None

@@ -9,7 +9,7 @@ from unicodedata import normalize
 from uuid import UUID
 
 from data_pipelines.dataforge.errors import MergeConflict, NotInConflict, PackInvalid, PathRepeated, PathsCollide, PathsDifferInForm
-from data_pipelines.dataforge.manifest import Differing, Entry
+from data_pipelines.dataforge.manifest import Differing
 from data_pipelines.dataforge.models import (
     Change,
     ChangeKind,
@@ -25,6 +25,7 @@ from data_pipelines.dataforge.models import (
     Side,
     StoredBlob,
 )
+from data_pipelines.dataforge.nodes import Entry
 
 SINGLE_PUT_BYTES = 64 * 2**20
 """Largest blob that is uploaded by one PUT; larger ones go in parts."""

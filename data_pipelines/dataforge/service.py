@@ -20,8 +20,9 @@ from data_pipelines.dataforge.history import (
     merge,
     revert,
 )
-from data_pipelines.dataforge.manifest import Entry, Manifests
+from data_pipelines.dataforge.manifest import Manifests
 from data_pipelines.dataforge.models import Change, Commit, Download, Downloads, StoredBlob
+from data_pipelines.dataforge.nodes import Entry
 from data_pipelines.dataforge.protection import (
     delete_protection,
     find_protection,

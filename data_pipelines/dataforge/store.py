@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 
 from cluster.db import Connection, load_queries, one, unique
 from data_pipelines.dataforge.errors import DatasetExists
-from data_pipelines.dataforge.manifest import decode, level_of
 from data_pipelines.dataforge.models import (
     Check,
     CheckState,
@@ -25,6 +24,7 @@ from data_pipelines.dataforge.models import (
     RefKind,
     StoredBlob,
 )
+from data_pipelines.dataforge.nodes import digests_of, level_of
 
 Q = load_queries(__package__)
 
@@ -113,8 +113,8 @@ async def delete_ref(conn: Connection, project_id: UUID, dataset_id: UUID, name:
 
 
 async def load_nodes(conn: Connection, project_id: UUID, digests: Iterable[bytes]) -> dict[bytes, bytes]:
-    rows = await conn.execute(Q.load_nodes, {"project_id": project_id, "digests": list(digests)})
-    return {bytes(row["sha256"]): bytes(row["data"]) for row in await rows.fetchall()}
+    rows = await conn.execute(Q.load_nodes, {"project_id": project_id, "digests": list(digests)}, binary=True)
+    return {row["sha256"]: row["data"] for row in await rows.fetchall()}
 
 
 async def store_nodes(conn: Connection, project_id: UUID, nodes: Mapping[bytes, bytes]) -> None:
@@ -127,13 +127,9 @@ async def store_nodes(conn: Connection, project_id: UUID, nodes: Mapping[bytes, 
 
 async def find_nodes_holding(conn: Connection, project_id: UUID, digests: set[bytes], *, inner: bool) -> set[bytes]:
     """Digests of the leaves, or of the inner nodes, that lead to any of ``digests``."""
-    rows = await conn.execute(Q.find_nodes_holding, {"project_id": project_id, "digests": list(digests), "inner": inner})
+    rows = await conn.execute(Q.find_nodes_holding, {"project_id": project_id, "digests": list(digests), "inner": inner}, binary=True)
     # The bytes may also stand across two columns or in a path, so the node itself decides.
-    return {
-        bytes(row["sha256"])
-        for row in await rows.fetchall()
-        if not digests.isdisjoint(entry.digest for entry in decode(bytes(row["data"])).entries)
-    }
+    return {row["sha256"] for row in await rows.fetchall() if not digests.isdisjoint(digests_of(row["data"]))}
 
 
 async def find_blobs(conn: Connection, project_id: UUID, sha256: Iterable[str]) -> dict[str, StoredBlob]:

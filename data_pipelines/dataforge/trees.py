@@ -11,8 +11,9 @@ from cluster.db import Connection
 from data_pipelines.dataforge import policy, store
 from data_pipelines.dataforge.datasets import get_dataset
 from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFound
-from data_pipelines.dataforge.manifest import EMPTY, Differing, Entry, Manifests, Steps, T
+from data_pipelines.dataforge.manifest import EMPTY, Differing, Edited, Manifests, Steps, T
 from data_pipelines.dataforge.models import File, Tree, TreeSpec
+from data_pipelines.dataforge.nodes import Entry
 
 
 async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSpec) -> Tree:
@@ -57,16 +58,16 @@ async def edit(conn: Connection, scope: Scope, base: bytes, add: Iterable[File],
 async def apply(conn: Connection, scope: Scope, base: bytes, changes: Mapping[str, Entry | None]) -> Entry:
     """The stored tree after changes whose contents are known. Raises: TreeNotFound, PathsCollide, PathsDifferInForm."""
     manifests = Manifests()
-    root = await drive(conn, scope, manifests, manifests.edit(base, changes))
-    before = await drive(conn, scope, manifests, manifests.find(base, changes))
-    await _refuse_collisions(conn, scope, manifests, root, [path for path, entry in changes.items() if entry and path not in before])
+    edited = await drive(conn, scope, manifests, manifests.edit(base, changes))
+    await _refuse_collisions(conn, scope, manifests, edited)
     if manifests.made:
         await store.store_nodes(conn, scope.project, manifests.made)
-    return await drive(conn, scope, manifests, manifests.summary(root))
+    return edited.root
 
 
-async def _refuse_collisions(conn: Connection, scope: Scope, manifests: Manifests, root: bytes, added: Sequence[str]) -> None:
+async def _refuse_collisions(conn: Connection, scope: Scope, manifests: Manifests, edited: Edited) -> None:
     """Refuse new paths that not every file system could hold beside the others. Raises: PathsCollide, PathsDifferInForm."""
+    root, added = edited.root.digest, edited.added
     if not added:
         return
     above = policy.folders(added)
@@ -93,17 +94,18 @@ async def refuse_missing_blobs(conn: Connection, scope: Scope, add: Sequence[Fil
 
 async def drive(conn: Connection, scope: Scope, manifests: Manifests, steps: Steps[T]) -> T:
     """Run the steps in a thread (a large edit takes a while), loading the nodes that they ask for. Raises: TreeNotFound."""
+    stored: dict[bytes, bytes] = {}
     while True:
-        needed, result = await asyncio.to_thread(_step, steps)
+        needed, result = await asyncio.to_thread(_step, manifests, stored, steps)
         if needed is None:
             return result[0]
         stored = await store.load_nodes(conn, scope.project, needed)
         for digest in needed - stored.keys():
             raise TreeNotFound(tree=digest.hex())
-        await asyncio.to_thread(manifests.add, stored)
 
 
-def _step(steps: Steps[T]) -> tuple[set[bytes] | None, list[T]]:
+def _step(manifests: Manifests, stored: dict[bytes, bytes], steps: Steps[T]) -> tuple[set[bytes] | None, list[T]]:
+    manifests.add(stored)
     try:
         return next(steps), []
     except StopIteration as done:

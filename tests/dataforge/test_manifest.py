@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.dataforge import manifest
-from data_pipelines.dataforge.manifest import EMPTY, Differing, Entry, Manifests, Steps, T, decode, encode
+from data_pipelines.dataforge.manifest import EMPTY, Differing, Manifests, Steps, T
+from data_pipelines.dataforge.nodes import Entry, Node, decode, encode
 
 
 class Store:
@@ -32,9 +33,10 @@ class Store:
 
     def edit(self, root: bytes, changes: dict[str, Entry | None]) -> bytes:
         manifests = Manifests()
-        root = self.run(manifests, manifests.edit(root, changes))
+        edited = self.run(manifests, manifests.edit(root, changes))
         self.kept |= manifests.made
-        return root
+        assert edited.root == self.run(manifests, manifests.summary(edited.root.digest))
+        return edited.root.digest
 
     def files(self, root: bytes) -> dict[str, Entry]:
         manifests = Manifests()
@@ -70,6 +72,9 @@ class TestEdit:
     def test_any_history_equals_a_dictionary_and_the_tree_built_at_once(self, history: list[dict[str, Entry | None]]) -> None:
         store, root, model = Store(), EMPTY, {}
         for edits in history:
+            manifests = Manifests()
+            added = store.run(manifests, manifests.edit(root, edits)).added
+            assert added == [path for path, e in edits.items() if e is not None and path not in model]
             root = store.edit(root, edits)
             model = {path: e for path, e in (model | edits).items() if e is not None}
             assert store.files(root) == model
@@ -88,7 +93,7 @@ class TestEdit:
     def test_an_edit_that_changes_nothing_gives_the_same_root_and_no_nodes(self) -> None:
         store, root = tree_of({f"{i}": entry(i) for i in range(500)})
         manifests = Manifests()
-        assert store.run(manifests, manifests.edit(root, {"17": entry(17), "absent": None})) == root
+        assert store.run(manifests, manifests.edit(root, {"17": entry(17), "absent": None})).root.digest == root
         assert not manifests.made
 
     def test_removing_all_files_gives_the_empty_tree(self) -> None:
@@ -146,9 +151,9 @@ class TestCompare:
 class TestEncode:
     def test_round_trip_keeps_unicode_and_empty_nodes(self) -> None:
         for level in (0, 1):
-            node = manifest.Node(level, ["a", "é/日本", "🙂"], [entry(1), entry(2), entry(2**60)])
+            node = Node.of(level, [("a", entry(1)), ("é/日本", entry(2)), ("🙂", entry(2**60))])
             assert decode(encode(node)) == node
-        assert decode(encode(manifest.Node(0, [], []))) == manifest.Node(0, [], [])
+        assert decode(encode(Node.of(0, []))) == Node.of(0, [])
 
     def test_a_damaged_node_is_refused(self) -> None:
         with pytest.raises(ValueError, match="damaged"):

@@ -54,3 +54,7 @@ CREATE TABLE dataforge.protections (
     FOREIGN KEY (project_id, dataset_id) REFERENCES dataforge.datasets ON DELETE CASCADE
 );
 SELECT cluster.wall_by_project('dataforge.protections');
+
+-- Digests do not compress, and a node of some kilobytes is read and written as a whole: it stays in its row as it is.
+ALTER TABLE dataforge.nodes ALTER COLUMN data SET STORAGE EXTERNAL;
+ALTER TABLE dataforge.nodes SET (toast_tuple_target = 8160);

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from actors.securityvault.models import Scope
-from aidos.schemas.dataforge.reports import PARAMS, ReportCreate, ReportRead
+from aidos.schemas.dataforge.reports import PARAMS, ReportCreate, ReportKind, ReportRead
 from cluster.db import Connection
+from data_pipelines.dataforge import service as dataforge
+from data_pipelines.dataforge.models import CheckSpec, CheckState
 from data_pipelines.dataforge.reports import service as reports
 from data_pipelines.dataforge.reports.models import Report, ReportSpec
 from tune.trainos import service as trainos
@@ -14,6 +18,9 @@ from tune.trainos.models import Job, JobSpec, JobState
 
 COMMAND = ("python", "-m", "data_pipelines.dataforge.reports.run")
 DRIVER_CPUS = 0.25
+CHECKED = frozenset({ReportKind.EXPECTATIONS})
+"""Kinds whose result is a check of the commit, of the kind's name."""
+_SUMMARY_CHARS = 1000
 
 
 async def create_report(conn: Connection, scope: Scope, dataset: str, body: ReportCreate) -> ReportRead:
@@ -27,7 +34,27 @@ async def create_report(conn: Connection, scope: Scope, dataset: str, body: Repo
     if report.result is None and (job is None or job.state.final):
         job = await trainos.submit_job(conn, scope, _build_job(report, body))
         report = await reports.begin_report(conn, scope, report, job.id)
+        if body.kind in CHECKED:
+            await _set_check(conn, scope, report, CheckSpec(CheckState.PENDING, "being looked at", report_id=report.id))
     return _read(report, job)
+
+
+async def finish_report(conn: Connection, scope: Scope, id: UUID, result: Mapping[str, Any]) -> ReportRead:
+    """Keep what the caller's job found; a report that is a check says so of its commit in the same transaction.
+
+    Raises: ReportNotFound, ReportOfAnotherJob.
+    """
+    before = await reports.get_report(conn, scope, id)
+    report = await reports.finish_report(conn, scope, id, result)
+    if before.result is None and report.result is not None and report.kind in CHECKED:
+        state = CheckState.PASSED if report.result.get("passed") is True else CheckState.FAILED
+        await _set_check(conn, scope, report, CheckSpec(state, str(report.result.get("summary", ""))[:_SUMMARY_CHARS], report_id=report.id))
+    return _read(report, None)
+
+
+async def _set_check(conn: Connection, scope: Scope, report: Report, spec: CheckSpec) -> None:
+    commit = await dataforge.get_commit(conn, scope, report.dataset, str(report.commit_id))
+    await dataforge.set_check(conn, scope, commit, report.kind, spec)
 
 
 def _build_job(report: Report, body: ReportCreate) -> JobSpec:

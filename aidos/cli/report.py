@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aidos.cli.generated import parse_pairs
+from aidos.cli import report_view
+from aidos.cli.generated import parse_loose, parse_pairs
 from aidos.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def create(
         dataset,
         kind=kind,
         ref=ref,
-        params=parse_pairs(param or []) or {},
+        params=read_params(kind, param or []),
         workers=workers,
         cpus_per_worker=cpus_per_worker,
         memory_gib_per_worker=memory_gib_per_worker,
@@ -52,10 +54,31 @@ def create(
         current.show(report)
 
 
-def show(report: Annotated[str, typer.Argument(help="Id of the report.", show_default=False)], wait: Wait = False) -> None:
+def read_params(kind: str, given: list[str]) -> dict[str, Any]:
+    """``["folds=3", "label=kind"]`` as the kind's parameters: text where the kind wants text, else JSON."""
+    from aidos.schemas.dataforge.reports import PARAMS, ReportKind
+
+    fields = PARAMS[ReportKind(kind)].model_fields if kind in set(ReportKind) else {}
+    wants_text = {name for name, field in fields.items() if "str" in str(field.annotation)}
+    return {
+        name: parse_loose(value) if isinstance(value, str) and name not in wants_text else value
+        for name, value in (parse_pairs(given) or {}).items()
+    }
+
+
+def show(
+    report: Annotated[str, typer.Argument(help="Id of the report.", show_default=False)],
+    wait: Wait = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one page of HTML instead.")] = None,
+) -> None:
     current = session()
     found = current.client.reports.get(report)
-    leave(current, follow(current, found) if wait else found)
+    found = follow(current, found) if wait else found
+    if html is not None and found.result is not None:
+        html.write_text(report_view.to_html(found), encoding="utf-8")
+        current.note(f"{html} is the report.")
+        return
+    leave(current, found)
 
 
 def follow(current: Session, report: ReportRead) -> ReportRead:
@@ -77,7 +100,7 @@ def follow(current: Session, report: ReportRead) -> ReportRead:
 
 def leave(current: Any, report: ReportRead) -> None:
     """Show it and end: 1 where the report failed."""
-    current.show(report)
+    report_view.show(current, report)
     if report.state == "FAILED":
         current.note(f"report {report.id} FAILED: {report.reason}; `aidos job logs {report.job_id}` has the log")
         raise typer.Exit(1)

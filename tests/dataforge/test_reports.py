@@ -13,7 +13,7 @@ import pytest
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from aidos.client import AsyncClient, Client
-from aidos.errors import Forbidden, InvalidPayload, NotFound
+from aidos.errors import AidosError, Forbidden, InvalidPayload, NotFound
 from aidos.schemas.dataforge.reports import ReportRead
 from aidos.transfers.directories import push
 from cluster.db import Database
@@ -131,3 +131,31 @@ class TestJobThatEndsWithoutResult:
         assert failed.state == "FAILED" and "cancelled" in failed.reason
         again = client.reports.create(digits, kind="profile")
         assert again.id == report.id and again.job_id != report.job_id and again.state == "QUEUED"
+
+
+class TestCheck:
+    """The report of expectations is a check of its commit, and a protected branch asks for it."""
+
+    @staticmethod
+    def checks(client: Client) -> list[tuple[str, str, str, Any]]:
+        return [(check.name, check.state, check.summary, check.report_id) for check in client.datasets.checks("digits", "main")]
+
+    @pytest.mark.parametrize(("passed", "state"), [(True, "passed"), (False, "failed")])
+    def test_is_pending_then_what_the_result_says(self, client: Client, digits: str, as_job: JobClient, passed: bool, state: str) -> None:
+        report = client.reports.create(digits, kind="expectations")
+        assert self.checks(client) == [("expectations", "pending", "being looked at", report.id)]
+        as_job(report.job_id).reports.finish(str(report.id), result={"passed": passed, "summary": "as seen", "checks": []})
+        assert self.checks(client) == [("expectations", state, "as seen", report.id)]
+
+    def test_keeps_what_failed_off_a_protected_branch(self, client: Client, digits: str, as_job: JobClient) -> None:
+        client.datasets.protect(digits, "main", required_checks=["expectations"])
+        head = client.datasets.show(digits, "main")
+        client.datasets.set_ref(digits, "next", commit=str(head.id))
+        commit = client.datasets.commit(digits, branch="next", parent=head.id, message="next", remove=["a.csv"])
+        report = client.reports.create(digits, kind="expectations", ref="next")
+        with pytest.raises(AidosError, match="expectations"):
+            client.datasets.merge(digits, "main", "next")
+        as_job(report.job_id).reports.finish(str(report.id), result={"passed": False, "summary": "broken"})
+        with pytest.raises(AidosError, match="expectations"):
+            client.datasets.merge(digits, "main", "next")
+        assert client.datasets.show(digits, "main").id == head.id != commit.id

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from aidos.schemas.common import Asked, Wire
-from aidos.schemas.dataforge.versions import RefName
+from aidos.schemas.dataforge.versions import FilePath, RefName
 
 RESULT_BYTES = 1_500_000
 """Largest result; what is longer is a ranking that the pipeline cuts."""
@@ -22,6 +22,10 @@ class ReportKind(StrEnum):
     """What can be asked of a commit."""
 
     PROFILE = "profile"
+    DRIFT = "drift"
+    EXPECTATIONS = "expectations"
+    LABEL_ERRORS = "label_errors"
+    OUTLIERS = "outliers"
 
 
 class ReportParams(Asked):
@@ -37,9 +41,46 @@ class ProfileParams(ReportParams):
     split: Column | None = Field(
         None, description="Column that says which split a row is in; else the path says it: train, test, validation."
     )
+    text: Column | None = Field(None, description="Column of texts among which nearly equal ones are looked for.")
 
 
-PARAMS: dict[ReportKind, type[ReportParams]] = {ReportKind.PROFILE: ProfileParams}
+class DriftParams(ReportParams):
+    """What the commit is compared with, and when a difference counts."""
+
+    REFS: ClassVar[tuple[str, ...]] = ("base",)
+    base: RefName = Field(description="Branch, tag or commit id that the commit is compared with.")
+    label: Column | None = Field(None, description="Column whose classes are compared as labels.")
+    alpha: float = Field(0.01, gt=0, lt=1, description="Chance of marking any column where none has changed, over all columns.")
+    least: float = Field(0.05, ge=0, le=1, description="Smallest difference that is marked: of distributions, or of shares.")
+
+
+class ExpectationsParams(ReportParams):
+    """Nothing: what is expected stands in the commit, in `.aidos/expectations.yaml`."""
+
+
+class OutliersParams(ReportParams):
+    """Of what examples are made."""
+
+    files: FilePath | None = Field(None, description="Only files that match this: a path, or a pattern with * and ?.")
+    embedding: Column | None = Field(None, description="Column of vectors; else the numbers and categories of rows, the pixels of images.")
+    top: int = Field(1000, ge=1, le=5000, description="How many are ranked.")
+
+
+class LabelErrorsParams(OutliersParams):
+    """Of what examples and labels are made."""
+
+    label: Column | None = Field(None, description="Column of labels; images have their folder's name.")
+    split: Column | None = Field(None, description="Column to leave out of what the model sees.")
+    folds: int = Field(5, ge=2, le=20, description="Parts of the cross-validation.")
+
+
+PARAMS: dict[ReportKind, type[ReportParams]] = {
+    ReportKind.PROFILE: ProfileParams,
+    ReportKind.DRIFT: DriftParams,
+    ReportKind.EXPECTATIONS: ExpectationsParams,
+    ReportKind.LABEL_ERRORS: LabelErrorsParams,
+    ReportKind.OUTLIERS: OutliersParams,
+}
 """The parameters of each kind."""
 
 

@@ -53,5 +53,4 @@ async def set_report_progress(report: UUID, body: ProgressSet, tx: TxDep) -> Rep
 @router.put("/reports/{report}/result", openapi_extra=needs("dataforge:write"))
 async def finish_report(report: UUID, body: ResultSet, tx: TxDep) -> ReportRead:
     """Keep what the report's own job found; nobody else may, and the first result stays."""
-    await service.finish_report(tx.conn, tx.scope, report, body.result)
-    return await reports.get_report(tx.conn, tx.scope, report)
+    return await reports.finish_report(tx.conn, tx.scope, report, body.result)

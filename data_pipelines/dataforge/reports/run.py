@@ -24,6 +24,10 @@ Kind = Callable[[Source, Any], Mapping[str, Any]]
 
 KINDS: dict[ReportKind, Kind] = {
     ReportKind.PROFILE: quality.profile,
+    ReportKind.DRIFT: quality.drift,
+    ReportKind.EXPECTATIONS: quality.expectations,
+    ReportKind.LABEL_ERRORS: quality.label_errors,
+    ReportKind.OUTLIERS: quality.outliers,
 }
 
 

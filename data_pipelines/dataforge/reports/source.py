@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+import ray
 import ray.data
 from ray.data import ExecutionResources
 
@@ -85,6 +87,10 @@ class Source:
         for done, row in enumerate(results.iter_rows(), 1):
             yield row["result"]
             self.say(stage, done, len(units), now=done == len(units))
+
+    def share(self, value: Result) -> Callable[[], Result]:
+        """A large value that every worker needs: kept once, and fetched by calling what is given."""
+        return partial(ray.get, ray.put(value))
 
     def say(self, stage: str, done: int, total: int, *, now: bool = False) -> None:
         """Progress for who waits: once a second at most, and never a reason to fail."""

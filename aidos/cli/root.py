@@ -19,8 +19,8 @@ from aidos.config import debug_wanted
 from aidos.errors import AidosError
 
 # Hand-written commands: a module ``aidos.cli.<noun>`` with ``register(group)``.
-HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report")
-HANDWRITTEN_ROOTS = ("signing", "lineage", "cost")
+HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report", "labelling")
+HANDWRITTEN_ROOTS = ("signing", "lineage", "cost", "label")
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Global options", callback=lambda value: _set("as_json", value))

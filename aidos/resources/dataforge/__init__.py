@@ -1,6 +1,7 @@
 """DataForge as the client sees it, one file a part of it."""
 
+from aidos.resources.dataforge.labelling import Labelling
 from aidos.resources.dataforge.reports import Reports
 from aidos.resources.dataforge.versions import Datasets
 
-__all__ = ["Datasets", "Reports"]
+__all__ = ["Datasets", "Labelling", "Reports"]

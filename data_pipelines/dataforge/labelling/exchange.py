@@ -51,7 +51,7 @@ async def export(transaction: Transact, scope: Scope, objects: Objects, name: st
     async with transaction() as conn:
         labelling = await get_labelling(conn, scope, name)
         records = await _list_records(conn, scope, labelling, annotations=annotations)
-    files = await asyncio.to_thread(FORMATS[format].write, to_schema(labelling.schema), records)
+    files = await asyncio.to_thread(FORMATS[format].write, to_schema(labelling.questions), records)
     return await _upload(transaction, scope, objects, labelling, files, len(records))
 
 
@@ -156,7 +156,7 @@ async def import_labels(
         tasks = await store.list_tasks(conn, scope.project, labelling.id)
     if committed is not None:
         files = {**files, **await _fetch_committed(transaction, scope, objects, labelling, *committed)}
-    schema = to_schema(labelling.schema)
+    schema = to_schema(labelling.questions)
     matched = await asyncio.to_thread(_read, labelling, schema, format, files, tasks)
     async with change() as conn:
         await _apply(conn, scope, labelling, schema, matched, as_)

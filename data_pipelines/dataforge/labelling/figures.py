@@ -89,7 +89,18 @@ def quality(
         if names := categories(question):
             for annotator, accuracy in _estimate(question, names, submissions).items():
                 accuracies[annotator].append(accuracy)
-    return [AnnotatorQuality(each, _mean(alike[each.annotator]), _mean(accuracies[each.annotator])) for each in workloads]
+    return [
+        AnnotatorQuality(
+            each.annotator,
+            each.submitted,
+            each.skipped,
+            each.gold_asked,
+            each.gold_right,
+            _mean(alike[each.annotator]),
+            _mean(accuracies[each.annotator]),
+        )
+        for each in workloads
+    ]
 
 
 def _estimate(question: Question, names: Sequence[str], submissions: Sequence[Submission]) -> dict[str, float]:

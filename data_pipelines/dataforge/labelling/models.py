@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from data_pipelines.dataforge.models import Download, StoredBlob
+from data_pipelines.dataforge.models import StoredBlob
 
 Value = Mapping[str, Any]
 """Answers by the question's name, in canonical form (``labels.check_value``)."""
@@ -113,7 +113,7 @@ class Labelling:
     name: str
     dataset: str
     commit_id: UUID
-    schema: Mapping[str, Any]
+    questions: Mapping[str, Any]
     instructions: str
     overlap: int
     review: bool
@@ -134,7 +134,7 @@ class LabellingSpec:
     name: str
     dataset: str
     ref: str
-    schema: Mapping[str, Any]
+    questions: Mapping[str, Any]
     prefix: str = ""
     rows: bool = False
     instructions: str = ""
@@ -233,15 +233,22 @@ class Turn:
 
 @dataclass(frozen=True)
 class Asked:
-    """A task as its annotator sees it: nothing of gold, of other answers, of what was decided."""
+    """A task as its annotator sees it: nothing of gold, of other answers, of what was decided.
 
-    task_id: UUID
+    The file is ``size_bytes`` from ``offset_bytes`` of ``url``.
+    """
+
+    id: UUID
     item: Item
-    slot: Slot
+    state: SlotState
+    version: int
+    value: Value | None
+    leased_until: datetime | None
     prelabel: Value | None
     comment: str
-    source: Download | None
-    url: str | None
+    url: str | None = None
+    offset_bytes: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -318,7 +325,11 @@ class Agreement:
 class AnnotatorQuality:
     """How good an annotator is. ``consensus``: mean likeness to the decided labels; ``accuracy``: as Dawid and Skene estimate it."""
 
-    workload: Workload
+    annotator: str
+    submitted: int
+    skipped: int
+    gold_asked: int
+    gold_right: int
     consensus: float | None
     accuracy: float | None
 

@@ -50,7 +50,7 @@ async def _create(conn: Connection, scope: Scope, spec: LabellingSpec, commit: C
     id = new_id()
     row = {
         name: getattr(spec, name)
-        for name in ("name", "schema", "instructions", "overlap", "review", "consensus", "gold_every", "most_skips", "lease_s")
+        for name in ("name", "questions", "instructions", "overlap", "review", "consensus", "gold_every", "most_skips", "lease_s")
     }
     made_by = {"dataset_id": commit.dataset_id, "commit_id": commit.id, "created_by": scope.principal.name}
     await store.create_labelling(conn, scope.project, {"id": id, **row, **made_by})
@@ -121,7 +121,7 @@ async def get_agreement(conn: Connection, scope: Scope, name: str) -> list[Agree
     """How far annotators agree, by question. Raises: LabellingNotFound."""
     found = await get_labelling(conn, scope, name)
     submissions = await store.list_submissions(conn, scope.project, found.id)
-    return await asyncio.to_thread(figures.agreement, to_schema(found.schema), submissions)
+    return await asyncio.to_thread(figures.agreement, to_schema(found.questions), submissions)
 
 
 async def list_annotators(conn: Connection, scope: Scope, name: str) -> list[AnnotatorQuality]:
@@ -130,4 +130,4 @@ async def list_annotators(conn: Connection, scope: Scope, name: str) -> list[Ann
     submissions = await store.list_submissions(conn, scope.project, found.id)
     labels = {task.id: task.label for task in await store.list_tasks(conn, scope.project, found.id) if task.label is not None}
     workloads = await store.list_workloads(conn, scope.project, found.id)
-    return await asyncio.to_thread(figures.quality, to_schema(found.schema), submissions, labels, workloads)
+    return await asyncio.to_thread(figures.quality, to_schema(found.questions), submissions, labels, workloads)

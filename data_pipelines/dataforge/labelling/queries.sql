@@ -1,8 +1,8 @@
 -- create_labelling --
 INSERT INTO dataforge.labellings
-       (project_id, id, name, dataset_id, commit_id, schema, instructions, overlap, review, consensus, gold_every, most_skips, lease_s,
+       (project_id, id, name, dataset_id, commit_id, questions, instructions, overlap, review, consensus, gold_every, most_skips, lease_s,
         created_by)
-VALUES (%(project_id)s, %(id)s, %(name)s, %(dataset_id)s, %(commit_id)s, %(schema)s, %(instructions)s, %(overlap)s, %(review)s,
+VALUES (%(project_id)s, %(id)s, %(name)s, %(dataset_id)s, %(commit_id)s, %(questions)s, %(instructions)s, %(overlap)s, %(review)s,
         %(consensus)s, %(gold_every)s, %(most_skips)s, %(lease_s)s, %(created_by)s);
 
 -- find_labelling --

@@ -21,6 +21,7 @@ from data_pipelines.dataforge.labelling.labels import check_value, to_schema
 from data_pipelines.dataforge.labelling.models import (
     Asked,
     Labelling,
+    Size,
     Slot,
     SlotState,
     Source,
@@ -72,13 +73,14 @@ async def get_mine(conn: Connection, scope: Scope, objects: Objects, name: str, 
     slot = await _find_slot(conn, scope, task_id) if task else None
     if task is None or slot is None:
         raise TaskNotFound(task=task_id, name=name)
-    source, url = None, None
-    if task.item.row is None:
-        downloads = await dataforge.create_downloads(conn, scope, objects, labelling.dataset, str(labelling.commit_id), [task.item.path])
-        source = downloads.files[0]
-        url = downloads.sources[source.source] if source.source is not None else None
     prelabel = (task.prediction or {}).get("value")
-    return Asked(task.id, task.item, slot, prelabel, task.comment, source, url)
+    asked = Asked(task.id, task.item, slot.state, slot.version, slot.value, slot.leased_until, prelabel, task.comment)
+    if task.item.row is not None:
+        return asked
+    downloads = await dataforge.create_downloads(conn, scope, objects, labelling.dataset, str(labelling.commit_id), [task.item.path])
+    (file,) = downloads.files
+    url = downloads.sources[file.source] if file.source is not None else None
+    return dataclasses.replace(asked, url=url, offset_bytes=file.offset_bytes, size_bytes=file.size_bytes)
 
 
 async def _find_slot(conn: Connection, scope: Scope, task_id: UUID) -> Slot | None:
@@ -143,7 +145,7 @@ async def save_draft(conn: Connection, scope: Scope, name: str, task_id: UUID, v
     Raises: LabellingNotFound, LabellingClosed, TaskNotFound, TaskNotHeld, TaskDecided, LabelInvalid.
     """
     held = await _hold(conn, scope, name, task_id)
-    checked = check_value(to_schema(held.labelling.schema), value, held.task.item, whole=False)
+    checked = check_value(to_schema(held.labelling.questions), value, held.task.item, whole=False)
     await _keep_version(conn, scope, held.slot, Stage.DRAFT, checked)
     await store.renew_slot(conn, scope.project, task_id, held.slot.annotator_id, held.labelling.lease_s)
     return await _slot_after(conn, scope, task_id)
@@ -166,14 +168,19 @@ async def restore_version(conn: Connection, scope: Scope, name: str, task_id: UU
     return await _slot_after(conn, scope, task_id)
 
 
-async def submit(conn: Connection, scope: Scope, name: str, task_id: UUID, value: Value) -> Slot:
+async def submit(conn: Connection, scope: Scope, name: str, task_id: UUID, value: Value, size: Size | None = None) -> Slot:
     """Answer the task, or answer it anew while no reviewer has decided it; the last of its annotators decides it by consensus.
+
+    ``size``: of the image as the annotator saw it, kept where none is known.
 
     Raises: LabellingNotFound, LabellingClosed, TaskNotFound, TaskNotHeld, TaskDecided, LabelInvalid.
     """
     held = await _hold(conn, scope, name, task_id)
-    schema = to_schema(held.labelling.schema)
-    checked = check_value(schema, value, held.task.item)
+    schema = to_schema(held.labelling.questions)
+    item = dataclasses.replace(held.task.item, size=held.task.item.size or size)
+    checked = check_value(schema, value, item)
+    if size and held.task.item.size is None:
+        await store.set_sizes(conn, scope.project, {task_id: size})
     before = await _submission_of(conn, scope, held)
     version = await _keep_version(conn, scope, held.slot, Stage.SUBMITTED, checked)
     await store.save_slot(conn, scope.project, held.slot, SlotState.SUBMITTED, submitted_version=version)
@@ -205,7 +212,7 @@ def decided(labelling: Labelling, task: Task, submissions: Sequence[Submission])
         return dataclasses.replace(task, state=TaskState.OPEN, label=None, source=None, decided_by=None)
     weights = [policy.weight_of(each.gold_right, each.gold_asked) for each in submissions]
     values = [each.value for each in submissions]
-    made = policy.decide(to_schema(labelling.schema), values, weights, labelling.consensus, review=labelling.review)
+    made = policy.decide(to_schema(labelling.questions), values, weights, labelling.consensus, review=labelling.review)
     source = Source.CONSENSUS if made.state is TaskState.DONE else None
     return dataclasses.replace(task, state=made.state, label=made.label, source=source, decided_by=labelling.consensus if source else None)
 

@@ -72,7 +72,7 @@ async def _lock(conn: Connection, scope: Scope, labelling: Labelling, task_id: U
 
 def _right_label(labelling: Labelling, task: Task, verdict: Verdict, value: Value | None) -> Value:
     if verdict is Verdict.CORRECT:
-        return check_value(to_schema(labelling.schema), value or {}, task.item)
+        return check_value(to_schema(labelling.questions), value or {}, task.item)
     if task.label is None:
         raise TaskNotReviewable(task=task.id, state=task.state.value, verdict=verdict.value)
     return task.label
@@ -88,7 +88,7 @@ async def set_gold(conn: Connection, scope: Scope, name: str, task_id: UUID, val
     """Make the task a gold question: each annotator may get it once, and is measured by it. Raises: as ``review``."""
     labelling = await get_open_labelling(conn, scope, name)
     task = await _lock(conn, scope, labelling, task_id)
-    gold = check_value(to_schema(labelling.schema), value, task.item)
+    gold = check_value(to_schema(labelling.questions), value, task.item)
     await store.save_task(conn, scope.project, dataclasses.replace(_decide(scope, task, gold), gold=gold))
     return await get_task(conn, scope, name, task_id)
 
@@ -99,7 +99,7 @@ async def post_predictions(conn: Connection, scope: Scope, name: str, prediction
     Raises: LabellingNotFound, LabellingClosed, ItemUnknown, LabelInvalid.
     """
     labelling = await get_open_labelling(conn, scope, name)
-    schema = to_schema(labelling.schema)
+    schema = to_schema(labelling.questions)
     tasks = {task.item.key: task for task in await store.list_tasks(conn, scope.project, labelling.id)}
     found: dict[UUID, dict[str, Any]] = {}
     for each in predictions:

@@ -38,7 +38,7 @@ Row = Mapping[str, Any]
 async def create_labelling(conn: Connection, project_id: UUID, labelling: Row) -> None:
     """Raises: LabellingExists."""
     with unique("labellings_name", LabellingExists(name=labelling["name"])):
-        await conn.execute(Q.create_labelling, {"project_id": project_id, **labelling, "schema": Jsonb(labelling["schema"])})
+        await conn.execute(Q.create_labelling, {"project_id": project_id, **labelling, "questions": Jsonb(labelling["questions"])})
 
 
 async def find_labelling(conn: Connection, project_id: UUID, name: str) -> Labelling | None:

@@ -5,7 +5,7 @@ CREATE TABLE dataforge.labellings (
     name text NOT NULL,
     dataset_id uuid NOT NULL,
     commit_id uuid NOT NULL,
-    schema jsonb NOT NULL,
+    questions jsonb NOT NULL,
     instructions text NOT NULL,
     overlap int NOT NULL CHECK (overlap > 0),
     review boolean NOT NULL,

@@ -62,8 +62,8 @@ class Setting:
     async def answer(self, who: Scope, value: dict[str, Any]) -> UUID:
         """Take the next task and answer it."""
         asked = await self.next(who)
-        await self.submit(who, asked.task_id, value)
-        return asked.task_id
+        await self.submit(who, asked.id, value)
+        return asked.id
 
     async def task(self, id: UUID) -> Task:
         task, _ = await self.call(service.get_task, self.owner, "pets", id)

@@ -54,7 +54,7 @@ async def start_anew(pets: Setting) -> None:
     async with pets.transaction() as conn:
         old = await service.get_labelling(conn, pets.owner, "pets")
         await service.delete_labelling(conn, pets.owner, "pets")
-    spec = LabellingSpec("pets", "images", str(old.commit_id), old.schema, overlap=old.overlap)
+    spec = LabellingSpec("pets", "images", str(old.commit_id), old.questions, overlap=old.overlap)
     await service.create_labelling(pets.transaction, pets.transaction, pets.owner, pets.objects, spec)
 
 

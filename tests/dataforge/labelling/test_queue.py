@@ -70,16 +70,16 @@ class TestProjects:
         with pytest.raises(LabellingClosed):
             await pets.next(ada)
         with pytest.raises(LabellingClosed):
-            await pets.submit(ada, held.task_id, CAT)
+            await pets.submit(ada, held.id, CAT)
         await pets.call(service.update_labelling, pets.owner, "pets", {"closed": False})
-        await pets.submit(ada, held.task_id, CAT)
+        await pets.submit(ada, held.id, CAT)
 
 
 class TestLeases:
     async def test_two_annotators_never_hold_the_same_slot(self, pets: Setting) -> None:
         await pets.make(2)
         ada, bob, cy = (pets.annotator(name) for name in ("ada", "bob", "cy"))
-        assert (await pets.next(ada)).task_id != (await pets.next(bob)).task_id
+        assert (await pets.next(ada)).id != (await pets.next(bob)).id
         with pytest.raises(NoTaskLeft, match="2 are held"):
             await pets.next(cy)
 
@@ -88,32 +88,32 @@ class TestLeases:
         ada = pets.annotator("ada")
         first = await pets.next(ada)
         again = await asyncio.gather(*(pets.next(ada) for _ in range(4)))
-        assert {asked.task_id for asked in again} == {first.task_id}
+        assert {asked.id for asked in again} == {first.id}
 
     async def test_a_lost_browser_gives_its_task_back_with_the_draft_kept(self, pets: Setting) -> None:
         await pets.make(1)
         ada, bob = pets.annotator("ada"), pets.annotator("bob")
         lost = await pets.next(ada)
-        await pets.call(service.save_draft, ada, "pets", lost.task_id, DOG)
+        await pets.call(service.save_draft, ada, "pets", lost.id, DOG)
         await pets.end_leases()
         taken = await pets.next(bob)
-        assert taken.task_id == lost.task_id and taken.slot.value is None
+        assert taken.id == lost.id and taken.value is None
         for verb in (service.submit, service.save_draft):
             with pytest.raises(TaskNotHeld, match="Your draft is kept"):
-                await pets.call(verb, ada, "pets", lost.task_id, CAT)
-        await pets.call(service.release, bob, "pets", lost.task_id)
+                await pets.call(verb, ada, "pets", lost.id, CAT)
+        await pets.call(service.release, bob, "pets", lost.id)
         back = await pets.next(ada)
-        assert (back.task_id, back.slot.value) == (lost.task_id, DOG)
+        assert (back.id, back.value) == (lost.id, DOG)
 
     async def test_a_sign_of_life_keeps_the_task(self, pets: Setting) -> None:
         await pets.make(1)
         ada, bob = pets.annotator("ada"), pets.annotator("bob")
         held = await pets.next(ada)
         await pets.end_leases()
-        renewed = await pets.call(service.renew_lease, ada, "pets", held.task_id)
+        renewed = await pets.call(service.renew_lease, ada, "pets", held.id)
         assert renewed.active
         await pets.end_leases()
-        assert (await pets.call(service.save_draft, ada, "pets", held.task_id, CAT)).active
+        assert (await pets.call(service.save_draft, ada, "pets", held.id, CAT)).active
         with pytest.raises(NoTaskLeft):
             await pets.next(bob)
 
@@ -127,8 +127,8 @@ class TestLeases:
                     asked = await pets.next(who)
                 except NoTaskLeft:
                     return
-                answered[asked.task_id].append(who.principal.name)
-                await pets.submit(who, asked.task_id, CAT)
+                answered[asked.id].append(who.principal.name)
+                await pets.submit(who, asked.id, CAT)
 
         people = [pets.annotator(f"annotator-{at}") for at in range(20)]
         while sum(map(len, answered.values())) < 120:  # who finds all that is left held by others comes back for what is given back
@@ -145,7 +145,7 @@ class TestDraftsAndUndo:
     async def test_every_version_stays_and_any_can_be_gone_back_to(self, pets: Setting) -> None:
         await pets.make(1)
         ada = pets.annotator("ada")
-        task = (await pets.next(ada)).task_id
+        task = (await pets.next(ada)).id
         for value in (CAT, DOG, DOG, OWL):
             await pets.call(service.save_draft, ada, "pets", task, value)
         restored = await pets.call(service.restore_version, ada, "pets", task, 1)
@@ -172,7 +172,7 @@ class TestDraftsAndUndo:
     async def test_a_draft_may_be_unfinished_and_an_answer_may_not(self, pets: Setting) -> None:
         await pets.make(1)
         ada = pets.annotator("ada")
-        task = (await pets.next(ada)).task_id
+        task = (await pets.next(ada)).id
         assert (await pets.call(service.save_draft, ada, "pets", task, {})).value == {}
         for wrong, field in (({}, "kind"), ({"kind": "fox"}, "kind"), ({"sort": "cat"}, "sort")):
             with pytest.raises(LabelInvalid) as refused:
@@ -184,11 +184,11 @@ class TestSkipping:
     async def test_leaves_the_task_to_others_and_enough_skips_go_to_an_adjudicator(self, pets: Setting) -> None:
         await pets.make(1, most_skips=2)
         ada, bob, cy = (pets.annotator(name) for name in ("ada", "bob", "cy"))
-        task = (await pets.next(ada)).task_id
+        task = (await pets.next(ada)).id
         await pets.call(service.skip, ada, "pets", task, "blurred")
         with pytest.raises(NoTaskLeft):
             await pets.next(ada)
-        assert (await pets.next(bob)).task_id == task
+        assert (await pets.next(bob)).id == task
         await pets.call(service.skip, bob, "pets", task, "")
         with pytest.raises(NoTaskLeft):
             await pets.next(cy)
@@ -231,7 +231,7 @@ class TestReview:
         back, _ = await pets.call(service.review, pets.owner, "pets", task, Verdict.REJECT, None, "look again")
         assert (back.state, back.taken, back.submitted, back.label) == (TaskState.OPEN, 0, 0, None)
         again = await pets.next(ada)
-        assert (again.task_id, again.comment, again.slot.value) == (task, "look again", CAT)
+        assert (again.id, again.comment, again.value) == (task, "look again", CAT)
 
 
 class TestGold:
@@ -283,7 +283,7 @@ class TestPredictions:
             asked = await pets.next(ada)
             order.append(asked.item.path)
             assert asked.prelabel == (CAT if asked.item.path != "0003.png" else None)
-            await pets.submit(ada, asked.task_id, CAT)
+            await pets.submit(ada, asked.id, CAT)
         assert order == ["0001.png", "0002.png", "0000.png", "0003.png"]
 
     async def test_that_come_later_take_their_place_at_once(self, pets: Setting) -> None:
@@ -335,6 +335,6 @@ class TestFigures:
         assert found.fleiss == pytest.approx((observed - chance) / (1 - chance))
         assert found.alpha == pytest.approx(1 - (1 - observed) / (210 / (18 * 17)))
         assert found.pairs[0].kappa == pytest.approx(0.75)
-        quality = {each.workload.annotator: each for each in await pets.call(service.list_annotators, pets.owner, "pets")}
+        quality = {each.annotator: each for each in await pets.call(service.list_annotators, pets.owner, "pets")}
         assert quality["ada"].consensus == 1 and quality["bob"].consensus == pytest.approx(5 / 6)
         assert quality["ada"].accuracy > quality["bob"].accuracy

@@ -32,7 +32,7 @@ UP_S, IDLE_GIB, IDLE_CPU_PERCENT = 45.0, 3.0, 5.0
 EMPTY = "ray::Empty"
 _RAY_TITLES = (EMPTY, "ray::ServeController", "ray::ProxyActor", "ray::HAProxyManager", "ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent",
                "ray-dashboard", "haproxy", "gcs_server", "raylet")  # fmt: skip
-_RAY_WORDS = ("/bin/ray start", "ray/dashboard/", "ray/autoscaler/", "ray.util.client", "ray/_private/", "multiprocessing.")
+_RAY_WORDS = ("cluster.ray_start", "ray/dashboard/", "ray/autoscaler/", "ray.util.client", "ray/_private/", "multiprocessing.")
 
 
 @dataclass(frozen=True)

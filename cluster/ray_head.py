@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ def build_program(settings: Settings, environment: Mapping[str, str]) -> Program
     return Program(
         name="ray",
         title="Ray head",
-        command=(str(RAY), "start", "--head", "--block", "--disable-usage-stats", *arguments),
+        command=(sys.executable, "-m", "cluster.ray_start", "start", "--head", "--block", "--disable-usage-stats", *arguments),
         environment={**_head_environment(settings), **serve_environment(settings), **environment},
         ports=(*(Port(name, number) for name, number in port.items()), Port("dashboard", settings.ray_dashboard_port)),
         prepare=lambda: _prepare(settings),
@@ -222,6 +223,7 @@ def _head_environment(settings: Settings) -> dict[str, str]:
         "RAY_gcs_storage": "rocksdb",
         "RAY_gcs_storage_path": str(state_directory(settings.home)),
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_agent_register_timeout_ms": "180000",  # a raylet whose agents are slow to start waits; see ray_start.py
         "AUTOSCALER_METRIC_PORT": str(port["autoscaler_metrics"]),
         "DASHBOARD_METRIC_PORT": str(port["dashboard_metrics"]),
     }

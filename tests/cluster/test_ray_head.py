@@ -96,3 +96,37 @@ class TestRayHead:
         embedded.start(head, only={"ray"})
         assert drive(head) == 1
         assert len([process for process in launch.find_marked(head.home) if process.name() == "raylet"]) == 1
+
+
+# Ray's raylet waits 15 s for the ports of its agents; a machine that is busy enough makes them slower than that.
+SLOW_AGENTS = """
+import sys, time
+if any(word.endswith(("dashboard/agent.py", "runtime_env/agent/main.py")) for word in sys.orig_argv):
+    time.sleep(20)
+"""
+
+
+@pytest.fixture
+def slow_head(tmp_path: Path) -> Iterator[Settings]:
+    """A head that is not supervised, so a start that fails is not tried again; its agents are slow."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_AGENTS)
+    home, first = Path(tempfile.mkdtemp(prefix="aidos-ray-")), find_free_ports(160)
+    settings = read_settings(home).model_copy(update={"ray_port": first, "ray_dashboard_port": first + 151, "ray_cpus": 2})
+    embedded.make_home(home)
+    program = ray_head.build_program(embedded.make_secrets(settings), embedded.public_environment(settings))
+    assert program.prepare is not None
+    program.prepare()
+    mark = {launch.MARK: launch.mark("ray", home), "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(program.command, env=inherited_environment() | dict(program.environment) | mark, cwd=home):
+        yield settings
+        launch.end_leftovers(home)
+    shutil.rmtree(home)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+class TestSlowAgents:
+    def test_the_head_starts_in_one_go(self, slow_head: Settings) -> None:
+        ray_head.wait_ready(slow_head, 120)
+        assert drive(slow_head) == 1
+        assert len([process for process in launch.find_marked(slow_head.home) if process.name() == "raylet"]) == 1

@@ -85,7 +85,7 @@ class Node:
         return Node(self.level, self.paths, bytes(digests), sizes, counts)
 
     def _rebuilt(self, changes: Mapping[str, Entry | None]) -> Node:
-        items = dict(self.items()) | changes
+        items: dict[str, Entry | None] = {**dict(self.items()), **changes}
         return Node.of(self.level, sorted((path, entry) for path, entry in items.items() if entry is not None))
 
     def joined(self, after: Node) -> Node:

@@ -78,12 +78,24 @@ async def refuse_landing(
     conn: Connection, scope: Scope, dataset: Dataset, branch: str, commit: Commit, *, override: bool, by_pull_request: bool
 ) -> None:
     """Refuse a commit that the branch's protection keeps out. Raises: BranchProtected; Forbidden for an override by someone else than an owner."""
+    reason = await find_obstacle(conn, scope, dataset, branch, commit, by_pull_request=by_pull_request)
+    await _refuse(conn, scope, dataset, branch, reason, override=override)
+
+
+async def find_obstacle(
+    conn: Connection, scope: Scope, dataset: Dataset, branch: str, commit: Commit, *, by_pull_request: bool
+) -> str | None:
+    """What the branch's protection has against these files landing on it; None: nothing."""
     protection = await store.find_protection(conn, scope.project, dataset.id, branch)
     if protection is None:
-        return
+        return None
     checks = await store.list_checks_of_tree(conn, scope.project, dataset.id, commit.tree) if protection.required_checks else []
-    reason = policy.obstacle(protection, checks, by_pull_request=by_pull_request)
-    await _refuse(conn, scope, dataset, branch, reason, override=override)
+    return policy.obstacle(protection, checks, by_pull_request=by_pull_request)
+
+
+def require_override(scope: Scope) -> None:
+    """Raises: Forbidden unless the caller may pass over protections."""
+    require(scope, OVERRIDE)
 
 
 async def refuse_setting_back(conn: Connection, scope: Scope, dataset: Dataset, branch: str, *, override: bool) -> None:
@@ -97,6 +109,6 @@ async def _refuse(conn: Connection, scope: Scope, dataset: Dataset, branch: str,
         return
     if not override:
         raise BranchProtected(dataset=dataset.name, branch=branch, reason=reason)
-    require(scope, OVERRIDE)
+    require_override(scope)
     data = {"dataset": dataset.name, "branch": branch, "reason": reason}
     await publish_change(conn, scope, "branch.protection_overridden", dataset.id, data)

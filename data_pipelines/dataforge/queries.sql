@@ -57,7 +57,7 @@ SELECT c.id, c.dataset_id, %(dataset)s::text AS dataset, c.parent_id, c.merge_pa
 SELECT c.id, c.dataset_id, d.name AS dataset, c.parent_id, c.merge_parent_id, c.generation, c.tree, c.message, c.author,
        c.files, c.size_bytes, c.created_at, c.metadata
   FROM dataforge.commits c JOIN dataforge.datasets d ON d.project_id = c.project_id AND d.id = c.dataset_id
- WHERE c.project_id = %(project_id)s AND c.tree = ANY(%(trees)s)
+ WHERE c.project_id = %(project_id)s AND c.tree = ANY(%(trees)b)
  ORDER BY c.id DESC;
 
 -- find_ref --
@@ -90,11 +90,11 @@ DELETE FROM dataforge.refs
 RETURNING name, kind, commit_id, updated_at;
 
 -- load_nodes --
-SELECT sha256, data FROM dataforge.nodes WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)s);
+SELECT sha256, data FROM dataforge.nodes WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)b);
 
 -- store_nodes --
 INSERT INTO dataforge.nodes (project_id, sha256, level, data)
-SELECT %(project_id)s, * FROM unnest(%(digests)s::bytea[], %(levels)s::smallint[], %(data)s::bytea[])
+SELECT %(project_id)s, * FROM unnest(%(digests)b::bytea[], %(levels)b::smallint[], %(data)b::bytea[])
     ON CONFLICT DO NOTHING;
 
 -- find_nodes_holding --
@@ -102,16 +102,16 @@ SELECT n.sha256, n.data
   FROM dataforge.nodes n
  WHERE n.project_id = %(project_id)s
    AND (n.level > 0) = %(inner)s
-   AND EXISTS (SELECT FROM unnest(%(digests)s::bytea[]) wanted WHERE position(wanted IN n.data) > 0);
+   AND EXISTS (SELECT FROM unnest(%(digests)b::bytea[]) wanted WHERE position(wanted IN n.data) > 0);
 
 -- find_blobs --
 SELECT encode(sha256, 'hex') AS sha256, size_bytes, encode(pack_sha256, 'hex') AS pack_sha256, offset_bytes
   FROM dataforge.blobs
- WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)s);
+ WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)b);
 
 -- record_blobs --
 INSERT INTO dataforge.blobs (project_id, sha256, size_bytes, pack_sha256, offset_bytes)
-SELECT %(project_id)s, * FROM unnest(%(digests)s::bytea[], %(sizes)s::bigint[], %(packs)s::bytea[], %(offsets)s::bigint[])
+SELECT %(project_id)s, * FROM unnest(%(digests)b::bytea[], %(sizes)b::bigint[], %(packs)b::bytea[], %(offsets)b::bigint[])
     ON CONFLICT DO NOTHING;
 
 -- find_upload --
@@ -128,17 +128,17 @@ RETURNING encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_byte
 -- list_uploads --
 SELECT encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes
   FROM dataforge.uploads
- WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)s);
+ WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)b);
 
 -- forget_uploads --
 DELETE FROM dataforge.uploads WHERE project_id = %(project_id)s AND upload_id = ANY(%(upload_ids)s);
 
 -- find_spellings --
-SELECT path FROM dataforge.spellings WHERE project_id = %(project_id)s AND folded = ANY(%(folded)s);
+SELECT path FROM dataforge.spellings WHERE project_id = %(project_id)s AND folded = ANY(%(folded)b);
 
 -- record_spellings --
 INSERT INTO dataforge.spellings (project_id, folded, path)
-SELECT %(project_id)s, * FROM unnest(%(folded)s::bytea[], %(paths)s::text[])
+SELECT %(project_id)s, * FROM unnest(%(folded)b::bytea[], %(paths)s::text[])
     ON CONFLICT DO NOTHING;
 
 -- set_check --

@@ -25,23 +25,25 @@ from data_pipelines.dataforge.models import Change, Commit, Download, Downloads,
 from data_pipelines.dataforge.nodes import Entry
 from data_pipelines.dataforge.protection import (
     delete_protection,
+    find_obstacle,
     find_protection,
     list_checks,
     list_checks_of_files,
     list_protections,
+    require_override,
     set_check,
     set_protection,
 )
-from data_pipelines.dataforge.refs import delete_ref, get_commit, list_refs, reset_branch, set_ref
+from data_pipelines.dataforge.refs import delete_ref, get_commit, get_head, list_refs, reset_branch, set_ref
 from data_pipelines.dataforge.trees import create_tree, list_files
 from data_pipelines.dataforge.uploads import complete_uploads, request_parts, request_uploads
 
 __all__ = [
     "cherry_pick", "compare_commits", "complete_uploads", "create_commit", "create_dataset", "create_downloads", "create_tree",
-    "delete_dataset", "delete_protection", "delete_ref", "find_commits_with_blob", "find_merge_base", "find_protection", "get_commit",
-    "get_dataset", "get_diff_stat", "list_checks", "list_checks_of_files", "list_commits", "list_conflicts", "list_datasets",
-    "list_files", "list_protections", "list_refs", "merge", "publish_change", "request_parts", "request_uploads", "reset_branch",
-    "revert", "set_check", "set_protection", "set_ref",
+    "delete_dataset", "delete_protection", "delete_ref", "find_commits_with_blob", "find_merge_base", "find_obstacle", "find_protection",
+    "get_commit", "get_dataset", "get_diff_stat", "get_head", "list_checks", "list_checks_of_files", "list_commits", "list_conflicts",
+    "list_datasets", "list_files", "list_protections", "list_refs", "merge", "publish_change", "request_parts", "request_uploads",
+    "require_override", "reset_branch", "revert", "set_check", "set_protection", "set_ref",
 ]  # fmt: skip
 
 

@@ -80,7 +80,6 @@ async def create_dataforge(made: Made) -> None:
     made.note(kind="commit", name=commit["id"])
     await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])
-    await create_labelling(made, dataset["name"])
 
 
 async def create_history(made: Made, dataset: str) -> None:
@@ -90,15 +89,12 @@ async def create_history(made: Made, dataset: str) -> None:
     made.note(branch=branch)
     await made.ask("PUT", f"{dataset}/commits/main/checks/{made.marker}", {"state": "passed", "summary": made.marker})
     made.note(check=made.marker)
-
-
-async def create_labelling(made: Made, dataset: str) -> None:
-    base, questions = "/v1/dataforge/labelling", [{"name": made.marker, "kind": "text"}]
-    asked = {"name": f"{made.marker}-l", "dataset": dataset, "questions": {"questions": questions}, "instructions": made.marker}
-    labelling = await made.ask("POST", base, asked)
-    task = await made.ask("POST", f"{base}/{labelling['name']}/next")
-    await made.ask("PUT", f"{base}/{labelling['name']}/mine/{task['id']}/draft", {"value": {made.marker: made.marker}})
-    made.note(labelling=labelling["name"], task=task["id"])
+    files = [{"path": f"{made.marker}-2.txt", "sha256": EMPTY_SHA256, "size_bytes": 0}]
+    parent = (await made.ask("GET", f"{dataset}/commits/main"))["id"]
+    await made.ask("PUT", f"{dataset}/refs/{made.marker}-topic", {"kind": "branch", "commit": "main"})
+    await made.ask("POST", f"{dataset}/commits", {"branch": f"{made.marker}-topic", "parent": parent, "add": files})
+    asked = {"source": f"{made.marker}-topic", "title": made.marker, "description": made.marker}
+    made.note(number=(await made.ask("POST", f"{dataset}/pull-requests", asked))["number"])
 
 
 async def create_reports(made: Made, dataset: str) -> None:

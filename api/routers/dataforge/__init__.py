@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.routers.dataforge import history, labelling, reports, versions
+from api.routers.dataforge import history, pulls, reports, versions
 
 router = APIRouter()
-for part in (versions, history, labelling, reports):
+for part in (versions, history, reports, pulls):
     router.include_router(part.router)

@@ -58,3 +58,49 @@ SELECT cluster.wall_by_project('dataforge.protections');
 -- Digests do not compress, and a node of some kilobytes is read and written as a whole: it stays in its row as it is.
 ALTER TABLE dataforge.nodes ALTER COLUMN data SET STORAGE EXTERNAL;
 ALTER TABLE dataforge.nodes SET (toast_tuple_target = 8160);
+
+ALTER TABLE dataforge.datasets ADD COLUMN pull_requests integer NOT NULL DEFAULT 0;
+
+-- head_id and base_id are kept when it ends; until then they follow the branches.
+CREATE TABLE dataforge.pull_requests (
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    dataset_id uuid NOT NULL,
+    number integer NOT NULL,
+    title text NOT NULL,
+    description text NOT NULL,
+    source text NOT NULL,
+    target text NOT NULL,
+    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'merged', 'closed')),
+    author text NOT NULL,
+    author_id uuid NOT NULL,
+    head_id uuid,
+    base_id uuid,
+    merge_commit_id uuid,
+    closed_by text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    closed_at timestamptz,
+    PRIMARY KEY (project_id, id),
+    UNIQUE (project_id, dataset_id, number),
+    FOREIGN KEY (project_id, dataset_id) REFERENCES dataforge.datasets ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX pull_requests_open ON dataforge.pull_requests (project_id, dataset_id, source, target) WHERE state = 'open';
+SELECT cluster.wall_by_project('dataforge.pull_requests');
+
+CREATE TABLE dataforge.pull_reviews (
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    pull_request_id uuid NOT NULL,
+    verdict text NOT NULL CHECK (verdict IN ('approve', 'request_changes', 'comment')),
+    body text NOT NULL,
+    path text,
+    commit_id uuid NOT NULL,
+    author text NOT NULL,
+    author_id uuid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (project_id, id),
+    FOREIGN KEY (project_id, pull_request_id) REFERENCES dataforge.pull_requests ON DELETE CASCADE
+);
+CREATE INDEX pull_reviews_order ON dataforge.pull_reviews (project_id, pull_request_id, id);
+SELECT cluster.wall_by_project('dataforge.pull_reviews');

@@ -24,7 +24,7 @@ from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
     from aidos.resources.costoptimizer import Costs, Prices
-    from aidos.resources.dataforge import Datasets, PullRequests, Reports
+    from aidos.resources.dataforge import Datasets, Labelling, PullRequests, Reports
     from aidos.resources.deployengine import Endpoints
     from aidos.resources.events import Events
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
@@ -88,6 +88,7 @@ class Client(_Nouns):
     experiments: Experiments
     jobs: Jobs
     keys: Keys
+    labelling: Labelling
     lineage: Lineage
     members: Members
     models: Models

@@ -80,6 +80,7 @@ async def create_dataforge(made: Made) -> None:
     made.note(kind="commit", name=commit["id"])
     await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])
+    await create_labelling(made, dataset["name"])
 
 
 async def create_history(made: Made, dataset: str) -> None:
@@ -95,6 +96,15 @@ async def create_history(made: Made, dataset: str) -> None:
     await made.ask("POST", f"{dataset}/commits", {"branch": f"{made.marker}-topic", "parent": parent, "add": files})
     asked = {"source": f"{made.marker}-topic", "title": made.marker, "description": made.marker}
     made.note(number=(await made.ask("POST", f"{dataset}/pull-requests", asked))["number"])
+
+
+async def create_labelling(made: Made, dataset: str) -> None:
+    base, questions = "/v1/dataforge/labelling", [{"name": made.marker, "kind": "text"}]
+    asked = {"name": f"{made.marker}-l", "dataset": dataset, "questions": {"questions": questions}, "instructions": made.marker}
+    labelling = await made.ask("POST", base, asked)
+    task = await made.ask("POST", f"{base}/{labelling['name']}/next")
+    await made.ask("PUT", f"{base}/{labelling['name']}/mine/{task['id']}/draft", {"value": {made.marker: made.marker}})
+    made.note(labelling=labelling["name"], task=task["id"])
 
 
 async def create_reports(made: Made, dataset: str) -> None:

@@ -1,7 +1,8 @@
 """DataForge as the client sees it, one file a part of it."""
 
+from aidos.resources.dataforge.labelling import Labelling
 from aidos.resources.dataforge.pulls import PullRequests
 from aidos.resources.dataforge.reports import Reports
 from aidos.resources.dataforge.versions import Datasets
 
-__all__ = ["Datasets", "PullRequests", "Reports"]
+__all__ = ["Datasets", "Labelling", "PullRequests", "Reports"]

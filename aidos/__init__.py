@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aidos.tracking.run import run
     from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
     from aidos.transfers.directories import pull, push
-    from aidos.transfers.reading import dataset
+    from aidos.streaming.dataset import dataset
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,7 +36,7 @@ _HOMES = {
     "load_checkpoint": "aidos.transfers.checkpoints",
     "save_checkpoint": "aidos.transfers.checkpoints",
     "job": "aidos.config",
-    "dataset": "aidos.transfers.reading",
+    "dataset": "aidos.streaming.dataset",
     "pull": "aidos.transfers.directories",
     "push": "aidos.transfers.directories",
     "run": "aidos.tracking.run",

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import numpy
 import pandas
+import polars
+import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
+import torch
 
 import aidos
 from aidos.client import Client
+from aidos.http.wire import Reply
 from aidos.schemas.dataforge.versions import FileRead
 from aidos.transfers.directories import PushResult, push
+from aidos.transfers.downloading import FileDamaged
 from aidos.transfers.filesystem import AidosFileSystem
 from aidos.transfers.listing import folders_of
 
@@ -41,6 +49,21 @@ def pushed(client: Client, tmp_path: Path) -> PushResult:
 @pytest.fixture
 def fs(client: Client) -> AidosFileSystem:
     return AidosFileSystem(client=client, skip_instance_cache=True)
+
+
+@pytest.fixture
+def requests(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each request to S3 brought."""
+    seen: list[int] = []
+    fetch = client.get_presigned
+
+    def counted(url: str, headers: dict[str, str] | None = None) -> Reply:
+        reply = fetch(url, headers)
+        seen.append(len(reply.content))
+        return reply
+
+    monkeypatch.setattr(client, "get_presigned", counted)
+    return seen
 
 
 @pytest.mark.postgres
@@ -81,15 +104,86 @@ class TestFilesystem:
         with pytest.raises(IsADirectoryError):
             fs.cat_file("tables@main/parts")
 
-    def test_writing_says_how_to_write(self, pushed: PushResult) -> None:
-        with pytest.raises(OSError, match=r"aidos\.push"):
-            fsspec.open("aidos://tables@main/new.txt", "wb").open()
-        with pytest.raises(OSError, match=r"aidos\.push"):
-            TABLE.to_csv("aidos://tables@main/new.csv")
+    def test_writing_says_how_to_write(self, fs: AidosFileSystem, pushed: PushResult) -> None:
+        writes: list[Callable[[], object]] = [
+            lambda: fsspec.open("aidos://tables@main/new.txt", "wb").open(),
+            lambda: TABLE.to_csv("aidos://tables@main/new.csv"),
+            lambda: TABLE.to_parquet("aidos://tables@main/new.parquet"),
+            lambda: pyarrow.dataset.write_dataset(pyarrow.table({"x": [1]}), "tables@main/new", format="parquet", filesystem=fs),
+            lambda: fs.pipe("tables@main/new", b"x"),
+            lambda: fs.put(__file__, "tables@main/new"),
+            lambda: fs.rm("tables@main/zero"),
+            lambda: fs.mv("tables@main/zero", "tables@main/one"),
+            lambda: fs.touch("tables@main/new"),
+        ]
+        for write in writes:
+            with pytest.raises(OSError, match=r"aidos\.push"):
+                write()
 
-    def test_pandas_and_pyarrow_read_it_unmodified(self, pushed: PushResult) -> None:
+    def test_reads_another_project(self, fs: AidosFileSystem, client: Client, pushed: PushResult, tmp_path: Path) -> None:
+        client.projects.create("theirs")
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "a.txt").write_text("of the other project")
+        with Client(project="theirs") as there:
+            push(tmp_path / "other", "notes", client=there)
+        for url in ("aidos://theirs/notes@main/a.txt", "aidos://theirs/notes@/a.txt"):
+            assert fs.cat_file(url) == b"of the other project"
+        assert fs.glob("aidos://theirs/notes@main/*.txt") == ["theirs/notes@main/a.txt"]
+        with fsspec.open("aidos://theirs/notes@main/a.txt", "r") as file:
+            assert file.read() == "of the other project"
+        for url in ("aidos://theirs/tables@main/zero", "aidos://default/notes@main/a.txt", "aidos://nobody/notes@main/a.txt"):
+            with pytest.raises(FileNotFoundError):
+                fs.cat_file(url)
+
+    def test_a_name_with_an_at_sign_is_no_project(self, fs: AidosFileSystem, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "icons").mkdir()
+        (tmp_path / "icons" / "icon@2x.png").write_bytes(b"large")
+        push(tmp_path / "icons", "icons", client=client)
+        assert [fs.cat_file(name) for name in fs.find("aidos://icons")] == [b"large"]
+
+    def test_reads_many_small_files_by_few_requests(self, client: Client, tmp_path: Path, requests: list[int]) -> None:
+        (tmp_path / "small").mkdir()
+        for i in range(300):
+            (tmp_path / "small" / f"{i:03}.txt").write_text(f"content {i}" * 20)
+        push(tmp_path / "small", "small", client=client)
+        fs = AidosFileSystem(client=client, skip_instance_cache=True)
+        requests.clear()
+        found = fs.cat("aidos://small@main/*.txt")
+        assert found == {f"small@main/{i:03}.txt": (f"content {i}" * 20).encode() for i in range(300)}
+        assert len(requests) == 1, "they lie in one pack, side by side"
+        with pytest.raises(FileNotFoundError):
+            fs.cat_ranges(["small@main/000.txt", "small@main/absent"], 0, 5, on_error="raise")
+        assert fs.cat_ranges(["small@main/000.txt", "small@main/001.txt"], [0, 8], 9) == [b"content 0", b"1"]
+
+    def test_a_damaged_content_is_said(self, fs: AidosFileSystem, pushed: PushResult, monkeypatch: pytest.MonkeyPatch) -> None:
+        sound = fs.client.get_presigned
+
+        def damaged(url: str, headers: dict[str, str] | None = None) -> Reply:
+            reply = sound(url, headers)
+            return dataclasses.replace(reply, content=reply.content[::-1])
+
+        monkeypatch.setattr(fs.client, "get_presigned", damaged)
+        with pytest.raises(FileDamaged, match="table.csv"):
+            fs.cat_file("tables@main/table.csv")
+
+
+@pytest.mark.postgres
+class TestUnmodifiedReaders:
+    def test_pandas(self, pushed: PushResult) -> None:
         assert pandas.read_csv("aidos://tables@main/table.csv").equals(TABLE)
         assert pandas.read_parquet("aidos://tables@main/parts/year=2026/0.parquet").equals(TABLE.iloc[:500])
+        found = pandas.read_parquet("aidos://default/tables@main/parts", filters=[("x", ">=", 990)], columns=["y"])
+        assert found["y"].tolist() == [f"name {i}" for i in range(990, 1000)]
+
+    def test_polars(self, pushed: PushResult) -> None:
+        with fsspec.open("aidos://tables@main/table.csv") as file:
+            assert polars.read_csv(file).to_pandas().equals(TABLE)
+        with fsspec.open("aidos://tables@main/parts/year=2026/1.parquet") as file:
+            assert polars.read_parquet(file, columns=["x"])["x"].to_list() == [*range(500, 1000)]
+        parts = pyarrow.dataset.dataset("tables@main/parts", filesystem=fsspec.filesystem("aidos"))
+        assert polars.scan_pyarrow_dataset(parts).filter(polars.col("x") > 996).select("x").collect()["x"].to_list() == [997, 998, 999]
+
+    def test_pyarrow(self, pushed: PushResult) -> None:
         with fsspec.open("aidos://tables@main/a b.txt", "r") as file:
             assert file.readlines() == ["zeile 1\n", "zeile 2\n"]
         read = pyarrow.dataset.dataset("tables@main/parts", filesystem=fsspec.filesystem("aidos"), partitioning="hive").to_table()
@@ -97,6 +191,55 @@ class TestFilesystem:
         with fsspec.open("aidos://tables@main/parts/year=2026/1.parquet") as file:
             assert pyarrow.parquet.read_table(file).num_rows == 500
 
+    def test_torch(self, pushed: PushResult, client: Client, tmp_path: Path) -> None:
+        folder = tmp_path / "weights"
+        folder.mkdir()
+        torch.save({"w": torch.arange(400_000)}, folder / "w.pt")
+        push(folder, "weights", client=client)
+        with fsspec.open("aidos://weights@main/w.pt") as file:
+            assert torch.equal(torch.load(file, weights_only=True)["w"], torch.arange(400_000))
+        names = fsspec.filesystem("aidos").glob("aidos://tables@main/parts/**/*.parquet")
+        batches = torch.utils.data.DataLoader(ParquetColumn(names), batch_size=None, num_workers=2)
+        assert torch.cat(list(batches)).tolist() == [*range(1000)]
+
+    def test_a_column_of_a_large_file_is_read_by_ranges(self, client: Client, tmp_path: Path, requests: list[int]) -> None:
+        (tmp_path / "wide").mkdir()
+        rows = 400_000
+        numbers = numpy.random.default_rng(0).random((6, rows))
+        table = pyarrow.table({**{f"n{i}": numbers[i] for i in range(6)}, "k": numpy.arange(rows)})
+        pyarrow.parquet.write_table(table, tmp_path / "wide" / "t.parquet", row_group_size=50_000, compression="none", use_dictionary=False)
+        size = (tmp_path / "wide" / "t.parquet").stat().st_size
+        push(tmp_path / "wide", "wide", client=client)
+        opened = pyarrow.dataset.dataset("wide@main", filesystem=AidosFileSystem(client=client, skip_instance_cache=True))
+        requests.clear()
+        assert opened.to_table(columns=["n2"]).num_rows == rows
+        assert sum(requests) < size / 4, f"one column of seven took {sum(requests)} of {size} bytes"
+        requests.clear()
+        assert opened.to_table(filter=pyarrow.compute.field("k") >= rows - 10).num_rows == 10
+        assert sum(requests) < size / 4, f"one row group of eight took {sum(requests)} of {size} bytes"
+        requests.clear()
+        with AidosFileSystem(client=client, skip_instance_cache=True).open("wide@main/t.parquet") as file:
+            while file.read(100_000):
+                pass
+        assert sum(requests) == size and len(requests) < 8, "straight on, in growing ranges"
+
+
+class ParquetColumn(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """A dataset as anybody writes it."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with fsspec.open(f"aidos://{self.names[index]}") as file:
+            return torch.from_numpy(pyarrow.parquet.read_table(file, columns=["x"])["x"].to_numpy().copy())
+
+
+@pytest.mark.postgres
+class TestMovingRefs:
     def test_follows_a_branch_and_stays_at_a_commit(self, fs: AidosFileSystem, client: Client, pushed: PushResult, tmp_path: Path) -> None:
         assert fs.cat_file("tables@main/a b.txt").startswith(b"zeile")
         (tmp_path / "folder" / "a b.txt").write_text("neu")

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from aidos.client import AsyncClient, Client
     from aidos.config import job
     from aidos.errors import AidosError
+    from aidos.streaming.dataset import dataset
     from aidos.tracking.run import run
     from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
     from aidos.transfers.directories import pull, push
-    from aidos.streaming.dataset import dataset
 
 __version__ = "0.1.0"
 __all__ = [

@@ -224,7 +224,7 @@ class TestUnmodifiedReaders:
         assert sum(requests) == size and len(requests) < 8, "straight on, in growing ranges"
 
 
-class ParquetColumn(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class ParquetColumn(torch.utils.data.Dataset):
     """A dataset as anybody writes it."""
 
     def __init__(self, names: list[str]) -> None:

@@ -19,16 +19,15 @@ from ray.data import ExecutionResources
 
 from aidos.client import Client
 from aidos.config import JobConfig
-from aidos.errors import AidosError, Unavailable
+from aidos.errors import AidosError
 from aidos.schemas.dataforge.versions import FileRead
 from aidos.transfers.filesystem import AidosFileSystem
 from aidos.transfers.listing import read_listing
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
-TRANSIENT = [Unavailable, ConnectionError, TimeoutError]
-"""What another try may mend. A file that is bad is no exception: the pipeline sets it aside with its reason."""
-_TRIES = 4
+RETRIES = 3
+"""How often a unit is done again whose work raised; one whose worker died is done again by Ray itself, as often."""
 _SAY_EVERY_S = 1.0
 
 
@@ -50,6 +49,13 @@ class Tree:
         return AidosFileSystem().cat_file(self.url(path))
 
 
+@dataclass(frozen=True)
+class Opaque:
+    """Keeps Ray Data from making Arrow of a value: tuples would come back as lists, arrays as lists of numbers."""
+
+    value: Any
+
+
 @dataclass
 class Source:
     """A commit, and the job that looks into it."""
@@ -69,23 +75,20 @@ class Source:
     def each(self, stage: str, units: Sequence[Unit], work: Callable[[Unit], Result]) -> Iterator[Result]:
         """``work`` of every unit, in any order, on as many workers as the job asked for.
 
-        ``work`` runs in a Ray worker: it must be picklable and free of state. What it raises ends the report, unless it is in
-        ``TRANSIENT``: then it is tried again.
+        ``work`` runs in a Ray worker: it must be picklable and free of state. What it raises ends the report once it was tried
+        again ``RETRIES`` times; a file that is bad is no exception, the pipeline sets it aside with its reason.
         """
         self.say(stage, 0, len(units), now=True)
         if not units:
             return
-        data = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
+        data = ray.data.from_items([{"unit": Opaque(unit)} for unit in units], override_num_blocks=len(units))
         data.context.execution_options.resource_limits = ExecutionResources(cpu=self.job.workers * self.job.cpus_per_worker)
         data.context.enable_progress_bars = False
-        results = data.map(
-            lambda row: {"result": work(row["unit"])},
-            num_cpus=self.job.cpus_per_worker,
-            max_retries=_TRIES,
-            retry_exceptions=TRANSIENT,
-        )
+        # Ray Data wraps what the work raises, so that the task's own retry_exceptions would not know it.
+        data.context.retried_map_errors, data.context.max_map_retries = True, RETRIES
+        results = data.map(lambda row: {"result": Opaque(work(row["unit"].value))}, num_cpus=self.job.cpus_per_worker)
         for done, row in enumerate(results.iter_rows(), 1):
-            yield row["result"]
+            yield row["result"].value
             self.say(stage, done, len(units), now=done == len(units))
 
     def share(self, value: Result) -> Callable[[], Result]:

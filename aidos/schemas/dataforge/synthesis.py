@@ -1,0 +1,107 @@
+"""How synthetic data is asked for: a table that is like another, images that are variations, texts from templates."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from aidos.schemas.common import Asked
+from aidos.schemas.dataforge.versions import FilePath
+
+MOST_ROWS = 100_000_000
+Column = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+Value = str | int | float | bool | None
+Bound = Annotated[float | str, Field(description="A number, or a date as ISO 8601 text.")]
+
+
+class TableFormat(StrEnum):
+    PARQUET = "parquet"
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class ColumnKind(StrEnum):
+    """What a column is to the generator."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    DATE = "date"
+    CATEGORY = "category"
+    KEY = "key"
+    CODE = "code"
+    SKIP = "skip"
+
+
+class SyntheticColumn(Asked):
+    """What is known of a column; what is absent is seen from the data, never so under privacy."""
+
+    kind: ColumnKind | None = Field(
+        None, description="`key` is unique and new; `code` keeps the shape of texts, none of their letters; `skip` leaves it out."
+    )
+    min: Bound | None = Field(None, description="No value is below; values of the source that are count as missing.")
+    max: Bound | None = Field(None, description="No value is above.")
+    values: list[Value] | None = Field(None, min_length=1, max_length=1000, description="The categories.")
+    nullable: bool = Field(True, description="Whether values may be missing.")
+
+
+class AtMost(Asked):
+    """In every row `low` is at most `high`."""
+
+    low: Column
+    high: Column
+
+
+class Between(Asked):
+    """A closed interval."""
+
+    min: Bound
+    max: Bound
+
+
+class Condition(Asked):
+    """So many rows in which columns have these values, or lie in these intervals; null is a missing value."""
+
+    rows: int = Field(ge=1, le=MOST_ROWS)
+    where: dict[Column, Value | Between] = Field(min_length=1, max_length=20)
+
+
+class Privacy(Asked):
+    """Differential privacy of rows; two tables are neighbours when one row differs. Bounds and categories come from `columns` alone."""
+
+    epsilon: float = Field(gt=0, le=100)
+    delta: float = Field(
+        0.0, ge=0, lt=0.1, description="0: pure ε by Laplace noise; above: Gaussian noise, which is less over many columns."
+    )
+    bins: int = Field(32, ge=2, le=1000, description="Bins of a number's or a date's histogram.")
+
+
+class TableGenerator(Asked):
+    """A table that keeps marginals, correlations, categories, dates and missing values, by a Gaussian copula."""
+
+    make: Literal["table"]
+    files: FilePath | None = Field(None, description="Only files that match this: a path, or a pattern with * and ?.")
+    rows: int | None = Field(None, ge=1, le=MOST_ROWS, description="How many; absent: as many as there are.")
+    conditions: list[Condition] = Field([], max_length=100, description="Instead of `rows`: how many of which kind.")
+    columns: dict[Column, SyntheticColumn] = Field({}, max_length=1000)
+    at_most: list[AtMost] = Field([], max_length=50)
+    marginals: Literal["empirical", "kernel"] = "empirical"
+    fit_rows: int = Field(50_000, ge=100, le=500_000, description="Rows of a uniform sample that the copula is fitted to.")
+    target: Column | None = Field(None, description="Column that a model predicts, trained on synthetic and tested on real rows.")
+    write: TableFormat = TableFormat.PARQUET
+    privacy: Privacy | None = None
+
+    @model_validator(mode="after")
+    def _check_known(self) -> TableGenerator:
+        """Under privacy nothing is seen from the data that the request does not say."""
+        for name, column in self.columns.items() if self.privacy else ():
+            if column.kind in {None, ColumnKind.CODE}:
+                raise ValueError(f"under privacy column '{name}' needs a kind, and none that is seen from the data")
+            if column.kind is ColumnKind.CATEGORY and not column.values:
+                raise ValueError(f"under privacy category '{name}' needs its values")
+            if column.kind in {ColumnKind.NUMBER, ColumnKind.INTEGER, ColumnKind.DATE} and (column.min is None or column.max is None):
+                raise ValueError(f"under privacy column '{name}' needs min and max")
+        if self.privacy and not self.columns:
+            raise ValueError("under privacy 'columns' says all that is known; a column that is not there is left out")
+        return self

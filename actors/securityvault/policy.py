@@ -41,10 +41,10 @@ ALL = PERMISSIONS[Role.OWNER] | {SELF, ORG_READ, ORG_MANAGE, OPERATE}
 JOB_SCOPES = frozenset(
     {
         "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write",
-        "costoptimizer:read", "events:read", "deployengine:read",
+        "costoptimizer:read", "events:read", "deployengine:read", "deployengine:predict",
     }
 )  # fmt: skip
-"""What user code in a job may do: read and record; no deploying, no deleting, no new jobs beyond its own writes."""
+"""What user code in a job may do: read, record and ask endpoints; no deploying, no deleting, no new jobs beyond its own writes."""
 
 
 def allows(scope: Scope, permission: str) -> bool:

@@ -12,7 +12,7 @@ from aidos.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from aidos.client import Client
-    from aidos.schemas.dataforge.labelling import LabelFileRead
+    from aidos.schemas.dataforge.label_exchange import LabelFileRead
 
 _SENT_BYTES = 1_500_000
 """What fits into a request; more is committed first."""

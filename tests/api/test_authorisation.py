@@ -36,7 +36,7 @@ LEAST = {
 """The weakest principal of the ladder that has the permission."""
 JOB_MAY = {
     "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write", "costoptimizer:read",
-    "events:read", "deployengine:read", "securityvault:self",
+    "events:read", "deployengine:read", "deployengine:predict", "securityvault:self",
 }  # fmt: skip
 ANNOTATOR_MAY = {"dataforge:label", "securityvault:self"}
 """Its tasks, who it is, and the end of its own sessions."""

@@ -107,6 +107,6 @@ class TestGranting:
 
 class TestJobs:
     def test_user_code_reads_and_records_and_no_more(self) -> None:
-        assert all(scope.endswith((":read", ":write")) for scope in policy.JOB_SCOPES)
+        assert all(scope.endswith((":read", ":write", ":predict")) for scope in policy.JOB_SCOPES)
         assert "deployengine:write" not in policy.JOB_SCOPES and "securityvault:read" not in policy.JOB_SCOPES
         assert policy.PERMISSIONS[Role.DEVELOPER] >= policy.JOB_SCOPES

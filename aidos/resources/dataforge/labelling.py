@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from aidos.http.operation import Resource, operation
+from aidos.schemas.dataforge.label_exchange import ExportRead, ImportRead, LabelsCommit, LabelsExport, LabelsImport
 from aidos.schemas.dataforge.labelling import (
     AgreementRead,
     AnnotatorsRead,
     AnswerSet,
     AskedTaskRead,
-    ExportRead,
     GuideRead,
-    ImportRead,
     LabellingCreate,
     LabellingRead,
     LabellingUpdate,
-    LabelsCommit,
-    LabelsExport,
-    LabelsImport,
     PredictionsRead,
     PredictionsSet,
     ProgressRead,

@@ -10,11 +10,11 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from aidos.schemas.common import Asked, Name, Text, Wire
+from aidos.schemas.dataforge.label_exchange import Prefix
 from aidos.schemas.dataforge.label_schema import Answers, LabelSchema
-from aidos.schemas.dataforge.versions import PATH_BYTES, FilePath, RefName
+from aidos.schemas.dataforge.versions import FilePath, RefName
 
 LabellingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-Prefix = Annotated[str, StringConstraints(max_length=PATH_BYTES, pattern=r"^[^\x00]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 PixelCount = Annotated[int, Field(ge=1, le=1_000_000)]
 RowNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -45,21 +45,6 @@ class Verdict(StrEnum):
     ACCEPT = "accept"
     CORRECT = "correct"
     REJECT = "reject"
-
-
-class LabelFormat(StrEnum):
-    JSONL = "jsonl"
-    CSV = "csv"
-    COCO = "coco"
-    YOLO = "yolo"
-    VOC = "voc"
-    LABELSTUDIO = "labelstudio"
-
-
-class LabelsAs(StrEnum):
-    LABELS = "labels"
-    PRELABELS = "prelabels"
-    GOLD = "gold"
 
 
 class LabellingCreate(Asked):
@@ -352,61 +337,3 @@ class AnnotatorsRead(Wire):
     """The annotators of a project."""
 
     annotators: list[AnnotatorRead]
-
-
-class LabelsExport(Asked):
-    """In which form labels are wanted."""
-
-    format: LabelFormat = LabelFormat.JSONL
-    annotations: bool = Field(False, description="Everyone's answers too, not only what was decided.")
-
-
-class LabelFileRead(Wire):
-    """A file: `size_bytes` from `offset_bytes` of `url` (HTTP Range); an empty one has no URL."""
-
-    path: str
-    sha256: str
-    size_bytes: int
-    offset_bytes: int
-    url: str | None
-
-
-class ExportRead(Wire):
-    """Files of labels."""
-
-    records: int
-    files: list[LabelFileRead]
-
-
-class LabelFile(Asked):
-    """A file of labels by its name in the format."""
-
-    path: FilePath
-    text: Annotated[str, StringConstraints(max_length=2_000_000)]
-
-
-class LabelsImport(Asked):
-    """Labels to take in: sent along, or committed to the dataset (`ref` and `prefix`) where they are many."""
-
-    format: LabelFormat = LabelFormat.JSONL
-    files: list[LabelFile] = Field([], max_length=1000)
-    ref: RefName | None = None
-    prefix: Prefix = ""
-    become: LabelsAs = Field(LabelsAs.LABELS, description="Labels (and answers of named annotators), first answers, or gold questions.")
-
-
-class ImportRead(Wire):
-    """What was taken in."""
-
-    records: int
-    tasks: int
-
-
-class LabelsCommit(Asked):
-    """A commit of the labels."""
-
-    branch: Name = "main"
-    format: LabelFormat = LabelFormat.JSONL
-    folder: Prefix = Field("", description="Where the files go, in place of what is there; absent: `labels/NAME`.")
-    message: Text = ""
-    annotations: bool = False

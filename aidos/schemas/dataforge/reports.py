@@ -10,7 +10,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from aidos.schemas.common import Asked, Wire
+from aidos.schemas.common import Asked, Name, Wire
+from aidos.schemas.dataforge.labelling import LabellingName
 from aidos.schemas.dataforge.versions import FilePath, RefName
 
 RESULT_BYTES = 1_500_000
@@ -26,6 +27,7 @@ class ReportKind(StrEnum):
     EXPECTATIONS = "expectations"
     LABEL_ERRORS = "label_errors"
     OUTLIERS = "outliers"
+    PRELABEL = "prelabel"
 
 
 class ReportParams(Asked):
@@ -74,12 +76,24 @@ class LabelErrorsParams(OutliersParams):
     folds: int = Field(5, ge=2, le=20, description="Parts of the cross-validation.")
 
 
+class PrelabelParams(ReportParams):
+    """Which endpoint gives the first answers of a labelling project over this commit, and how it takes the items."""
+
+    labelling: LabellingName
+    endpoint: Name
+    question: Name | None = Field(None, description="Classification that it answers; absent: the first one.")
+    largest: float = Field(1.0, gt=0, le=255, description="What the model takes for the brightest pixel.")
+    columns: list[Column] = Field([], max_length=10_000, description="Columns of a row, in the order in which the model takes them.")
+    round: int = Field(0, ge=0, le=10**9, description="Another number asks anew, when the endpoint has another model.")
+
+
 PARAMS: dict[ReportKind, type[ReportParams]] = {
     ReportKind.PROFILE: ProfileParams,
     ReportKind.DRIFT: DriftParams,
     ReportKind.EXPECTATIONS: ExpectationsParams,
     ReportKind.LABEL_ERRORS: LabelErrorsParams,
     ReportKind.OUTLIERS: OutliersParams,
+    ReportKind.PRELABEL: PrelabelParams,
 }
 """The parameters of each kind."""
 

@@ -9,22 +9,17 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from aidos.schemas.common import PageOf, encode_cursor
+from aidos.schemas.dataforge.label_exchange import ExportRead, ImportRead, LabelFileRead, LabelsCommit, LabelsExport, LabelsImport
 from aidos.schemas.dataforge.labelling import (
     AgreementRead,
     AnnotatorsRead,
     AnswerSet,
     AskedTaskRead,
-    ExportRead,
     GuideRead,
-    ImportRead,
-    LabelFileRead,
     LabellingCreate,
     LabellingName,
     LabellingRead,
     LabellingUpdate,
-    LabelsCommit,
-    LabelsExport,
-    LabelsImport,
     PredictionsRead,
     PredictionsSet,
     ProgressRead,

@@ -16,6 +16,7 @@ import ray
 from aidos.client import Client
 from aidos.config import job
 from aidos.schemas.dataforge.reports import PARAMS, ReportKind
+from data_pipelines.dataforge.labelling.pipeline import prelabel
 from data_pipelines.dataforge.quality import pipeline as quality
 from data_pipelines.dataforge.reports.source import Source, Tree
 
@@ -28,6 +29,7 @@ KINDS: dict[ReportKind, Kind] = {
     ReportKind.EXPECTATIONS: quality.expectations,
     ReportKind.LABEL_ERRORS: quality.label_errors,
     ReportKind.OUTLIERS: quality.outliers,
+    ReportKind.PRELABEL: prelabel,
 }
 
 

@@ -46,7 +46,7 @@ def drift(source: Source, params: DriftParams) -> dict[str, Any]:
 def look(source: Source, tree: Tree, files: Sequence[FileRead], question: Question, stage: str) -> Profile:
     """The profile of all files of a tree."""
     seen = Profile()
-    for part in source.each(stage, share_out(_pieces(source, tree, files)), partial(_profile_unit, tree, question)):
+    for part in source.each(stage, share_out(split_pieces(source, tree, files)), partial(_profile_unit, tree, question)):
         seen.merge(part)
     return seen
 
@@ -73,11 +73,11 @@ def _refused(reason: str) -> dict[str, Any]:
 
 
 def _check_table(source: Source, files: Sequence[FileRead], table: TableExpectation) -> Iterator[dict[str, Any]]:
-    chosen = _matching(files, table.files)
+    chosen = matching(files, table.files)
     if not chosen:
         yield checks.verdict(table, "", "files", checks.Broken(1, 1, [f"no table matches {table.files}"]))
         return
-    pieces, facts = _pieces(source, source.tree, chosen), checks.TableFacts()
+    pieces, facts = split_pieces(source, source.tree, chosen), checks.TableFacts()
     for part in source.each(f"rows of {table.files}", share_out(pieces), partial(_check_unit, source.tree, table)):
         facts.merge(part)
     commit = source.client.datasets.show(source.tree.dataset, source.tree.commit_id)
@@ -118,8 +118,8 @@ def _check_references(source: Source, pieces: Sequence[Piece], rows: int, name: 
             tree = replace(tree, dataset=reference.dataset, commit_id=str(commit.id))
     except NotFound as missing:
         return checks.Broken(rows, rows, [str(missing)])
-    files = _matching(source.files(tree), reference.files)
-    known, broken = _pieces(source, tree, files), checks.Broken()
+    files = matching(source.files(tree), reference.files)
+    known, broken = split_pieces(source, tree, files), checks.Broken()
     rounds = count_rounds(max(rows, sum(file.size_bytes for file in files) // 8))
     for number in range(rounds):
         there = _keys(source, tree, known, (reference.column,), number, rounds)
@@ -178,7 +178,7 @@ def outliers(source: Source, params: OutliersParams) -> dict[str, Any]:
 def _examples(source: Source, params: OutliersParams, label: str | None, leave_out: tuple[str | None, ...]) -> tuple[Examples, int]:
     """Vectors of the commit's rows or, where it has no tables, of its images; and how many there are in all."""
     files = source.files()
-    tables = _matching(files, params.files or "*")
+    tables = matching(files, params.files or "*")
     if tables:
         seen = look(source, source.tree, tables, Question(), "columns")
         encoding, total = _encoding(seen, params.embedding, leave_out), seen.rows
@@ -187,7 +187,7 @@ def _examples(source: Source, params: OutliersParams, label: str | None, leave_o
         encoding, total = Encoding(), len(tables)
     work = partial(_encode_unit, source.tree, encoding, label, min(1.0, MOST_EXAMPLES / max(1, total)))
     examples = Examples()
-    for part in sorted(source.each("examples", share_out(_pieces(source, source.tree, tables)), work), key=lambda part: part.places[:1]):
+    for part in sorted(source.each("examples", share_out(split_pieces(source, source.tree, tables)), work), key=lambda part: part.places[:1]):
         examples.merge(part)
     return examples, total
 
@@ -208,12 +208,13 @@ def _encode_unit(tree: Tree, encoding: Encoding, label: str | None, share: float
     return encode_unit(tree.open, tree.read, encoding, label, share, unit)
 
 
-def _matching(files: Sequence[FileRead], pattern: str) -> list[FileRead]:
+def matching(files: Sequence[FileRead], pattern: str) -> list[FileRead]:
+    """The tables among the files whose paths match."""
     paths = set(checks.matching(pattern, [file.path for file in files if kind_of(file.path) in TABLES]))
     return [file for file in files if file.path in paths]
 
 
-def _pieces(source: Source, tree: Tree, files: Sequence[FileRead]) -> list[Piece]:
+def split_pieces(source: Source, tree: Tree, files: Sequence[FileRead]) -> list[Piece]:
     """What workers share: files, large Parquet files by their row groups."""
     known = [file for file in files if kind_of(file.path) != "other" and file.size_bytes]
     large = [file for file in known if kind_of(file.path) == "parquet" and file.size_bytes > UNIT_BYTES]

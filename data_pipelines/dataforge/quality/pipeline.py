@@ -187,7 +187,9 @@ def _examples(source: Source, params: OutliersParams, label: str | None, leave_o
         encoding, total = Encoding(), len(tables)
     work = partial(_encode_unit, source.tree, encoding, label, min(1.0, MOST_EXAMPLES / max(1, total)))
     examples = Examples()
-    for part in sorted(source.each("examples", share_out(split_pieces(source, source.tree, tables)), work), key=lambda part: part.places[:1]):
+    for part in sorted(
+        source.each("examples", share_out(split_pieces(source, source.tree, tables)), work), key=lambda part: part.places[:1]
+    ):
         examples.merge(part)
     return examples, total
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from aidos.client import AsyncClient, Client
     from aidos.config import job
     from aidos.errors import AidosError
+    from aidos.streaming.consumed import Consumed
     from aidos.streaming.dataset import dataset
     from aidos.tracking.run import run
     from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
@@ -19,6 +20,7 @@ __all__ = [
     "AidosError",
     "AsyncClient",
     "Client",
+    "Consumed",
     "__version__",
     "dataset",
     "job",
@@ -36,6 +38,7 @@ _HOMES = {
     "load_checkpoint": "aidos.transfers.checkpoints",
     "save_checkpoint": "aidos.transfers.checkpoints",
     "job": "aidos.config",
+    "Consumed": "aidos.streaming.consumed",
     "dataset": "aidos.streaming.dataset",
     "pull": "aidos.transfers.directories",
     "push": "aidos.transfers.directories",

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aidos.cli import synthesis
 from aidos.cli.session import Session, session
+from aidos.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from aidos.schemas.dataforge.versions import CommitRead
@@ -27,6 +29,8 @@ def register(group: typer.Typer) -> None:
     group.command("log", help="Commits of a ref, newest first.")(log)
     group.command("files", help="Files of a commit by path.")(files)
     group.command("diff", help="Files that differ between two refs of a dataset.")(diff)
+    synthesis.register(group)
+    group.command("seen-by", help="Which runs read a file, or one of its rows: newest first.")(seen_by)
 
 
 def push(
@@ -97,6 +101,22 @@ def diff(
         current.show(current.client.datasets.diff_stat(name, base=base, head=head))
         return
     current.show(list(current.client.datasets.diff(name, base=base, head=head, limit=limit or None)))
+
+
+def seen_by(
+    source: Source,
+    path: Annotated[str, typer.Argument(help="The file; wherever else its content stood, that counts too.", show_default=False)],
+    row: Annotated[int | None, typer.Option(min=0, help="Only runs that read this row, counted from 0.")] = None,
+    limit: Limit = 100,
+) -> None:
+    from aidos.transfers.directories import split_source
+
+    name, ref = split_source(source)
+    current = session()
+    file = next((each for each in current.client.datasets.files(name, ref=ref, prefix=path, limit=1) if each.path == path), None)
+    if file is None:
+        raise InvalidRequest(reason=f"'{source}' has no file '{path}'. 'aidos dataset files {source}' shows what there is.")
+    current.show(list(current.client.reads.seen_by(file.sha256, row=row, limit=limit or None)))
 
 
 def _commit_record(name: str, ref: str, commit: CommitRead) -> dict[str, Any]:

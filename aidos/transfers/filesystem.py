@@ -55,6 +55,11 @@ class AidosFileSystem(AbstractFileSystem):
         self._heads: dict[tuple[str | None, str, str], tuple[CommitRead | AidosError, float]] = {}
         self._snapshots: dict[UUID, Snapshot] = {}
 
+    def using(self, client: Client) -> AidosFileSystem:
+        """This, with a client that there is already; other processes make their own."""
+        self._client, self._process = client, os.getpid()
+        return self
+
     @property
     def client(self) -> Client:
         """A client of this process: a forked one must not share its parent's connections."""

@@ -112,6 +112,16 @@ async def create_reports(made: Made, dataset: str) -> None:
     made.note(report=report["id"])
 
 
+async def create_reads(made: Made, run: str) -> None:
+    """What a run read, told after the run is there."""
+    base, source = "/v1/dataforge/reads", hashlib.sha256(made.marker.encode()).hexdigest()
+    files = [{"path": f"{made.marker}.txt", "sha256": source, "rows": 1}]
+    await made.ask("PUT", f"{base}/sources/{source}", {"unit": "file", "size": 1, "files": files})
+    read = {"run": run, "source": source, "dataset": f"{made.marker}-ds", "commit": made.values["ref"][0], "ranges": [[0, 1]]}
+    await made.ask("POST", base, read)
+    made.note(run=run, source=source, sha256=source)
+
+
 async def create_modelhub(made: Made) -> None:
     base = "/v1/modelhub"
     experiment = await made.ask("POST", f"{base}/experiments", {"name": f"{made.marker}-e", "description": made.marker})
@@ -133,6 +143,7 @@ async def create_modelhub(made: Made) -> None:
     await made.ask("PUT", f"{base}/models/{model}/aliases/{made.marker}", {"version": "1"})
     made.note(model=model, version="1", alias=made.marker)
     made.note(kind="run", name=run["id"])
+    await create_reads(made, run["id"])
     made.note(kind="model_version", name=version["id"])
 
 

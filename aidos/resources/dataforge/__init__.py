@@ -2,7 +2,8 @@
 
 from aidos.resources.dataforge.labelling import Labelling
 from aidos.resources.dataforge.pulls import PullRequests
+from aidos.resources.dataforge.reads import Reads
 from aidos.resources.dataforge.reports import Reports
 from aidos.resources.dataforge.versions import Datasets
 
-__all__ = ["Datasets", "Labelling", "PullRequests", "Reports"]
+__all__ = ["Datasets", "Labelling", "PullRequests", "Reads", "Reports"]

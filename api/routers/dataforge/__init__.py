@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.routers.dataforge import history, labelling, pulls, reports, versions
+from api.routers.dataforge import history, labelling, pulls, reads, reports, versions
 
 router = APIRouter()
-for part in (versions, history, labelling, reports, pulls):
+for part in (versions, history, labelling, reports, pulls, reads):
     router.include_router(part.router)

@@ -1,0 +1,185 @@
+"""What a stream reads: files whole, or the rows of Parquet, CSV and JSON Lines files. Each has an ordinal, and an id that names it."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import accumulate
+from typing import Any
+
+from aidos.errors import InvalidRequest
+from aidos.schemas.dataforge.versions import FileRead
+from aidos.streaming.order import Order
+from aidos.streaming.tables import FORMATS, Block, TableReader, format_of
+from aidos.transfers.concurrent import each
+from aidos.transfers.filesystem import AidosFileSystem
+
+Sample = dict[str, Any]
+Read = Callable[[], Iterator[Sample]]
+"""Samples that are fetched by now and decoded as they are taken."""
+_BATCH_FILES = 64
+_BATCH_BYTES = 16 * 2**20
+_THREADS = 8
+
+
+class NothingToRead(InvalidRequest):
+    title = "Nothing to read"
+    detail = "No file of {source} matches '{pattern}'. 'aidos dataset files {source}' shows what there is."
+
+
+class FilesMixed(InvalidRequest):
+    title = "Files are not all tables"
+    detail = (
+        "{source} has rows ({rows}) and other files ({other}) that match '{pattern}'. "
+        "Choose with a pattern, such as '*.parquet', or read files whole with rows=False."
+    )
+
+
+class Source:
+    """Files of one commit, in the order of their paths. Pickles, so that worker processes read by themselves."""
+
+    window: int | None = None
+
+    def __init__(self, filesystem: AidosFileSystem, dataset: str, commit_id: str, files: Sequence[FileRead]) -> None:
+        self.filesystem, self.dataset, self.commit_id, self.files = filesystem, dataset, commit_id, list(files)
+
+    @property
+    def size(self) -> int:
+        """How many ordinals there are."""
+        raise NotImplementedError
+
+    @property
+    def rows(self) -> list[int]:
+        """How many ordinals each file has."""
+        raise NotImplementedError
+
+    def order(self, seed: int | None, epoch: int, window: int) -> Order:
+        """The order of an epoch."""
+        raise NotImplementedError
+
+    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Ordinals of one part of the order, as many at a time as are fetched together."""
+        raise NotImplementedError
+
+    def fetch(self, ordinals: Sequence[int]) -> Read:
+        """The samples of a chunk, in its order. Raises: FileDamaged, RowsUnreadable."""
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the ordinals mean: the contents in order and their rows, wherever they lie."""
+        text = "".join(f"{file.sha256} {rows}\n" for file, rows in zip(self.files, self.rows, strict=True))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def url(self, file: FileRead) -> str:
+        return f"{self.dataset}@{self.commit_id}/{file.path}"
+
+    def __str__(self) -> str:
+        return f"{self.dataset}@{self.commit_id}"
+
+
+class Files(Source):
+    """Each file is a sample: ``_id`` is its path, ``data`` its bytes."""
+
+    size = property(lambda self: len(self.files))
+    rows = property(lambda self: [1] * len(self.files))
+
+    def order(self, seed: int | None, epoch: int, window: int) -> Order:
+        return Order(self.size, None, seed, epoch, window)
+
+    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
+        start = size_bytes = 0
+        for at, ordinal in enumerate(ordinals):
+            size_bytes += self.files[ordinal].size_bytes
+            if at + 1 - start >= _BATCH_FILES or size_bytes >= _BATCH_BYTES:
+                yield ordinals[start : at + 1]
+                start, size_bytes = at + 1, 0
+        if start < len(ordinals):
+            yield ordinals[start:]
+
+    def fetch(self, ordinals: Sequence[int]) -> Read:
+        files = [self.files[ordinal] for ordinal in ordinals]
+        found = self.filesystem.cat_ranges([self.url(file) for file in files], None, None, on_error="raise")
+        return lambda: ({"_id": file.path, "data": data} for file, data in zip(files, found, strict=True))
+
+
+class Rows(Source):
+    """Each row is a sample: ``_id`` is ``path#row``, the rest its columns. ``columns``: only these are read."""
+
+    def __init__(
+        self,
+        filesystem: AidosFileSystem,
+        dataset: str,
+        commit_id: str,
+        files: Sequence[FileRead],
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(filesystem, dataset, commit_id, files)
+        self._reader = TableReader(filesystem, columns)
+        self.blocks: list[list[Block]] = each(lambda file: self._reader.blocks(file, self.url(file)), self.files, _THREADS)
+        self._flat = [(number, block) for number, blocks in enumerate(self.blocks) for block in blocks]
+        self._block_starts = [0, *accumulate(block.rows for _, block in self._flat)]
+        self._file_starts = [0, *accumulate(self.rows)]
+
+    size = property(lambda self: self._block_starts[-1])
+    rows = property(lambda self: [sum(block.rows for block in blocks) for blocks in self.blocks])
+
+    def order(self, seed: int | None, epoch: int, window: int) -> Order:
+        return Order(self.size, [block.rows for _, block in self._flat], seed, epoch, window)
+
+    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
+        yield ordinals
+
+    def fetch(self, ordinals: Sequence[int]) -> Read:
+        wanted = list(ordinals)
+        blocks = [bisect_right(self._block_starts, ordinal) - 1 for ordinal in wanted]
+        needed = sorted(set(blocks))
+        tables = dict(zip(needed, each(self._read_block, needed, _THREADS), strict=True))
+        return lambda: self._decode(wanted, blocks, tables)
+
+    def _read_block(self, index: int) -> Any:
+        number, block = self._flat[index]
+        return self._reader.read(self.files[number], self.url(self.files[number]), block)
+
+    def _decode(self, ordinals: list[int], blocks: list[int], tables: dict[int, Any]) -> Iterator[Sample]:
+        starts = dict(zip(tables, _starts(tables), strict=True))
+        joined = self._reader.join(list(tables.values()))
+        places = [starts[block] + ordinal - self._block_starts[block] for ordinal, block in zip(ordinals, blocks, strict=True)]
+        for ordinal, block, row in zip(ordinals, blocks, self._reader.take(joined, places), strict=True):
+            number = self._flat[block][0]
+            yield {"_id": f"{self.files[number].path}#{ordinal - self._file_starts[number]}", **row}
+
+
+def _starts(tables: dict[int, Any]) -> list[int]:
+    return [0, *accumulate(len(table) for table in tables.values())][:-1]
+
+
+def open_source(
+    filesystem: AidosFileSystem,
+    dataset: str,
+    commit_id: str,
+    files: Sequence[FileRead],
+    *,
+    pattern: str = "*",
+    rows: bool | None = None,
+    columns: Sequence[str] | None = None,
+) -> Source:
+    """Rows where all files that match are tables (or ``rows`` says so), else files. ``*`` in a pattern matches ``/`` too.
+
+    Raises: NothingToRead, FilesMixed, RowsUnreadable, LibraryMissing.
+    """
+    chosen = [file for file in files if fnmatchcase(file.path, pattern)]
+    name = f"{dataset}@{commit_id}"
+    if not chosen:
+        raise NothingToRead(source=name, pattern=pattern)
+    tables = [file for file in chosen if format_of(file.path)]
+    if rows is None and tables and len(tables) < len(chosen):
+        other = next(file for file in chosen if not format_of(file.path))
+        raise FilesMixed(source=name, rows=tables[0].path, other=other.path, pattern=pattern)
+    if rows is False or not tables:
+        if rows:
+            raise NothingToRead(source=name, pattern=f"{pattern}' as {', '.join(FORMATS)} with '{pattern}")
+        return Files(filesystem, dataset, commit_id, chosen)
+    return Rows(filesystem, dataset, commit_id, tables, columns)

@@ -1,0 +1,1 @@
+"""What runs read: which files and rows a training has seen."""

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from actors.modelhub import service as modelhub
+from actors.modelhub.models import Node, NodeKind
 from actors.securityvault.models import Scope
+from aidos.errors import InvalidPayload
 from aidos.schemas.dataforge.reports import PARAMS, ReportCreate, ReportKind, ReportRead
 from cluster.db import Connection
 from data_pipelines.dataforge import service as dataforge
@@ -49,7 +52,23 @@ async def finish_report(conn: Connection, scope: Scope, id: UUID, result: Mappin
     if before.result is None and report.result is not None and report.kind in CHECKED:
         state = CheckState.PASSED if report.result.get("passed") is True else CheckState.FAILED
         await _set_check(conn, scope, report, CheckSpec(state, str(report.result.get("summary", ""))[:_SUMMARY_CHARS], report_id=report.id))
+    if before.result is None and report.kind == ReportKind.SYNTHESIZE:
+        await _link(conn, scope, report)
     return _read(report, None)
+
+
+async def _link(conn: Connection, scope: Scope, report: Report) -> None:
+    """Write into the lineage which commit was made of which, and by which run."""
+    made = (report.result or {}).get("commit")
+    if not isinstance(made, dict) or not {"dataset", "id"} <= made.keys():
+        raise InvalidPayload(reason="The result of 'synthesize' names the commit that was made, as {'dataset': …, 'id': …}.")
+    commit = await dataforge.get_commit(conn, scope, str(made["dataset"]), str(made["id"]))
+    target = Node(NodeKind.COMMIT, str(commit.id), f"{commit.dataset}@{commit.id}")
+    source = Node(NodeKind.COMMIT, str(report.commit_id), f"{report.dataset}@{report.commit_id}")
+    await modelhub.add_edge(conn, scope, source, target, "synthesised into")
+    job = await trainos.get_job(conn, scope, str(report.job_id))
+    if job.run_id is not None:
+        await modelhub.add_edge(conn, scope, Node(NodeKind.RUN, str(job.run_id), job.name), target, "produced")
 
 
 async def _set_check(conn: Connection, scope: Scope, report: Report, spec: CheckSpec) -> None:

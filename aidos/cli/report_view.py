@@ -238,11 +238,52 @@ def _outliers(result: Mapping[str, Any]) -> Iterator[Table]:
     yield Table(f"{result['examined']:,} examples, the farthest first", ("EXAMPLE", "TIMES AS FAR"), rows)
 
 
+def _synthesize(result: Mapping[str, Any]) -> Iterator[Table]:
+    commit, counts = result["commit"], result["rows"]
+    places = tuple((name.replace("_", " "), count) for name, count in counts.items())
+    yield Table(f"{commit['dataset']}@{commit['branch']} is synthetic: commit {commit['id']}", ("", "COUNT"), places)
+    columns = sorted(result["columns"], key=lambda each: -each["distance"])
+    rows = tuple(
+        (each["column"], each["kind"], each["test"], each["distance"], f"{each['nulls']['real']:.1%}", f"{each['nulls']['synthetic']:.1%}")
+        for each in columns[:_SHOWN]
+    )
+    yield Table("Columns, the least alike first", ("COLUMN", "KIND", "DISTANCE BY", "0 IS ALIKE", "MISSING", "IN SYNTHETIC"), rows)
+    if pairs := result.get("correlations", {}).get("pairs"):
+        found = result["correlations"]
+        shown = ((pairs, found["mean"], found["max"], " and ".join(found["worst"])),)
+        yield Table("Correlations: how far apart", ("PAIRS", "MEAN", "MOST", "OF"), shown)
+    if learning := result.get("learning"):
+        measured = tuple((name.replace("_", " "), value) for name, value in learning.items() if name not in {"target", "measure"})
+        yield Table(f"{learning['measure']} of predicting {learning['target']}, tested on real data", ("", ""), measured)
+    yield Table("Nearest real record", ("", "5 %", "MEDIAN", "LEAST"), tuple(_nearest(result.get("nearest", {}))))
+    yield Table("Copies of real records", ("", "SHARE"), tuple(_shares(result.get("nearest", {}))))
+    if privacy := result.get("privacy"):
+        parts = tuple((part["what"], part["epsilon"], part["noise_scale"]) for part in privacy["parts"])
+        whole = ("together", privacy["epsilon"], f"δ = {privacy['delta']:.4g}")
+        spent = (f"with {privacy['earlier_releases']} earlier", privacy["epsilon_of_all"], f"δ = {privacy['delta_of_all']:.4g}")
+        yield Table(f"Privacy of {privacy['unit']}", (privacy["mechanism"], "EPSILON", "NOISE"), (*parts, whole, spent))
+        yield Table("This report compares with real data and is not covered by epsilon: share the commit, not the report", ("",), (("",),))
+    yield Table("Left out", ("COLUMN", "REASON"), tuple(result.get("left_out", {}).items()))
+
+
+def _nearest(found: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for name in ("synthetic", "held_out"):
+        if each := found.get(name):
+            yield name.replace("_", " "), each["p5"], each["median"], each["min"]
+
+
+def _shares(found: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for name, said in (("copies_synthetic", "synthetic"), ("copies_held_out", "held out"), ("closer", "nearer than 95 % of held out")):
+        if name in found:
+            yield said, f"{found[name]:.2%}"
+
+
 VIEWS: dict[str, Callable[[Mapping[str, Any]], Iterator[Table]]] = {
     "profile": _profile,
     "drift": _drift,
     "expectations": _expectations,
     "label_errors": _label_errors,
     "outliers": _outliers,
+    "synthesize": _synthesize,
 }
 """How each kind of report is looked at."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from aidos.schemas.common import Asked, Name, Wire
 from aidos.schemas.dataforge.labelling import LabellingName
+from aidos.schemas.dataforge.synthesis import Generator
 from aidos.schemas.dataforge.versions import FilePath, RefName
 
 RESULT_BYTES = 1_500_000
@@ -27,6 +28,7 @@ class ReportKind(StrEnum):
     EXPECTATIONS = "expectations"
     LABEL_ERRORS = "label_errors"
     OUTLIERS = "outliers"
+    SYNTHESIZE = "synthesize"
     PRELABEL = "prelabel"
 
 
@@ -87,12 +89,22 @@ class PrelabelParams(ReportParams):
     round: int = Field(0, ge=0, le=10**9, description="Another number asks anew, when the endpoint has another model.")
 
 
+class SynthesizeParams(ReportParams):
+    """What synthetic data to make of the commit, and where it goes."""
+
+    out: Name = Field(description="Dataset that gets the commit; made if it is not there.")
+    branch: Name = Field("main", description="Its branch: a new one, or one that holds synthetic data.")
+    seed: int = Field(0, ge=0, lt=2**63, description="The same seed, the same data; under privacy another draw of the same noise.")
+    generator: Generator
+
+
 PARAMS: dict[ReportKind, type[ReportParams]] = {
     ReportKind.PROFILE: ProfileParams,
     ReportKind.DRIFT: DriftParams,
     ReportKind.EXPECTATIONS: ExpectationsParams,
     ReportKind.LABEL_ERRORS: LabelErrorsParams,
     ReportKind.OUTLIERS: OutliersParams,
+    ReportKind.SYNTHESIZE: SynthesizeParams,
     ReportKind.PRELABEL: PrelabelParams,
 }
 """The parameters of each kind."""

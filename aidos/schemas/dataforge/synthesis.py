@@ -105,3 +105,7 @@ class TableGenerator(Asked):
         if self.privacy and not self.columns:
             raise ValueError("under privacy 'columns' says all that is known; a column that is not there is left out")
         return self
+
+
+Generator = TableGenerator
+"""What is made, by ``make``."""

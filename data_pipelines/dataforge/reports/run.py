@@ -19,6 +19,7 @@ from aidos.schemas.dataforge.reports import PARAMS, ReportKind
 from data_pipelines.dataforge.labelling.pipeline import prelabel
 from data_pipelines.dataforge.quality import pipeline as quality
 from data_pipelines.dataforge.reports.source import Source, Tree
+from data_pipelines.dataforge.synthesis.pipeline import synthesize
 
 Kind = Callable[[Source, Any], Mapping[str, Any]]
 """Source and checked parameters in, the result out: JSON of at most ``RESULT_BYTES``."""
@@ -29,6 +30,7 @@ KINDS: dict[ReportKind, Kind] = {
     ReportKind.EXPECTATIONS: quality.expectations,
     ReportKind.LABEL_ERRORS: quality.label_errors,
     ReportKind.OUTLIERS: quality.outliers,
+    ReportKind.SYNTHESIZE: synthesize,
     ReportKind.PRELABEL: prelabel,
 }
 

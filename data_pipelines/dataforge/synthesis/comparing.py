@@ -16,7 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from aidos.schemas.dataforge.synthesis import ColumnKind
 from data_pipelines.dataforge.synthesis.columns import MODELLED, ColumnModel, to_texts
-from data_pipelines.dataforge.synthesis.tables import TableModel
 
 TRAINED_ROWS = 10_000
 NEAREST_OF = 20_000
@@ -26,10 +25,10 @@ _SHOWN_CATEGORIES = 50
 _QUANTILES = (0.05, 0.5)
 
 
-def compare_tables(model: TableModel, seen: pa.Table, held: pa.Table, made: pa.Table, target: str | None) -> dict[str, Any]:
-    """A synthetic sample beside the rows that the model saw and those held back from it."""
+def compare_tables(columns: Sequence[ColumnModel], seen: pa.Table, held: pa.Table, made: pa.Table, target: str | None) -> dict[str, Any]:
+    """A synthetic sample beside the rows that the model saw and those held back from it. Columns that only one has are left aside."""
     real = pa.concat_tables([seen, held])
-    columns = [column for column in model.columns if column.kind in MODELLED]
+    columns = [column for column in columns if column.kind in MODELLED and column.name in made.column_names]
     frames = {name: Frame.of(columns, table) for name, table in (("real", real), ("made", made), ("seen", seen), ("held", held))}
     found: dict[str, Any] = {
         "rows": {"seen": seen.num_rows, "held_out": held.num_rows, "synthetic": made.num_rows},

@@ -41,8 +41,11 @@ def gappy(drawn: Sequence[ColumnModel]) -> list[ColumnModel]:
     return [column for column in drawn if 0 < column.nulls < 1]
 
 
-def fit_table(table: pa.Table, spec: TableGenerator) -> TableModel:
-    """The model of a sample. Raises: ValueError for constraints that name no column or contradict each other."""
+def look(table: pa.Table, spec: TableGenerator) -> tuple[list[ColumnModel], list[AtMost], dict[str, str]]:
+    """The columns of a sample without their marginals, the constraints in order, and what has no model, with the reason.
+
+    Raises: ValueError for constraints that name no column or contradict each other.
+    """
     columns, left_out = [], {}
     for name in table.column_names:
         column = fit_column(name, table.column(name), spec.columns.get(name, SyntheticColumn()))
@@ -51,13 +54,17 @@ def fit_table(table: pa.Table, spec: TableGenerator) -> TableModel:
         else:
             columns.append(column)
     orders = sort_orders(columns, spec.at_most)
-    columns = _order_categories(columns, encode(table, columns, orders))
+    return _order_categories(columns, encode(table, columns, orders)), orders, left_out
+
+
+def fit_table(table: pa.Table, spec: TableGenerator) -> TableModel:
+    """The model of a sample. Raises: ValueError as ``look``."""
+    columns, orders, left_out = look(table, spec)
     numbers, kernel = encode(table, columns, orders), spec.marginals == "kernel"
     columns = [fit_numbers(column, numbers[column.name], kernel=kernel) if column.kind in MODELLED else column for column in columns]
     drawn = [column for column in columns if column.marginal is not None]
     grades = grade_rows(drawn, numbers)
-    products = grades.T @ grades / max(1, table.num_rows)
-    return build_model(columns, products, orders, left_out)
+    return build_model(columns, grades.T @ grades / max(1, table.num_rows), orders, left_out)
 
 
 def build_model(columns: Sequence[ColumnModel], products: np.ndarray, orders: Sequence[AtMost], left_out: Mapping[str, str]) -> TableModel:

@@ -29,7 +29,7 @@ def register(group: typer.Typer) -> None:
     group.command("log", help="Commits of a ref, newest first.")(log)
     group.command("files", help="Files of a commit by path.")(files)
     group.command("diff", help="Files that differ between two refs of a dataset.")(diff)
-    synthesis.register(group)
+    group.command("synthesize", help="Make a synthetic dataset that is like a commit; report how alike they are.")(synthesis.synthesize)
     group.command("seen-by", help="Which runs read a file, or one of its rows: newest first.")(seen_by)
 
 

@@ -12,11 +12,6 @@ from aidos.cli.session import session
 from aidos.errors import InvalidRequest
 
 
-def register(group: typer.Typer) -> None:
-    """Add the verb to ``aidos dataset``."""
-    group.command("synthesize", help="Make a synthetic dataset that is like a commit; report how alike they are.")(synthesize)
-
-
 def synthesize(
     source: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="The dataset, and a branch, tag or commit (main).")],
     out: Annotated[str, typer.Option(help="The dataset that gets the commit; made if it is not there.")],

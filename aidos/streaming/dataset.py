@@ -12,10 +12,11 @@ from typing import IO, TYPE_CHECKING, Any
 from aidos.client import Client
 from aidos.config import cache_directory, job
 from aidos.schemas.dataforge.versions import CommitRead, FileRead
+from aidos.streaming.chunks import Sample
 from aidos.streaming.consumed import Consumed
 from aidos.streaming.ray_stream import build_dataset
 from aidos.streaming.recording import Recorder
-from aidos.streaming.source import Sample, Source, open_source
+from aidos.streaming.source import Source, open_source
 from aidos.transfers import directories
 from aidos.transfers.filesystem import AidosFileSystem
 from aidos.transfers.listing import pinned_ref, read_listing

@@ -13,6 +13,14 @@ class LibraryMissing(InvalidRequest):
     detail = "{purpose} needs {library}, which is not installed here: pip install {library}"
 
 
+def find(name: str) -> Any:
+    """The module of that name; None where its library is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
+
+
 def load(name: str, purpose: str) -> Any:
     """The module of that name. Raises: LibraryMissing."""
     library = name.split(".")[0]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from aidos.streaming import optional
 from aidos.streaming.permutation import Permutation
 
 Interval = tuple[int, int]
@@ -22,7 +23,7 @@ class Part(NamedTuple):
     """Neighbouring positions of one window, and the ordinals that stand there. ``single``: each can be fetched by itself."""
 
     start: int
-    ordinals: Sequence[int]
+    ordinals: Ordinals
     single: bool
 
 
@@ -46,7 +47,7 @@ class Order:
         while at < end:
             window = bisect_right(self._starts, at) - 1
             first, last = self._starts[window], min(end, self._starts[window + 1])
-            yield Part(at, _Ordinals(self._members(window), self._shuffle(window), at - first, last - first), self._block_starts is None)
+            yield Part(at, Ordinals(self._members(window), self._shuffle(window), at - first, last - first), self._block_starts is None)
             at = last
 
     def _shuffle(self, window: int) -> Permutation | range:
@@ -59,7 +60,7 @@ class Order:
         return [(self._block_starts[block], self._block_starts[block + 1]) for block in self._windows[window]]
 
 
-class _Ordinals(Sequence[int]):
+class Ordinals(Sequence[int]):
     """Ordinals at places ``start`` to ``end`` of a window; each is computed when it is asked for."""
 
     def __init__(self, members: list[Interval], shuffle: Permutation | range, start: int, end: int) -> None:
@@ -72,13 +73,24 @@ class _Ordinals(Sequence[int]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def]  # an int, or a slice that shares the window
         if isinstance(index, slice):
             first, last, _step = index.indices(len(self))
-            return _Ordinals(self._members, self._shuffle, self._start + first, self._start + max(first, last))
+            return Ordinals(self._members, self._shuffle, self._start + first, self._start + max(first, last))
         if not 0 <= index < len(self):
             raise IndexError(index)
         place = self._shuffle[self._start + index]
         member = bisect_right(self._ends, place)
         before = self._ends[member - 1] if member else 0
         return self._members[member][0] + place - before
+
+    def tolist(self) -> list[int]:
+        """All of them, computed together where numpy is there."""
+        numpy = optional.find("numpy")
+        if numpy is None:
+            return list(self)
+        shuffle, start, end = self._shuffle, self._start, self._end
+        places = shuffle.to_array(numpy, start, end) if isinstance(shuffle, Permutation) else numpy.arange(start, end)
+        starts = numpy.array([0, *self._ends[:-1]])
+        member = numpy.searchsorted(numpy.array(self._ends), places, side="right")
+        return (numpy.array([first for first, _ in self._members])[member] + places - starts[member]).tolist()
 
 
 def _windows(blocks: Sequence[int], seed: int | None, epoch: int, window: int) -> list[list[int]]:

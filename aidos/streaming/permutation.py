@@ -7,6 +7,7 @@ Arbitrary Finite Domains", CT-RSA 2002). Mixing is SplitMix64's (Steele, Lea and
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 _MASK = 2**64 - 1
 _ROUNDS = 4
@@ -29,7 +30,14 @@ class Permutation:
             if index < self.size:
                 return index
 
-    def _encrypt(self, value: int) -> int:
+    def to_array(self, numpy: Any, start: int, end: int) -> Any:
+        """Where ``start`` to ``end`` go, all at once: the same as one by one."""
+        values = self._encrypt(numpy.arange(start, end, dtype=numpy.uint64))
+        while (outside := values >= self.size).any():
+            values[outside] = self._encrypt(values[outside])
+        return values.astype(numpy.int64)
+
+    def _encrypt(self, value: Any) -> Any:
         half, mask = self._half, self._mask
         left, right = value >> half, value & mask
         for key in self._keys:

@@ -42,7 +42,7 @@ class Progress:
     epoch: int
     left: tuple[Interval, ...]
     readers: int
-    counts: Mapping[int, int] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, epoch: int, size: int, readers: int) -> Progress:
@@ -62,9 +62,9 @@ class Progress:
             raise StateIncomplete(known=len(self.counts), readers=self.readers)
         return replace(self, counts={reader: self.counts[reader] for reader in wanted})
 
-    def advanced(self, reader: int, count: int) -> Progress:
-        """After a reader has read ``count`` more."""
-        return replace(self, counts={**self.counts, reader: self.counts.get(reader, 0) + count})
+    def advance(self, reader: int, count: int) -> None:
+        """A reader has read ``count`` more."""
+        self.counts[reader] += count
 
     def split(self, readers: int) -> Progress:
         """For another number of readers. Raises: StateIncomplete when it is not known how far all have come."""

@@ -42,6 +42,6 @@ def _pieces(part: Part) -> Iterator[Interval]:
 
 def _read(source: Source, order: Order, start: int, end: int, done: Sequence[Interval]) -> Iterator[dict[str, Any]]:
     for part in order.parts(start, end):
-        for chunk in source.chunks(without(part.ordinals, done)):
-            for ordinal, sample in zip(chunk, source.fetch(chunk)(), strict=True):
-                yield {**sample, ORDINAL: ordinal}
+        for portion in source.portions(without(part.ordinals.tolist(), done)):
+            chunk = source.fetch(portion)
+            yield from ({**sample, ORDINAL: ordinal} for ordinal, sample in zip(chunk.ordinals, chunk.samples(), strict=True))

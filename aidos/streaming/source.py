@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Any
 
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge.versions import FileRead
-from aidos.streaming.order import Order
+from aidos.streaming.chunks import ID, Chunk, TableChunk
+from aidos.streaming.order import Order, Ordinals
 from aidos.streaming.tables import FORMATS, Block, TableReader, format_of
 from aidos.transfers.concurrent import each
 from aidos.transfers.filesystem import AidosFileSystem
 
-Sample = dict[str, Any]
-Read = Callable[[], Iterator[Sample]]
-"""Samples that are fetched by now and decoded as they are taken."""
+_LISTED_AT_ONCE = 1024
 _BATCH_FILES = 64
 _BATCH_BYTES = 16 * 2**20
 _THREADS = 8
@@ -59,12 +58,12 @@ class Source:
         """The order of an epoch."""
         raise NotImplementedError
 
-    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
+    def portions(self, ordinals: Ordinals | list[int]) -> Iterator[list[int]]:
         """Ordinals of one part of the order, as many at a time as are fetched together."""
         raise NotImplementedError
 
-    def fetch(self, ordinals: Sequence[int]) -> Read:
-        """The samples of a chunk, in its order. Raises: FileDamaged, RowsUnreadable."""
+    def fetch(self, ordinals: list[int]) -> Chunk:
+        """What stands at the ordinals, in their order. Raises: FileDamaged, RowsUnreadable."""
         raise NotImplementedError
 
     @property
@@ -89,20 +88,21 @@ class Files(Source):
     def order(self, seed: int | None, epoch: int, window: int) -> Order:
         return Order(self.size, None, seed, epoch, window)
 
-    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
-        start = size_bytes = 0
-        for at, ordinal in enumerate(ordinals):
-            size_bytes += self.files[ordinal].size_bytes
-            if at + 1 - start >= _BATCH_FILES or size_bytes >= _BATCH_BYTES:
-                yield ordinals[start : at + 1]
-                start, size_bytes = at + 1, 0
-        if start < len(ordinals):
-            yield ordinals[start:]
+    def portions(self, ordinals: Ordinals | list[int]) -> Iterator[list[int]]:
+        for first in range(0, len(ordinals), _LISTED_AT_ONCE):
+            portion: list[int] = []
+            for ordinal in _listed(ordinals[first : first + _LISTED_AT_ONCE]):
+                portion.append(ordinal)
+                if len(portion) == _BATCH_FILES or sum(self.files[each_].size_bytes for each_ in portion) >= _BATCH_BYTES:
+                    yield portion
+                    portion = []
+            if portion:
+                yield portion
 
-    def fetch(self, ordinals: Sequence[int]) -> Read:
+    def fetch(self, ordinals: list[int]) -> Chunk:
         files = [self.files[ordinal] for ordinal in ordinals]
         found = self.filesystem.cat_ranges([self.url(file) for file in files], None, None, on_error="raise")
-        return lambda: ({"_id": file.path, "data": data} for file, data in zip(files, found, strict=True))
+        return Chunk(ordinals, [{ID: file.path, "data": data} for file, data in zip(files, found, strict=True)])
 
 
 class Rows(Source):
@@ -129,31 +129,35 @@ class Rows(Source):
     def order(self, seed: int | None, epoch: int, window: int) -> Order:
         return Order(self.size, [block.rows for _, block in self._flat], seed, epoch, window)
 
-    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
-        yield ordinals
+    def portions(self, ordinals: Ordinals | list[int]) -> Iterator[list[int]]:
+        if listed := _listed(ordinals):
+            yield listed
 
-    def fetch(self, ordinals: Sequence[int]) -> Read:
-        wanted = list(ordinals)
-        blocks = [bisect_right(self._block_starts, ordinal) - 1 for ordinal in wanted]
+    def fetch(self, ordinals: list[int]) -> Chunk:
+        blocks = [bisect_right(self._block_starts, ordinal) - 1 for ordinal in ordinals]
         needed = sorted(set(blocks))
-        tables = dict(zip(needed, each(self._read_block, needed, _THREADS), strict=True))
-        return lambda: self._decode(wanted, blocks, tables)
+        tables = each(self._read_block, needed, _THREADS)
+        # Where the rows of a block begin when the blocks that are needed stand one after the other.
+        moved = {
+            block: start - self._block_starts[block]
+            for block, start in zip(needed, accumulate((len(table) for table in tables), initial=0), strict=False)
+        }
+        rows = self._reader.take(tables, [ordinal + moved[block] for ordinal, block in zip(ordinals, blocks, strict=True)])
+        ids = [self._id(ordinal, self._flat[block][0]) for ordinal, block in zip(ordinals, blocks, strict=True)]
+        if isinstance(rows, list):
+            return Chunk(ordinals, [{ID: id, **row} for id, row in zip(ids, rows, strict=True)])
+        return TableChunk(ordinals, ids, rows)
+
+    def _id(self, ordinal: int, number: int) -> str:
+        return f"{self.files[number].path}#{ordinal - self._file_starts[number]}"
 
     def _read_block(self, index: int) -> Any:
         number, block = self._flat[index]
         return self._reader.read(self.files[number], self.url(self.files[number]), block)
 
-    def _decode(self, ordinals: list[int], blocks: list[int], tables: dict[int, Any]) -> Iterator[Sample]:
-        starts = dict(zip(tables, _starts(tables), strict=True))
-        joined = self._reader.join(list(tables.values()))
-        places = [starts[block] + ordinal - self._block_starts[block] for ordinal, block in zip(ordinals, blocks, strict=True)]
-        for ordinal, block, row in zip(ordinals, blocks, self._reader.take(joined, places), strict=True):
-            number = self._flat[block][0]
-            yield {"_id": f"{self.files[number].path}#{ordinal - self._file_starts[number]}", **row}
 
-
-def _starts(tables: dict[int, Any]) -> list[int]:
-    return [0, *accumulate(len(table) for table in tables.values())][:-1]
+def _listed(ordinals: Ordinals | list[int]) -> list[int]:
+    return ordinals if isinstance(ordinals, list) else ordinals.tolist()
 
 
 def open_source(

@@ -22,7 +22,6 @@ from aidos.transfers.filesystem import AidosFileSystem
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BLOCK_BYTES = 2**20
-_DECODED_AT_ONCE = 1024
 _PURPOSE = "Reading rows"
 
 
@@ -99,22 +98,14 @@ class TableReader:
         return row if self._columns is None else {name: row.get(name) for name in self._columns}
 
     @staticmethod
-    def join(tables: list[Any]) -> Any:
-        """Several blocks as one."""
+    def take(tables: list[Any], places: list[int]) -> Any:
+        """Rows of the tables as if they were one, at these places: a list where all are lists, else an Arrow table."""
         if all(isinstance(table, list) for table in tables):
-            return [row for table in tables for row in table]
+            joined = [row for table in tables for row in table]
+            return [joined[place] for place in places]
         pyarrow = optional.load("pyarrow", _PURPOSE)
         arrow = [pyarrow.Table.from_pylist(table) if isinstance(table, list) else table for table in tables]
-        return pyarrow.concat_tables(arrow, promote_options="permissive")
-
-    @staticmethod
-    def take(joined: Any, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """The rows at these places, in this order."""
-        if isinstance(joined, list):
-            yield from (joined[place] for place in places)
-            return
-        for start in range(0, len(places), _DECODED_AT_ONCE):
-            yield from joined.take(places[start : start + _DECODED_AT_ONCE]).to_pylist()
+        return pyarrow.concat_tables(arrow, promote_options="permissive").take(places)
 
 
 def _records(opened: Any, quoted: bool) -> Iterator[tuple[int, bytes]]:

@@ -5,7 +5,6 @@ Loaded by ``Dataset.to_torch`` alone, since the class needs torch to be one of i
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 from aidos.errors import InvalidRequest
 from aidos.streaming import optional
 from aidos.streaming.ahead import ahead
+from aidos.streaming.chunks import Chunk, Sample, batched
 from aidos.streaming.progress import VERSION, Progress, StateOfAnother, merge
 from aidos.streaming.recording import Recorder
-from aidos.streaming.source import Sample, Source
+from aidos.streaming.source import Source
 
 if TYPE_CHECKING:
     torch: Any
+    data: Any
     IterableDataset: Any = object
 else:
-    torch = optional.load("torch.utils.data", "to_torch")
-    IterableDataset = torch.IterableDataset
+    torch = optional.load("torch", "to_torch")
+    data = optional.load("torch.utils.data", "to_torch")
+    IterableDataset = data.IterableDataset
 
 Item = tuple[int, list[int], Any]
 """A reader, the ordinals that it read, and what came of them: a sample or a batch."""
@@ -35,7 +37,7 @@ class _Part(IterableDataset):
         self._stream, self._progress, self._first = stream, progress, first
 
     def __iter__(self) -> Iterator[Item]:
-        info = torch.get_worker_info()
+        info = data.get_worker_info()
         workers = info.num_workers if info is not None else 1
         # The worker whose turn it was when the state was taken goes first.
         reader = self._stream.rank * workers + (self._first + (info.id if info is not None else 0)) % workers
@@ -86,14 +88,14 @@ class TorchStream(IterableDataset):
             self.epoch, self._progress, self._turn = epoch, None, 0
 
     def __iter__(self) -> Iterator[Any]:
-        progress, info = self._begun(), torch.get_worker_info()
+        progress, info = self._begun(), data.get_worker_info()
         if info is not None:  # in a worker of somebody's own DataLoader
             yield from self._given(self.items(progress, self._own_readers()[info.id]))
             return
         if self._workers == 0:
             yield from self._given(self.items(progress, self.rank))
         else:
-            loader = torch.DataLoader(_Part(self, progress, self._turn), batch_size=None, num_workers=self._workers)
+            loader = data.DataLoader(_Part(self, progress, self._turn), batch_size=None, num_workers=self._workers)
             yield from self._given(iter(loader))
         self.set_epoch(self.epoch + 1)
         if self.recorder:
@@ -101,7 +103,7 @@ class TorchStream(IterableDataset):
 
     def _own_readers(self) -> range:
         """Readers of this rank: its worker processes, or itself."""
-        info = torch.get_worker_info()
+        info = data.get_worker_info()
         workers = info.num_workers if info is not None else max(1, self._workers)
         return range(self.rank * workers, (self.rank + 1) * workers)
 
@@ -119,7 +121,7 @@ class TorchStream(IterableDataset):
     def _given(self, items: Iterator[Item]) -> Iterator[Any]:
         for reader, ordinals, value in items:
             assert self._progress is not None
-            self._progress = self._progress.advanced(reader, len(ordinals))
+            self._progress.advance(reader, len(ordinals))
             self._turn = (reader + 1) % (self._progress.readers // self.world_size)
             if self.recorder:
                 self.recorder.add(ordinals)
@@ -129,16 +131,20 @@ class TorchStream(IterableDataset):
         """What a reader has still to read, in order; the next chunk is fetched while one is used."""
         order = self.source.order(self._seed, progress.epoch, self._window)
         parts = (part.ordinals for start, end in progress.rest(reader) for part in order.parts(start, end))
-        chunks = (chunk for part in parts for chunk in self.source.chunks(part))
-        fetched = ahead(chunks, lambda chunk: (chunk, self.source.fetch(chunk)))
-        samples = (pair for chunk, read in fetched for pair in zip(chunk, read(), strict=True))
-        transform = self._transform or (lambda sample: sample)
-        if self._batch_size is None:
-            yield from ((reader, [ordinal], transform(sample)) for ordinal, sample in samples)
+        chunks = ahead((portion for part in parts for portion in self.source.portions(part)), self.source.fetch)
+        if self._batch_size is not None:
+            yield from ((reader, batch.ordinals, self._collated(batch)) for batch in batched(chunks, self._batch_size))
             return
-        collate = self._collate or torch.default_collate
-        while batch := list(itertools.islice(samples, self._batch_size)):
-            yield reader, [ordinal for ordinal, _ in batch], collate([transform(sample) for _, sample in batch])
+        for chunk in chunks:
+            for ordinal, sample in zip(chunk.ordinals, chunk.samples(), strict=True):
+                yield reader, [ordinal], self._transform(sample) if self._transform else sample
+
+    def _collated(self, batch: Chunk) -> Any:
+        columns = batch.columns() if self._transform is None and self._collate is None else None
+        if columns is not None:
+            return {name: values if isinstance(values, list) else torch.from_numpy(values.copy()) for name, values in columns.items()}
+        samples = [self._transform(sample) if self._transform else sample for sample in batch.samples()]
+        return (self._collate or data.default_collate)(samples)
 
     def state_dict(self) -> dict[str, Any]:
         """Where this rank is, as JSON keeps it. Save it with the checkpoint, one for each rank."""

@@ -17,8 +17,9 @@ from PIL import Image
 
 import aidos
 from aidos.client import Client
+from aidos.streaming.chunks import Sample
 from aidos.streaming.dataset import Dataset
-from aidos.streaming.source import FilesMixed, NothingToRead, Sample
+from aidos.streaming.source import FilesMixed, NothingToRead
 from aidos.streaming.tables import RowsUnreadable
 from aidos.transfers.directories import push
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 
-from aidos.streaming.order import Order
-from aidos.streaming.source import Read, Sample, Source
+from aidos.streaming.chunks import Chunk
+from aidos.streaming.order import Order, Ordinals
+from aidos.streaming.source import Source
 
 
 class Numbers(Source):
@@ -22,11 +22,8 @@ class Numbers(Source):
     def order(self, seed: int | None, epoch: int, window: int) -> Order:
         return Order(self.size, self.blocks, seed, epoch, window)
 
-    def chunks(self, ordinals: Sequence[int]) -> Iterator[Sequence[int]]:
-        yield ordinals
+    def portions(self, ordinals: Ordinals | list[int]) -> Iterator[list[int]]:
+        yield list(ordinals)
 
-    def fetch(self, ordinals: Sequence[int]) -> Read:
-        return lambda: (Sample(_id=str(ordinal), value=ordinal) for ordinal in ordinals)
-
-    def starts(self) -> list[int]:
-        return [0, *accumulate(self.blocks)]
+    def fetch(self, ordinals: list[int]) -> Chunk:
+        return Chunk(ordinals, [{"_id": str(ordinal), "value": ordinal} for ordinal in ordinals])

@@ -16,7 +16,11 @@ BLOCKS = st.lists(st.integers(0, 30), max_size=20)
 
 
 def read(order: Order, start: int, end: int) -> list[int]:
-    return [ordinal for part in order.parts(start, end) for ordinal in part.ordinals]
+    """One by one, and all at once: the same."""
+    parts = list(order.parts(start, end))
+    found = [ordinal for part in parts for ordinal in part.ordinals]
+    assert [ordinal for part in parts for ordinal in part.ordinals.tolist()] == found
+    return found
 
 
 class TestPermutation:
@@ -77,7 +81,8 @@ class TestProgress:
                 rest = [ordinal for start, end in progress.rest(reader) for ordinal in read(order, start, end)]
                 read_now = len(rest) if most == size else data.draw(st.integers(0, min(most, len(rest))))
                 seen += rest[:read_now]
-                states.append(Progress.from_state(progress.advanced(reader, read_now).only([reader]).to_state()))
+                progress.advance(reader, read_now)
+                states.append(Progress.from_state(progress.only([reader]).to_state()))
             progress = merge(states)
         assert sorted(seen) == list(range(size))
 
@@ -90,7 +95,7 @@ class TestProgress:
     def test_the_state_does_not_grow_with_the_data(self) -> None:
         progress = Progress.begin(0, 10**9, 64)
         for reader in range(64):
-            progress = progress.advanced(reader, 1000 * reader)
+            progress.advance(reader, 1000 * reader)
         assert len(str(progress.split(7).to_state())) < 3000
 
     def test_another_number_of_readers_needs_the_states_of_all(self) -> None:
@@ -98,11 +103,12 @@ class TestProgress:
             Progress.begin(0, 10, 2).only([0]).split(3)
 
     def test_a_rank_in_the_next_epoch_has_finished_this_one(self) -> None:
-        behind = Progress.begin(0, 10, 2).advanced(0, 3).only([0])
-        after = Progress.begin(1, 10, 2).only([1])
+        behind, after = Progress.begin(0, 10, 2).only([0]), Progress.begin(1, 10, 2).only([1])
+        behind.advance(0, 3)
         assert merge([after, behind]).split(1).left == ((3, 5),)
+        after.advance(1, 2)
         with pytest.raises(StatesDiffer, match="begun epoch 1"):
-            merge([after.advanced(1, 2), behind])
+            merge([after, behind])
         with pytest.raises(StatesDiffer, match="different ways"):
             merge([behind, Progress.begin(0, 10, 3).only([1])])
 

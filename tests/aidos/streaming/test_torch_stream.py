@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aidos.errors import InvalidRequest
+from aidos.streaming.chunks import Sample
 from aidos.streaming.progress import StateIncomplete, StateOfAnother
-from aidos.streaming.source import Sample
 from aidos.streaming.torch_stream import TorchStream
 from tests.aidos.streaming.numbers import Numbers
 

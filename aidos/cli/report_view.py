@@ -263,6 +263,8 @@ def _synthesize(result: Mapping[str, Any]) -> Iterator[Table]:
         spent = (f"with {privacy['earlier_releases']} earlier", privacy["epsilon_of_all"], f"δ = {privacy['delta_of_all']:.4g}")
         yield Table(f"Privacy of {privacy['unit']}", (privacy["mechanism"], "EPSILON", "NOISE"), (*parts, whole, spent))
         yield Table("This report compares with real data and is not covered by epsilon: share the commit, not the report", ("",), (("",),))
+    for title, name in (("Made", "made"), ("What was done, and how often", "steps")):
+        yield Table(title, ("", "COUNT"), tuple((each.replace("_", " "), count) for each, count in result.get(name, {}).items()))
     yield Table("Left out", ("COLUMN", "REASON"), tuple(result.get("left_out", {}).items()))
 
 

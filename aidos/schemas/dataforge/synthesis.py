@@ -107,5 +107,117 @@ class TableGenerator(Asked):
         return self
 
 
-Generator = TableGenerator
+Range = Annotated[list[float], Field(min_length=2, max_length=2, description="Least and most; drawn evenly between.")]
+
+
+class Step(Asked):
+    """Base of what can be done to an image. ``p``: how often it is."""
+
+    p: float = Field(1.0, gt=0, le=1)
+
+
+class Flip(Step):
+    """Mirror it."""
+
+    op: Literal["flip"]
+    axis: Literal["horizontal", "vertical"] = "horizontal"
+
+
+class Rotate(Step):
+    """Turn it around its middle, counter-clockwise; what was outside is black."""
+
+    op: Literal["rotate"]
+    degrees: Range = [-15.0, 15.0]
+
+
+class Crop(Step):
+    """Take a part with so much of the area, at any place, and enlarge it to the old size."""
+
+    op: Literal["crop"]
+    area: Range = [0.7, 1.0]
+
+
+class Affine(Step):
+    """Scale, shear in degrees, and shift by shares of the width and height, around the middle."""
+
+    op: Literal["affine"]
+    scale: Range = [0.9, 1.1]
+    shear: Range = [-10.0, 10.0]
+    shift: Range = [-0.1, 0.1]
+
+
+class Colour(Step):
+    """Factors of brightness, contrast and saturation; 1 changes nothing."""
+
+    op: Literal["colour"]
+    brightness: Range = [0.8, 1.2]
+    contrast: Range = [0.8, 1.2]
+    saturation: Range = [0.8, 1.2]
+
+
+class Blur(Step):
+    """Gaussian blur; the radius in pixels."""
+
+    op: Literal["blur"]
+    radius: Range = [0.5, 1.5]
+
+
+class Noise(Step):
+    """Gaussian noise; its standard deviation in steps of 255."""
+
+    op: Literal["noise"]
+    spread: Range = [2.0, 12.0]
+
+
+class Cutout(Step):
+    """Grey rectangles, each with so much of the area (DeVries and Taylor, 2017)."""
+
+    op: Literal["cutout"]
+    area: Range = [0.02, 0.1]
+    holes: int = Field(1, ge=1, le=20)
+
+
+class Mixup(Step):
+    """Blend it with another image, so much of that one; labels mix alike (Zhang et al., 2018)."""
+
+    op: Literal["mixup"]
+    share: Range = [0.1, 0.4]
+
+
+class OneOf(Step):
+    """One of several nodes, by their weights."""
+
+    op: Literal["one_of"]
+    nodes: list[Node] = Field(min_length=1, max_length=20)
+    weights: list[float] | None = Field(None, description="As many as nodes; absent: all alike.")
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> OneOf:
+        if self.weights is not None and (len(self.weights) != len(self.nodes) or min(self.weights) < 0 or sum(self.weights) <= 0):
+            raise ValueError("weights must be as many as nodes, none below 0 and one above")
+        return self
+
+
+class Sequence(Step):
+    """All of several nodes, one after the other."""
+
+    op: Literal["sequence"]
+    nodes: list[Node] = Field(min_length=1, max_length=20)
+
+
+Node = Annotated[Flip | Rotate | Crop | Affine | Colour | Blur | Noise | Cutout | Mixup | OneOf | Sequence, Field(discriminator="op")]
+
+
+class ImageGenerator(Asked):
+    """Variations of images by a graph of augmentations; labels, boxes and polygons follow the geometry."""
+
+    make: Literal["images"]
+    files: FilePath | None = Field(None, description="Only images that match this: a path, or a pattern with * and ?.")
+    copies: int = Field(1, ge=1, le=1000, description="Variations of each image.")
+    graph: list[Node] = Field(min_length=1, max_length=50)
+    boxes: FilePath | None = Field(None, description="File of the commit with boxes and polygons, as COCO.")
+    least_visible: float = Field(0.25, ge=0, le=1, description="A shape of which less is left in the picture is dropped.")
+
+
+Generator = Annotated[TableGenerator | ImageGenerator, Field(discriminator="make")]
 """What is made, by ``make``."""

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from aidos.schemas.dataforge.reports import SynthesizeParams
-from aidos.schemas.dataforge.synthesis import MOST_ROWS, Condition, TableFormat, TableGenerator
+from aidos.schemas.dataforge.synthesis import MOST_ROWS, Condition, ImageGenerator, TableFormat, TableGenerator
 from aidos.schemas.dataforge.versions import CommitRead, FileAdd
 from data_pipelines.dataforge.quality.pipeline import matching, split_pieces
 from data_pipelines.dataforge.quality.profiling import Piece, Quarantine, share_out
@@ -23,6 +23,7 @@ from data_pipelines.dataforge.reports.source import Source, Tree
 from data_pipelines.dataforge.synthesis import privacy
 from data_pipelines.dataforge.synthesis.columns import MODELLED
 from data_pipelines.dataforge.synthesis.comparing import compare_tables
+from data_pipelines.dataforge.synthesis.image_pipeline import compare_images, make_images
 from data_pipelines.dataforge.synthesis.publishing import Output, describe_generator
 from data_pipelines.dataforge.synthesis.sampling import Sample, read_unit, sample_unit
 from data_pipelines.dataforge.synthesis.tables import TableModel, fit_table, generate, look
@@ -37,7 +38,20 @@ def synthesize(source: Source, params: SynthesizeParams) -> dict[str, Any]:
     """Make the data, commit it, and say how alike it is. A job that is begun again after its commit only compares."""
     output = Output(params.out, params.branch, source.report_id)
     commit = output.prepare(source.client)
+    if isinstance(params.generator, ImageGenerator):
+        return make_pictures(source, params, params.generator, output, commit)
     return make_table(source, params, params.generator, output, commit)
+
+
+def make_pictures(
+    source: Source, params: SynthesizeParams, spec: ImageGenerator, output: Output, commit: CommitRead | None
+) -> dict[str, Any]:
+    """Variations of the source's images."""
+    told: dict[str, Any] = {}
+    if commit is None:
+        files, told = make_images(source, spec, params.seed, output)
+        commit = publish(source, params, output, files, f"{told['made']['images']} images")
+    return {**made(params, commit), **compare_images(source, Tree(params.out, str(commit.id)), spec), **told}
 
 
 def publish(source: Source, params: SynthesizeParams, output: Output, files: Sequence[FileAdd], said: str, **metadata: Any) -> CommitRead:

@@ -13,7 +13,7 @@ from aidos.errors import InvalidPayload
 from aidos.schemas.dataforge.reports import PARAMS, ReportCreate, ReportKind, ReportRead
 from cluster.db import Connection
 from data_pipelines.dataforge import service as dataforge
-from data_pipelines.dataforge.models import CheckSpec, CheckState
+from data_pipelines.dataforge.models import REPORTED_CHECKS, CheckSpec, CheckState
 from data_pipelines.dataforge.reports import service as reports
 from data_pipelines.dataforge.reports.models import Report, ReportSpec
 from tune.trainos import service as trainos
@@ -21,8 +21,6 @@ from tune.trainos.models import Job, JobSpec, JobState
 
 COMMAND = ("python", "-m", "data_pipelines.dataforge.reports.run")
 DRIVER_CPUS = 0.25
-CHECKED = frozenset({ReportKind.EXPECTATIONS})
-"""Kinds whose result is a check of the commit, of the kind's name."""
 _SUMMARY_CHARS = 1000
 
 
@@ -37,7 +35,7 @@ async def create_report(conn: Connection, scope: Scope, dataset: str, body: Repo
     if report.result is None and (job is None or job.state.final):
         job = await trainos.submit_job(conn, scope, _build_job(report, body))
         report = await reports.begin_report(conn, scope, report, job.id)
-        if body.kind in CHECKED:
+        if body.kind in REPORTED_CHECKS:
             await _set_check(conn, scope, report, CheckSpec(CheckState.PENDING, "being looked at", report_id=report.id))
     return _read(report, job)
 
@@ -49,7 +47,7 @@ async def finish_report(conn: Connection, scope: Scope, id: UUID, result: Mappin
     """
     before = await reports.get_report(conn, scope, id)
     report = await reports.finish_report(conn, scope, id, result)
-    if before.result is None and report.result is not None and report.kind in CHECKED:
+    if before.result is None and report.result is not None and report.kind in REPORTED_CHECKS:
         state = CheckState.PASSED if report.result.get("passed") is True else CheckState.FAILED
         await _set_check(conn, scope, report, CheckSpec(state, str(report.result.get("summary", ""))[:_SUMMARY_CHARS], report_id=report.id))
     if before.result is None and report.kind == ReportKind.SYNTHESIZE:

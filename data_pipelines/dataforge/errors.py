@@ -129,7 +129,7 @@ class BranchProtected(Conflict):
 
 class CheckReported(Conflict):
     title = "A report holds the check"
-    detail = "Check '{check}' of commit {commit} is what a report found. Ask for the report again; it cannot be set by hand."
+    detail = "Check '{check}' of commit {commit} is what a report finds, and cannot be set by hand. Ask for the report with 'aidos report create'."
 
 
 class ProtectionNotFound(NotFound):

@@ -250,6 +250,10 @@ class CheckState(enum.StrEnum):
     FAILED = "failed"
 
 
+REPORTED_CHECKS = frozenset({"expectations"})
+"""Names that only reports of the kind of that name give; by hand nobody sets them, whether there is a report yet or not."""
+
+
 @dataclass(frozen=True)
 class CheckSpec:
     """What is to be said of a commit under the name of a check."""

@@ -8,7 +8,7 @@ from cluster.db import Connection
 from data_pipelines.dataforge import policy, store
 from data_pipelines.dataforge.datasets import get_dataset, publish_change
 from data_pipelines.dataforge.errors import BranchProtected, CheckReported, ProtectionNotFound
-from data_pipelines.dataforge.models import Check, CheckSpec, Commit, Dataset, Protection, ProtectionSpec
+from data_pipelines.dataforge.models import REPORTED_CHECKS, Check, CheckSpec, Commit, Dataset, Protection, ProtectionSpec
 
 OVERRIDE = "dataforge:protect"
 """The permission to protect branches and to override their protection: an owner's."""
@@ -42,10 +42,12 @@ async def delete_protection(conn: Connection, scope: Scope, dataset: str, branch
 
 
 async def set_check(conn: Connection, scope: Scope, commit: Commit, name: str, spec: CheckSpec) -> Check:
-    """Say what a check found of a commit; the last word counts, and a report's only another report's changes.
+    """Say what a check found of a commit; the last word counts, and what a report finds only a report sets.
 
     Raises: CheckReported.
     """
+    if name in REPORTED_CHECKS and spec.report_id is None:
+        raise CheckReported(check=name, commit=commit.id)
     row = {
         "dataset_id": commit.dataset_id,
         "commit_id": commit.id,

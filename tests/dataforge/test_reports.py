@@ -18,6 +18,7 @@ from aidos.schemas.dataforge.reports import ReportRead
 from aidos.transfers.directories import push
 from cluster.db import Database
 from cluster.settings import Settings
+from data_pipelines.dataforge.errors import CheckReported
 
 pytestmark = pytest.mark.postgres
 JobClient = Callable[[Any], Client]
@@ -146,6 +147,11 @@ class TestCheck:
         assert self.checks(client) == [("expectations", "pending", "being looked at", report.id)]
         as_job(report.job_id).reports.finish(str(report.id), result={"passed": passed, "summary": "as seen", "checks": []})
         assert self.checks(client) == [("expectations", state, "as seen", report.id)]
+
+    def test_cannot_be_set_by_hand_even_before_anybody_asked_for_the_report(self, client: Client, digits: str) -> None:
+        with pytest.raises(CheckReported, match="aidos report create"):
+            client.datasets.set_check(digits, "main", "expectations", "passed")
+        assert self.checks(client) == []
 
     def test_keeps_what_failed_off_a_protected_branch(self, client: Client, digits: str, as_job: JobClient) -> None:
         client.datasets.protect(digits, "main", required_checks=["expectations"])

@@ -1,48 +1,38 @@
-"""DataForge at size: push, change and pull of many small files beside bare S3, and commits of a very large dataset.
+"""DataForge at size: push, change and pull of many small files beside DVC and bare S3, and commits of a very large dataset.
 
-``python -m benchmarks.dataforge [--quick]``, on a PostgreSQL and SeaweedFS of its own. The API runs in a thread of this process,
-so client and platform share one interpreter: on a machine of its own the platform would take less of the client's time. The peer of
-push and pull is the least that any tool on S3 does that keeps a file an object: one presigned request a file in eight threads,
-without hashes, versions or checks. The peer of a large dataset is the same work on one of a thousand files.
+``python -m benchmarks.dataforge [--quick] [--only transfers|manifests] [--rounds 3]``, on a PostgreSQL and SeaweedFS of its own. How the transfers
+are compared is told in ``benchmarks/transfers.py``. The peer of a large dataset is the same work on one of a thousand files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import structlog
-import urllib3
 
-from actors.securityvault.bootstrap import bootstrap
 from actors.securityvault.models import Principal, PrincipalKind, Scope
-from aidos.client import Client
-from aidos.transfers.directories import pull, push
 from benchmarks.harness import Figure, parse_arguments, report
+from benchmarks.transfers import measure_transfers
 from cluster import embedded
 from cluster.db import Database, new_id
-from cluster.objects import Objects
 from cluster.settings import Settings
 from data_pipelines.dataforge import service, store
 from data_pipelines.dataforge.models import Commit, CommitSpec, File, RefKind, RefSpec, StoredBlob, TreeSpec
 from tests.support.database import make_database
 from tests.support.platform import start_storage
-from tests.support.server import serve
 
 FILE_BYTES = 10_000
 CHANGED = 100
-PEER = "a request a file"
 SMALL = "the same at 1,000 files"
 ROUNDS = 11
 COMMIT_RATIO = 2.0
@@ -52,74 +42,21 @@ LONGEST_MS = {"branch": 100.0, "diff": 1000.0}
 
 def main() -> int:
     """Measure and report; 1 when a bar is missed."""
-    arguments = parse_arguments(__doc__.splitlines()[0])
+    arguments = parse_arguments(__doc__.splitlines()[0], only="", rounds=3)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="aidos-dataforge-") as directory:
         storage = start_storage(Path(directory) / "home")
         try:
             settings = make_database(storage, "dataforge_benchmark")
-            figures = measure_transfer(settings, Path(directory), 1000 if arguments.quick else 10_000)
-            figures += asyncio.run(measure_manifests(settings, 20_000 if arguments.quick else 1_000_000))
+            if arguments.only != "manifests":
+                count, rounds = (1000, 1) if arguments.quick else (10_000, arguments.rounds)
+                figures += measure_transfers(settings, Path(directory), count, rounds, held=not arguments.quick)
+            if arguments.only != "transfers":
+                figures += asyncio.run(measure_manifests(settings, 20_000 if arguments.quick else 1_000_000))
         finally:
             embedded.stop(storage)
     return report(figures)
-
-
-def measure_transfer(settings: Settings, directory: Path, count: int) -> list[Figure]:
-    """Seconds of push, of a push of one changed file, and of pull, through the SDK."""
-    key = asyncio.run(_bootstrap(settings))
-    folder, out = directory / "files", directory / "out"
-    paths = [_write(folder, number) for number in range(count)]
-    bare_put, bare_get = _bare_s3(Objects(settings), paths)
-    with serve(settings) as url, Client(url, key) as client:
-        pushed = _seconds(lambda: push(folder, "bench", client=client))
-        _write(folder, count // 2)
-        changed = _seconds(lambda: push(folder, "bench", client=client))
-        pulled = _seconds(lambda: pull("bench", out, client=client))
-    assert all((out / path.relative_to(folder)).read_bytes() == path.read_bytes() for path in paths)
-    return [
-        Figure(f"dataforge.push_{count}", pushed, "s", PEER, bare_put, lower_is_better=True),
-        Figure(f"dataforge.push_one_changed_of_{count}", changed, "s", PEER, bare_put, lower_is_better=True),
-        Figure(f"dataforge.pull_{count}", pulled, "s", PEER, bare_get, lower_is_better=True),
-    ]
-
-
-async def _bootstrap(settings: Settings) -> str:
-    await Objects(settings).ensure_bucket()
-    async with Database(settings) as db:
-        key = await bootstrap(db, settings)
-    assert key
-    return key
-
-
-def _write(folder: Path, number: int) -> Path:
-    path = folder / f"{number // 1000:04}" / f"{number:07}.bin"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(os.urandom(FILE_BYTES))
-    return path
-
-
-def _bare_s3(objects: Objects, paths: list[Path]) -> tuple[float, float]:
-    """Seconds to put and to get the files as objects of their own."""
-    http = urllib3.PoolManager(maxsize=8)
-    keys = [f"bare/{path.name}" for path in paths]
-
-    def put(pair: tuple[str, Path]) -> None:
-        answer = http.request("PUT", objects.presign_put(pair[0]), body=pair[1].read_bytes())
-        assert answer.status == 200, answer.data
-
-    def get(key: str) -> None:
-        answer = http.request("GET", objects.presign_get(key))
-        assert answer.status == 200 and len(answer.data) == FILE_BYTES
-
-    with ThreadPoolExecutor(8) as pool:
-        return _seconds(lambda: list(pool.map(put, zip(keys, paths, strict=True)))), _seconds(lambda: list(pool.map(get, keys)))
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 async def measure_manifests(settings: Settings, large: int) -> list[Figure]:

@@ -22,6 +22,7 @@ from actors.costoptimizer.reconciler import meter_usage
 from actors.modelhub.reconciler import inspect_versions
 from actors.securityvault import service as securityvault
 from actors.securityvault.reconciler import seal_audit
+from api.collection import collect_garbage
 from api.gateway import build_gateway_app
 from cluster import ray_head, telemetry
 from cluster.db import Database
@@ -46,6 +47,7 @@ SCHEMAS = (
 
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("securityvault", (seal_audit, sweep)),
+    ("dataforge", (collect_garbage,)),
     ("modelhub", (inspect_versions,)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
     ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs)),

@@ -299,6 +299,9 @@ INSERT INTO modelhub.edges (project_id, source_kind, source_id, target_kind, tar
 VALUES (%(project_id)s, %(source_kind)s, %(source_id)s, %(target_kind)s, %(target_id)s, %(relation)s, %(source_label)s, %(target_label)s)
 ON CONFLICT (project_id, source_kind, source_id, target_kind, target_id, relation) DO NOTHING;
 
+-- list_sources --
+SELECT DISTINCT source_id FROM modelhub.edges WHERE project_id = %(project_id)s AND source_kind = %(kind)s;
+
 -- find_node --
 -- By id, or else the newest that has this label.
 SELECT kind, id, label FROM (

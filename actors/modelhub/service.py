@@ -387,6 +387,11 @@ async def add_edge(conn: Connection, scope: Scope, source: Node, target: Node, r
     await store.insert_edge(conn, scope.project, Edge(source, target, relation))
 
 
+async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
+    """Ids of all things of a kind in the project that something came of."""
+    return await store.list_sources(conn, project_id, kind)
+
+
 async def get_node(conn: Connection, scope: Scope, kind: NodeKind, name: str) -> Node:
     """A node by id or label (``digits@champion``, an endpoint's name). Raises: NodeNotFound, VersionNotFound."""
     if kind is NodeKind.MODEL_VERSION and "@" in name:

@@ -20,6 +20,7 @@ from actors.modelhub.models import (
     ModelFile,
     ModelVersion,
     Node,
+    NodeKind,
     Point,
     Run,
     RunFilter,
@@ -280,6 +281,12 @@ async def move_alias(conn: Connection, project_id: UUID, model_id: UUID, name: s
 async def delete_alias(conn: Connection, project_id: UUID, model_id: UUID, name: str) -> bool:
     cursor = await conn.execute(Q.delete_alias, {"project_id": project_id, "model_id": model_id, "name": name})
     return await cursor.fetchone() is not None
+
+
+async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
+    """Ids of the things of a kind that something came of."""
+    rows = await conn.execute(Q.list_sources, {"project_id": project_id, "kind": kind})
+    return [row["source_id"] for row in await rows.fetchall()]
 
 
 async def insert_edge(conn: Connection, project_id: UUID, edge: Edge) -> None:

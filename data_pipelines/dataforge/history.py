@@ -80,7 +80,7 @@ async def create_commit(conn: Connection, scope: Scope, dataset: str, spec: Comm
     """
     found = await get_dataset(conn, scope, dataset)
     parent = await refs.expect_head(conn, scope, found, spec.branch, spec.parent)
-    base = bytes.fromhex(spec.tree) if spec.tree else parent.tree if parent else EMPTY
+    base = await trees.open_base(conn, scope, spec.tree) if spec.tree else parent.tree if parent else EMPTY
     tree = await trees.edit(conn, scope, base, spec.add, spec.remove)
     if parent is not None and parent.tree == tree.digest:
         raise NothingToCommit(parent=parent.id)

@@ -16,8 +16,13 @@ SELECT id, name, description, created_by, created_at
  LIMIT %(limit)s;
 
 -- delete_dataset --
+-- A request that is under way may build on a tree of it: those stay for as long as any tree that has no commit yet.
 WITH gone AS (
     DELETE FROM dataforge.refs WHERE project_id = %(project_id)s AND dataset_id = %(id)s
+), left_over AS (
+    UPDATE dataforge.nodes SET touched_at = clock_timestamp()
+     WHERE project_id = %(project_id)s
+       AND sha256 IN (SELECT tree FROM dataforge.commits WHERE project_id = %(project_id)s AND dataset_id = %(id)s)
 )
 DELETE FROM dataforge.datasets WHERE project_id = %(project_id)s AND id = %(id)s;
 
@@ -93,9 +98,16 @@ RETURNING name, kind, commit_id, updated_at;
 SELECT sha256, data FROM dataforge.nodes WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)b);
 
 -- store_nodes --
-INSERT INTO dataforge.nodes (project_id, sha256, level, data)
+INSERT INTO dataforge.nodes AS known (project_id, sha256, level, data)
 SELECT %(project_id)s, * FROM unnest(%(digests)b::bytea[], %(levels)b::smallint[], %(data)b::bytea[])
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT (project_id, sha256) DO UPDATE SET touched_at = clock_timestamp()
+ WHERE known.touched_at < clock_timestamp() - %(fresh)s::interval;
+
+-- find_base --
+-- A tree to build on: a commit's, or one that was stored or relied on lately and so is not being collected.
+SELECT EXISTS (SELECT FROM dataforge.commits WHERE project_id = %(project_id)s AND tree = %(tree)s)
+    OR EXISTS (SELECT FROM dataforge.nodes
+                WHERE project_id = %(project_id)s AND sha256 = %(tree)s AND touched_at > clock_timestamp() - %(fresh)s::interval) AS found;
 
 -- find_nodes_holding --
 SELECT n.sha256, n.data
@@ -107,7 +119,25 @@ SELECT n.sha256, n.data
 -- find_blobs --
 SELECT encode(sha256, 'hex') AS sha256, size_bytes, encode(pack_sha256, 'hex') AS pack_sha256, offset_bytes
   FROM dataforge.blobs
- WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)b);
+ WHERE project_id = %(project_id)s AND sha256 = ANY(%(digests)b) AND condemned_at IS NULL;
+
+-- touch_blobs --
+-- In one order for all, so that none waits for another in a ring.
+WITH due AS (
+    SELECT sha256 FROM dataforge.blobs
+     WHERE project_id = %(project_id)s AND (sha256 = ANY(%(digests)b) OR coalesce(pack_sha256, sha256) = ANY(%(objects)b))
+       AND touched_at < clock_timestamp() - %(fresh)s::interval AND condemned_at IS NULL
+     ORDER BY sha256
+       FOR NO KEY UPDATE
+)
+UPDATE dataforge.blobs b SET touched_at = clock_timestamp() FROM due WHERE b.project_id = %(project_id)s AND b.sha256 = due.sha256;
+
+-- find_condemned --
+SELECT encode(sha256, 'hex') AS sha256
+  FROM dataforge.blobs
+ WHERE project_id = %(project_id)s AND condemned_at IS NOT NULL
+   AND (sha256 = ANY(%(digests)b) OR coalesce(pack_sha256, sha256) = ANY(%(objects)b))
+ LIMIT 1;
 
 -- record_blobs --
 INSERT INTO dataforge.blobs (project_id, sha256, size_bytes, pack_sha256, offset_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,8 @@ from data_pipelines.dataforge.models import (
 from data_pipelines.dataforge.nodes import digests_of, level_of
 
 Q = load_queries(__package__)
+FRESH = timedelta(hours=12)
+"""What was touched within it is not touched again, and stays for as long once more: far longer than any request takes."""
 
 
 async def create_dataset(conn: Connection, project_id: UUID, id: UUID, name: str, description: str, created_by: str) -> Dataset:
@@ -118,11 +121,16 @@ async def load_nodes(conn: Connection, project_id: UUID, digests: Iterable[bytes
 
 
 async def store_nodes(conn: Connection, project_id: UUID, nodes: Mapping[bytes, bytes]) -> None:
-    """Nodes that are there already stay as they are: they are equal."""
+    """Nodes that are there already stay as they are, for they are equal, and are not collected for a while."""
     digests = sorted(nodes)  # one order for all writers, so that none waits for another in a ring
     levels = [level_of(nodes[digest]) for digest in digests]
     row = {"project_id": project_id, "digests": digests, "levels": levels, "data": [nodes[digest] for digest in digests]}
-    await conn.execute(Q.store_nodes, row)
+    await conn.execute(Q.store_nodes, {**row, "fresh": FRESH})
+
+
+async def find_base(conn: Connection, project_id: UUID, tree: bytes) -> bool:
+    """Whether the tree is one to build on: a commit's, or a new one."""
+    return bool((await _row(conn, Q.find_base, {"project_id": project_id, "tree": tree, "fresh": FRESH}))["found"])
 
 
 async def find_nodes_holding(conn: Connection, project_id: UUID, digests: set[bytes], *, inner: bool) -> set[bytes]:
@@ -135,6 +143,21 @@ async def find_nodes_holding(conn: Connection, project_id: UUID, digests: set[by
 async def find_blobs(conn: Connection, project_id: UUID, sha256: Iterable[str]) -> dict[str, StoredBlob]:
     rows = await conn.execute(Q.find_blobs, {"project_id": project_id, "digests": [bytes.fromhex(each) for each in sha256]})
     return {row["sha256"]: StoredBlob(**row) for row in await rows.fetchall()}
+
+
+async def touch_blobs(conn: Connection, project_id: UUID, sha256: Iterable[str], objects: Iterable[str] = ()) -> None:
+    """Keep these contents, and the ``objects`` of S3 with all that lies in them, from being collected for a while."""
+    await conn.execute(Q.touch_blobs, {**_contents(project_id, sha256, objects), "fresh": FRESH})
+
+
+async def find_condemned(conn: Connection, project_id: UUID, sha256: Iterable[str], objects: Iterable[str] = ()) -> str | None:
+    """One of them that is being deleted, or None."""
+    row = await (await conn.execute(Q.find_condemned, _contents(project_id, sha256, objects))).fetchone()
+    return row["sha256"] if row else None
+
+
+def _contents(project_id: UUID, sha256: Iterable[str], objects: Iterable[str]) -> dict[str, Any]:
+    return {"project_id": project_id, "digests": [*map(bytes.fromhex, sha256)], "objects": [*map(bytes.fromhex, objects)]}
 
 
 async def record_blobs(conn: Connection, project_id: UUID, blobs: Iterable[StoredBlob]) -> None:

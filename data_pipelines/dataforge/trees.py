@@ -22,8 +22,17 @@ async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSp
     Raises: DatasetNotFound, TreeNotFound, BlobsMissing, PathsCollide, PathRepeated.
     """
     await get_dataset(conn, scope, dataset)
-    tree = await edit(conn, scope, bytes.fromhex(spec.base) if spec.base else EMPTY, spec.add, spec.remove)
+    base = await open_base(conn, scope, spec.base) if spec.base else EMPTY
+    tree = await edit(conn, scope, base, spec.add, spec.remove)
     return Tree(tree.digest.hex(), tree.files, tree.size_bytes)
+
+
+async def open_base(conn: Connection, scope: Scope, tree: str) -> bytes:
+    """The tree (hex) that a client builds on: a commit's, or one stored lately. An older one may be collected. Raises: TreeNotFound."""
+    base = bytes.fromhex(tree)
+    if base != EMPTY and not await store.find_base(conn, scope.project, base):
+        raise TreeNotFound(tree=tree)
+    return base
 
 
 async def list_files(
@@ -85,7 +94,11 @@ async def _refuse_collisions(conn: Connection, scope: Scope, manifests: Manifest
 
 async def refuse_missing_blobs(conn: Connection, scope: Scope, add: Sequence[File]) -> None:
     """Raises: BlobsMissing."""
-    known = await store.find_blobs(conn, scope.project, {file.sha256 for file in add}) if add else {}
+    if not add:
+        return
+    contents = {file.sha256 for file in add}
+    await store.touch_blobs(conn, scope.project, contents)
+    known = await store.find_blobs(conn, scope.project, contents)
     sizes = {blob.sha256: blob.size_bytes for blob in known.values()} | {policy.EMPTY_SHA256: 0}
     missing = [file for file in add if sizes.get(file.sha256) != file.size_bytes]
     if missing:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.errors import Unavailable
 from cluster.db import Connection
 from cluster.objects import Objects, blob_key
 from data_pipelines.dataforge import policy, store
@@ -26,11 +27,20 @@ async def request_uploads(
 ) -> list[MissingBlob]:
     """Those blobs that are not here yet. A URL takes only the content with that SHA-256.
 
-    Raises: DatasetNotFound, BlobSizeDiffers.
+    Raises: DatasetNotFound, BlobSizeDiffers, Unavailable.
     """
     await get_dataset(conn, scope, dataset)
+    await _rely(conn, scope, [blob.sha256 for blob in blobs])
     missing = _unknown(await store.find_blobs(conn, scope.project, [blob.sha256 for blob in blobs]), blobs)
     return [_missing(scope.project, objects, blob, presign and blob.size_bytes <= policy.SINGLE_PUT_BYTES) for blob in missing]
+
+
+async def _rely(conn: Connection, scope: Scope, objects: Sequence[str], contents: Sequence[str] = ()) -> None:
+    """Keep what is stored of these from being collected while the caller is at it. Raises: Unavailable while one is being deleted."""
+    await store.touch_blobs(conn, scope.project, [*objects, *contents], objects)
+    leaving = await store.find_condemned(conn, scope.project, [*objects, *contents], objects)
+    if leaving:
+        raise Unavailable(reason=f"Unused content {leaving} is being deleted and can be uploaded anew afterwards.", retry_after_s=2)
 
 
 def _missing(project_id: UUID, objects: Objects, blob: Blob, presign: bool) -> MissingBlob:
@@ -60,6 +70,7 @@ async def request_parts(transaction: Transact, scope: Scope, objects: Objects, d
     """
     async with transaction() as conn:
         await get_dataset(conn, scope, dataset)
+        await _rely(conn, scope, [blob.sha256])
         missing = _unknown(await store.find_blobs(conn, scope.project, [blob.sha256]), [blob])
         upload = await store.find_upload(conn, scope.project, blob.sha256)
     part_bytes = policy.part_size_bytes(blob.size_bytes)
@@ -98,6 +109,8 @@ async def complete_uploads(
     """
     async with transaction() as conn:
         await get_dataset(conn, scope, dataset)
+        entries = [entry.sha256 for pack in packs for entry in pack.entries]
+        await _rely(conn, scope, [*(blob.sha256 for blob in blobs), *(pack.sha256 for pack in packs)], entries)
         unknown = _unknown(await store.find_blobs(conn, scope.project, [blob.sha256 for blob in blobs]), blobs)
         uploads = await store.list_uploads(conn, scope.project, [blob.sha256 for blob in unknown])
     seen = await asyncio.gather(*(_look(scope.project, objects, blob, uploads.get(blob.sha256)) for blob in unknown))

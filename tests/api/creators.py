@@ -80,6 +80,8 @@ async def create_dataforge(made: Made) -> None:
     made.note(kind="commit", name=commit["id"])
     await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])
+    await made.ask("PUT", f"{base}/{dataset['name']}/retention", {"keep_days": 7})
+    made.note(collection=(await made.ask("POST", "/v1/dataforge/collections", {"dataset": dataset["name"]}))["id"])
     await create_labelling(made, dataset["name"])
 
 

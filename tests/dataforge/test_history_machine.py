@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,8 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from aidos.errors import AidosError
 from cluster.db import Connection, Database
+from cluster.objects import Objects
 from cluster.settings import Settings
 from data_pipelines.dataforge import manifest, service
+from data_pipelines.dataforge.collection import service as collection
+from data_pipelines.dataforge.collection.models import CollectionSpec
 from data_pipelines.dataforge.errors import (
     HistoriesUnrelated,
     MainlineNeeded,
@@ -26,6 +30,7 @@ from data_pipelines.dataforge.errors import (
     PathsCollide,
     PathsDifferInForm,
     RefMoved,
+    RefNotFound,
 )
 from data_pipelines.dataforge.models import Commit, CommitSpec, MergeOutcome, MergeSpec, PickSpec, RefKind, RefSpec, Resolution, Side
 from tests.dataforge.test_service import file, know
@@ -222,6 +227,36 @@ class History(RuleBasedStateMachine):
         assert made.parents == (head,)
         assert files is not None
         self.note(branch, made, files)
+
+    @precondition(lambda self: self.branches)
+    @rule(days_later=st.booleans())
+    def collect(self, days_later: bool) -> None:
+        """Garbage collection: commits that no branch comes from are gone, and everything else is as it was."""
+
+        async def hold(conn: Connection, project_id: UUID) -> list[UUID]:
+            return []
+
+        async def find(ref: str, conn: Connection) -> Commit:
+            return await service.get_commit(conn, self.scope, "digits", ref)
+
+        async def work() -> None:
+            async with self.db.platform() as conn:
+                if days_later:
+                    await conn.execute("UPDATE dataforge.nodes SET touched_at = touched_at - interval '2 days'")
+                    await conn.execute("UPDATE dataforge.blobs SET touched_at = touched_at - interval '2 days'")
+            async with self.db.tenant(org_id=self.scope.org_id, project_id=self.scope.project_id) as conn:
+                asked = await collection.request_collection(conn, self.scope, CollectionSpec(keep_days=0))
+            await collection.collect(self.db.platform, Objects(self.settings), asked, hold)
+            async with self.db.platform() as conn:
+                await conn.execute("UPDATE dataforge.collections SET finished_at = now()")
+
+        self.runner.run(work())
+        reachable = set[UUID]().union(*(self.ancestors(head) for head in self.branches.values()))
+        gone = self.commits.keys() - reachable
+        self.commits = {id: told for id, told in self.commits.items() if id in reachable}
+        for id in gone:
+            self.refused(RefNotFound, partial(find, str(id)))
+        self.run(lambda conn: know(conn, self.scope, [file("", content) for content in CONTENTS]))
 
     @invariant()
     def every_branch_is_as_told(self) -> None:

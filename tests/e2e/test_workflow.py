@@ -89,7 +89,7 @@ VICTIMS: dict[str, Callable[[RunningPlatform], int]] = {
     "SeaweedFS": lambda platform: platform.kill_program("s3"),
     "training worker": lambda platform: platform.kill("ray::RayTrainWorker"),
 }
-ACTORS = ("trainos", "modelhub", "deployengine", "costoptimizer", "securityvault")
+ACTORS = ("trainos", "dataforge", "modelhub", "deployengine", "costoptimizer", "securityvault")
 
 
 class TestKillNine:

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.routers.dataforge import history, labelling, pulls, reads, reports, versions
+from api.routers.dataforge import history, labelling, pulls, reads, reports, storage, versions
 
 router = APIRouter()
-for part in (versions, history, labelling, reports, pulls, reads):
+for part in (versions, history, labelling, reports, pulls, reads, storage):
     router.include_router(part.router)

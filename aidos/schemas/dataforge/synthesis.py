@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
+from string import Formatter
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -219,5 +221,126 @@ class ImageGenerator(Asked):
     least_visible: float = Field(0.25, ge=0, le=1, description="A shape of which less is left in the picture is dropped.")
 
 
-Generator = Annotated[TableGenerator | ImageGenerator, Field(discriminator="make")]
+class ListSlot(Asked):
+    """One of some values."""
+
+    kind: Literal["list"]
+    values: list[str] = Field(min_length=1, max_length=10_000)
+    weights: list[float] | None = Field(None, description="As many as values; absent: all alike.")
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> ListSlot:
+        if self.weights is not None and (len(self.weights) != len(self.values) or min(self.weights) < 0 or sum(self.weights) <= 0):
+            raise ValueError("weights must be as many as values, none below 0 and one above")
+        return self
+
+
+class RangeSlot(Asked):
+    """A number, or a date between two ISO 8601 texts."""
+
+    kind: Literal["range"]
+    min: Bound
+    max: Bound
+    decimals: int = Field(0, ge=0, le=9)
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> RangeSlot:
+        if isinstance(self.min, str) != isinstance(self.max, str):
+            raise ValueError("min and max must both be numbers or both be dates")
+        if isinstance(self.min, str) and isinstance(self.max, str):
+            low, high = (date.fromisoformat(value).toordinal() for value in (self.min, self.max))
+        else:
+            low, high = self.min, self.max  # type: ignore[assignment]  # both are numbers here
+        if low > high:
+            raise ValueError("min must be at most max")
+        return self
+
+
+class PatternSlot(Asked):
+    """A text that a simple regular expression matches: signs, classes, groups with |, and counts up to 100."""
+
+    kind: Literal["pattern"]
+    pattern: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+
+class ColumnSlot(Asked):
+    """A value that a column of the commit's tables has, as often as there."""
+
+    kind: Literal["column"]
+    column: Column
+
+
+class ModelSlot(Asked):
+    """What a language model answers to a prompt, over OpenAI's chat completions. The prompt may name slots that stand before it."""
+
+    kind: Literal["model"]
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]{1,1000}$")] | None = Field(
+        None, description="Address of the API up to and with /v1."
+    )
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    temperature: float = Field(0.8, ge=0, le=2)
+    max_tokens: int = Field(256, ge=1, le=32_768)
+
+    @model_validator(mode="after")
+    def _check_deployed(self) -> ModelSlot:
+        if self.url is None:
+            raise ValueError("no language model is deployed here: name one by 'url', as http://host:port/v1")
+        return self
+
+
+Slot = Annotated[ListSlot | RangeSlot | PatternSlot | ColumnSlot | ModelSlot, Field(discriminator="kind")]
+SlotName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+
+
+class Template(Asked):
+    """A text with slots in braces; {{ and }} are braces themselves."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+    label: str | None = Field(None, max_length=500, description="What the text is an example of.")
+    weight: float = Field(1.0, gt=0)
+
+
+class TextGenerator(Asked):
+    """Texts from templates, with their slots' values, the places where these stand, and labels."""
+
+    make: Literal["text"]
+    rows: int = Field(ge=1, le=10_000_000)
+    templates: list[Template] = Field(min_length=1, max_length=1000)
+    slots: dict[SlotName, Slot] = Field({}, max_length=100)
+    like: Column | None = Field(None, description="Column of real texts that the made ones are compared with.")
+    like_label: Column | None = Field(None, description="Column with the labels of those texts, for what a model learns.")
+    files: FilePath | None = Field(None, description="Only tables that match this are read: a path, or a pattern with * and ?.")
+    write: TableFormat = TableFormat.JSONL
+
+    @model_validator(mode="after")
+    def _check_slots(self) -> TextGenerator:
+        texts = [template.text for template in self.templates]
+        known = set(self.slots)
+        for text in texts:
+            if unknown := set(slots_of(text)) - known:
+                raise ValueError(f"the templates name {', '.join(sorted(unknown))}, which 'slots' does not have")
+        before: set[str] = set()
+        for name, slot in self.slots.items():
+            if isinstance(slot, ModelSlot) and (later := set(slots_of(slot.prompt)) - before):
+                raise ValueError(f"the prompt of '{name}' names {', '.join(sorted(later))}, which do not stand before it")
+            before.add(name)
+        if reserved := known & {"text", "label", "template", "spans"}:
+            raise ValueError(f"a slot cannot be named {', '.join(sorted(reserved))}: the table has columns of that name")
+        return self
+
+
+def slots_of(text: str) -> list[str]:
+    """The names in braces. Raises: ValueError for braces that do not match, and for more than a name in them."""
+    found = []
+    for _, name, form, conversion in Formatter().parse(text):
+        if name is None:
+            continue
+        if not name.isidentifier() or form or conversion:
+            raise ValueError(f"'{{{name}}}' is no slot: braces hold a name and nothing else; {{{{ and }}}} are braces themselves")
+        found.append(name)
+    return found
+
+
+Generator = Annotated[TableGenerator | ImageGenerator | TextGenerator, Field(discriminator="make")]
 """What is made, by ``make``."""

@@ -15,12 +15,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from aidos.schemas.dataforge.reports import SynthesizeParams
-from aidos.schemas.dataforge.synthesis import MOST_ROWS, Condition, ImageGenerator, TableFormat, TableGenerator
+from aidos.schemas.dataforge.synthesis import MOST_ROWS, Condition, ImageGenerator, TableFormat, TableGenerator, TextGenerator
 from aidos.schemas.dataforge.versions import CommitRead, FileAdd
 from data_pipelines.dataforge.quality.pipeline import matching, split_pieces
 from data_pipelines.dataforge.quality.profiling import Piece, Quarantine, share_out
 from data_pipelines.dataforge.reports.source import Source, Tree
-from data_pipelines.dataforge.synthesis import privacy
+from data_pipelines.dataforge.synthesis import privacy, texts
 from data_pipelines.dataforge.synthesis.columns import MODELLED
 from data_pipelines.dataforge.synthesis.comparing import compare_tables
 from data_pipelines.dataforge.synthesis.image_pipeline import compare_images, make_images
@@ -30,6 +30,8 @@ from data_pipelines.dataforge.synthesis.tables import TableModel, fit_table, gen
 
 PART_ROWS = 100_000
 COMPARED_ROWS = 20_000
+PART_TEXTS = 5000
+COMPARED_TEXTS = 5000
 LEAST_ROWS = 8
 _HELD_SHARE = 0.25
 
@@ -40,7 +42,38 @@ def synthesize(source: Source, params: SynthesizeParams) -> dict[str, Any]:
     commit = output.prepare(source.client)
     if isinstance(params.generator, ImageGenerator):
         return make_pictures(source, params, params.generator, output, commit)
+    if isinstance(params.generator, TextGenerator):
+        return make_writing(source, params, params.generator, output, commit)
     return make_table(source, params, params.generator, output, commit)
+
+
+def make_writing(
+    source: Source, params: SynthesizeParams, spec: TextGenerator, output: Output, commit: CommitRead | None
+) -> dict[str, Any]:
+    """Texts from templates, some of whose values are the source's."""
+    real = pa.table({})
+    if wanted := texts.columns_of(spec):
+        pieces = split_pieces(source, source.tree, matching(source.files(), spec.files or "*"))
+        table = _sample(source, source.tree, pieces, COMPARED_ROWS, "sample").table
+        real = table.select([name for name in wanted if name in table.column_names])
+    pools = {name: [str(value) for value in real[name].to_pylist() if value is not None] for name in real.column_names}
+    texts.check_slots(spec, pools)
+    if commit is None:
+        parts = [
+            Part(number, first, min(PART_TEXTS, spec.rows - first), None) for number, first in enumerate(range(0, spec.rows, PART_TEXTS))
+        ]
+        work = partial(_write_texts, source.share(pools), spec, params.seed, output)
+        files = [file for found in source.each("texts", parts, work) for file in found]
+        commit = publish(source, params, output, files, f"{spec.rows} texts")
+    written = Tree(params.out, str(commit.id))
+    rows = _sample(source, written, split_pieces(source, written, source.files(written)), COMPARED_TEXTS, "compare")
+    return {**made(params, commit), **texts.compare_texts(spec, rows.table, real)}
+
+
+def _write_texts(pools: Callable[[], texts.Pools], spec: TextGenerator, seed: int, output: Output, part: Part) -> list[FileAdd]:
+    table = texts.make_texts(spec, pools(), part.rows, np.random.default_rng([seed, part.number]))
+    table = texts.as_cells(table) if spec.write is TableFormat.CSV else table
+    return output.upload({f"part-{part.number:05d}.{spec.write.value}": write_table(table, spec.write)})
 
 
 def make_pictures(

@@ -24,7 +24,7 @@ from data_pipelines.dataforge.collection import service as collection
 from data_pipelines.dataforge.collection.errors import CollectionRunning
 from data_pipelines.dataforge.collection.models import Collection, CollectionSpec, Garbage
 from data_pipelines.dataforge.collection.reconciler import CollectionReconciler
-from data_pipelines.dataforge.errors import RefNotFound, TreeNotFound
+from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFound
 from data_pipelines.dataforge.models import Blob, Commit, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob, TreeSpec
 
 pytestmark = pytest.mark.postgres
@@ -116,6 +116,12 @@ class Store:
     async def garbage(self, spec: CollectionSpec = NOW) -> Garbage:
         async with self.transaction() as conn:
             return await collection.find_garbage(conn, self.scope, spec, self.hold)
+
+    async def waits(self) -> bool:
+        """Whether somebody waits for another's lock."""
+        async with self.db.platform() as conn:
+            row = await (await conn.execute("SELECT count(*) AS n FROM pg_locks WHERE NOT granted")).fetchone()
+        return bool(row and row["n"])
 
     async def stored(self, file: File) -> bool:
         return await self.objects.find(blob_key(self.scope.project, file.sha256)) is not None
@@ -287,27 +293,41 @@ class TestRaces:
             async with digits.transaction() as conn:
                 await service.create_tree(conn, digits.scope, "digits", TreeSpec(tree.sha256))
 
-    async def test_a_commit_of_old_files_wins_against_a_collection_under_way(self, digits: Store) -> None:
-        """The commit is open while everything that it needs is garbage; whoever comes first, no commit is left with a hole."""
-        for turn in range(5):
-            files = await digits.upload(*(f"{turn} {n}" for n in range(40)))
-            async with digits.transaction() as conn:
-                await service.create_tree(conn, digits.scope, "digits", TreeSpec(None, tuple(files)))
+    async def test_what_an_open_commit_needs_outlives_a_collection(self, digits: Store) -> None:
+        """All that the commit names is garbage until it is there, and it is not there while the collection looks."""
+        files = await digits.upload("one", "two") + await digits.upload_pack("three", "four")
+        async with digits.transaction() as conn:
+            await service.create_dataset(conn, digits.scope, "other")
+            await service.create_tree(conn, digits.scope, "digits", TreeSpec(None, tuple(files)))
+        await digits.age()
+        asked = await digits.ask(CollectionSpec("other"))  # so that it does not wait for the lock of this dataset
+        async with digits.transaction() as conn:
+            made = await service.create_commit(conn, digits.scope, "digits", CommitSpec("main", "", None, tuple(files)))
+            under_way = asyncio.create_task(collection.collect(digits.db.platform, digits.objects, asked, digits.hold))
+            while not under_way.done() and not await digits.waits():
+                await asyncio.sleep(0.01)
+        await under_way
+        assert await digits.read(made) == {file.path: file.path for file in files}
+
+    async def test_of_commits_and_collections_at_once_none_leaves_a_hole(self, digits: Store) -> None:
+        """Old contents are pushed again while they are collected; whoever comes first, a commit has all its files."""
+        for turn in range(3):
+            contents = [f"{turn} {n}" for n in range(20)]
+            await digits.upload(*contents)
             await digits.age()
 
-            async def push(turn: int = turn, files: list[File] = files) -> Commit | None:
-                await asyncio.sleep(0)
-                try:
-                    return await digits.commit(files, None, f"branch-{turn}")
-                except AidosError:
-                    return None  # it said so, and is repeated
+            async def push(contents: list[str] = contents, branch: str = f"branch-{turn}") -> Commit:
+                while True:
+                    try:
+                        return await digits.commit(await digits.upload(*contents), None, branch)
+                    except (Unavailable, BlobsMissing):
+                        continue
 
             asked = await digits.ask()
-            made, _ = await asyncio.gather(push(), collection.collect(digits.platform, digits.objects, asked, digits.hold))
+            made, _ = await asyncio.gather(push(), collection.collect(digits.db.platform, digits.objects, asked, digits.hold))
             async with digits.db.platform() as conn:
                 await conn.execute("UPDATE dataforge.collections SET finished_at = now()")
-            made = made or await digits.commit(await digits.upload(*(file.path for file in files)), None, f"branch-{turn}")
-            assert await digits.read(made) == {file.path: file.path for file in files}
+            assert await digits.read(made) == {content: content for content in contents}
 
     async def test_cut_off_before_any_transaction_it_is_done_by_the_next(self, digits: Store) -> None:
         first = await digits.commit(await digits.upload("one"))

@@ -93,12 +93,20 @@ def to_floats(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def to_times(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Dates, times or ISO 8601 texts as microseconds since 1970 in UTC. Raises: pyarrow.ArrowInvalid for other texts."""
+    """Dates, times or ISO 8601 texts as microseconds since 1970, without a zone in UTC; null for texts that are none."""
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        zoned = bool(pc.any(pc.match_substring_regex(array, r"(Z|[+-]\d{2}:?\d{2})$"), min_count=0).as_py()) and _reads(array, "UTC")
-        array = pc.cast(array, pa.timestamp("us", "UTC" if zoned else None))
-    zone = getattr(array.type, "tz", None)
-    return pc.cast(pc.cast(array, pa.timestamp("us", zone), safe=False), pa.int64())
+        zone = next((zone for zone in (None, "UTC") if _reads(array, zone)), "")
+        if zone == "":
+            return pa.array([_to_time(text) for text in array.to_pylist()], pa.int64())
+        array = pc.cast(array, pa.timestamp("us", zone))
+    return pc.cast(pc.cast(array, pa.timestamp("us", getattr(array.type, "tz", None)), safe=False), pa.int64())
+
+
+def _to_time(text: str | None) -> int | None:
+    try:
+        return None if text is None else round(to_bound(text) or 0)
+    except ValueError:
+        return None
 
 
 def _reads(array: pa.Array | pa.ChunkedArray, zone: str | None) -> bool:
@@ -150,6 +158,8 @@ def _infer_text(name: str, texts: pa.ChunkedArray) -> tuple[ColumnKind, pa.DataT
     for pattern, found in ((r"^\d{4}-\d{2}-\d{2}$", pa.date32()), (r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}", pa.timestamp("us"))):
         if all_match(pattern) and _reads(texts, None):
             return ColumnKind.DATE, found
+        if all_match(pattern) and _reads(texts, "UTC"):
+            return ColumnKind.DATE, pa.timestamp("us", "UTC")
     distinct = pc.count_distinct(texts).as_py()
     if distinct == len(texts) > _SURELY_CATEGORIES and _KEY_NAME.search(name):
         return ColumnKind.KEY, pa.string()

@@ -168,15 +168,19 @@ class TestRows:
                 "x": ["0.5", "1e3", "-2", "7."] * 30,
                 "zip": ["02139", "10115", "02139", "10115"] * 30,
                 "day": ["2024-02-29", "2023-01-01", "2022-05-05", None] * 30,
+                "at": ["2024-02-29T10:00:00Z", "2023-01-01T11:30:00Z", None, "2022-05-05T00:00:00+02:00"] * 30,
+                "mixed": ["2024-02-29", "2023-01-01T00:00:00Z", "2022-02-31", "never"] * 30,
                 "nothing": pa.nulls(120, pa.string()),
                 "yes": [True, False, None, True] * 30,
                 "list": [[1], [2], [], None] * 30,
             }
         )
-        found = fit_table(table, asked())
+        found = fit_table(table, asked(columns={"mixed": {"kind": "date"}}))
         schema = generate(found, 9, np.random.default_rng(0)).schema
         types = {field.name: str(field.type) for field in schema}
-        assert types == {"n": "int64", "x": "double", "zip": "string", "day": "date32[day]", "nothing": "string", "yes": "bool"}
+        times = {"day": "date32[day]", "at": "timestamp[us, tz=UTC]", "mixed": "timestamp[us]"}
+        assert types == {"n": "int64", "x": "double", "zip": "string", **times, "nothing": "string", "yes": "bool"}
+        assert generate(found, 2000, np.random.default_rng(0))["mixed"].null_count == pytest.approx(1000, abs=100)
         assert set(found.left_out or ()) == {"list"}
         assert set(generate(found, 200, np.random.default_rng(0))["zip"].to_pylist()) == {"02139", "10115"}
 

@@ -24,7 +24,7 @@ from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
     from aidos.resources.costoptimizer import Costs, Prices
-    from aidos.resources.dataforge import Datasets, Labelling, PullRequests, Reads, Reports
+    from aidos.resources.dataforge import Datasets, Labelling, PullRequests, Reads, Reports, Tables
     from aidos.resources.deployengine import Endpoints
     from aidos.resources.events import Events
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
@@ -102,6 +102,7 @@ class Client(_Nouns):
     runs: Runs
     service_accounts: ServiceAccounts
     sessions: Sessions
+    tables: Tables
     users: Users
 
     def __init__(

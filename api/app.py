@@ -23,6 +23,7 @@ from cluster.db import Database
 from cluster.events import Wakeup
 from cluster.objects import Objects
 from cluster.settings import Settings
+from data_pipelines.dataforge.tables.viewer import Viewer
 
 ROUTERS: tuple[APIRouter, ...] = (
     platform.router,
@@ -39,7 +40,8 @@ ROUTERS: tuple[APIRouter, ...] = (
 def build_edge(settings: Settings) -> Edge:
     """What a gateway process holds, not yet open: ``Edge.running`` opens it."""
     db = Database(settings)
-    return Edge(db, Objects(settings), Wakeup(db), securityvault.Authenticator(db, settings))
+    viewer = Viewer(settings.home / "cache" / "viewer", settings.viewer_cache_bytes)
+    return Edge(db, Objects(settings), Wakeup(db), securityvault.Authenticator(db, settings), viewer)
 
 
 def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:

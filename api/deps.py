@@ -33,6 +33,7 @@ from cluster import telemetry
 from cluster.db import Connection, Database
 from cluster.events import Wakeup, changes
 from cluster.objects import Objects
+from data_pipelines.dataforge.tables.viewer import Viewer
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 PUBLIC = "public"
@@ -63,11 +64,13 @@ class Edge:
     objects: Objects
     wakeup: Wakeup
     vault: securityvault.Authenticator
+    viewer: Viewer
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Edge]:
         """Open what needs the network, for as long as the process serves."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.viewer.close)
             await stack.enter_async_context(self.db)
             await stack.enter_async_context(self.wakeup)
             await self.vault.start()

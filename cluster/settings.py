@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     start_timeout_s: float = Field(300.0, gt=0, description="Longest that `aidos up` waits for one program to answer.")
     free_disk_bytes: int = Field(2**30, ge=0, description="Free space under AIDOS_HOME without which `aidos up` refuses to start.")
 
+    viewer_cache_bytes: int = Field(
+        10 * 2**30, ge=2**20, description="Disk that the dataset viewer may keep files on, under AIDOS_HOME/cache."
+    )
     cors_origins: str = Field("", description="Origins whose pages browsers may let call the API, comma-separated; empty: none.")
     request_body_limit_bytes: int = Field(2_000_000, description="Largest request body the gateway reads.")
     request_timeout_s: float = Field(65.0, description="Longest a request may take, long polls included.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _STAGES = {"hash": "Reading", "upload": "Uploading", "download": "Downloading"}
 
 Source = Annotated[str, typer.Argument(metavar="NAME[@REF]", help="The dataset, and a branch, tag or commit (main).")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many; 0: all of them.")]
 
 
@@ -28,6 +29,8 @@ def register(group: typer.Typer) -> None:
     group.command("pull", help="Write the files of a commit into a directory; what is there already stays.")(pull)
     group.command("log", help="Commits of a ref, newest first.")(log)
     group.command("files", help="Files of a commit by path.")(files)
+    group.command("head", help="Rows of a table: Parquet, CSV, TSV or JSON.")(head)
+    group.command("query", help="Answer one SELECT over tables of a commit.")(query)
     group.command("diff", help="Files that differ between two refs of a dataset.")(diff)
     group.command("synthesize", help="Make a synthetic dataset that is like a commit; report how alike they are.")(synthesis.synthesize)
     group.command("seen-by", help="Which runs read a file, or one of its rows: newest first.")(seen_by)
@@ -117,6 +120,44 @@ def seen_by(
     if file is None:
         raise InvalidRequest(reason=f"'{source}' has no file '{path}'. 'aidos dataset files {source}' shows what there is.")
     current.show(list(current.client.reads.seen_by(file.sha256, row=row, limit=limit or None)))
+
+
+def head(
+    source: Source,
+    path: Annotated[str, typer.Argument(help="The file.", show_default=False)],
+    columns: Annotated[list[str] | None, typer.Option("--column", "-c", help="Only this column; again for more.")] = None,
+    where: Annotated[str, typer.Option(help="Only rows of which this SQL condition is true.")] = "",
+    sort: Annotated[list[str] | None, typer.Option(help="Sort by this column, largest first with - before it; again for more.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="So many rows.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="Begin at this row.")] = 0,
+    as_csv: Csv = False,
+) -> None:
+    from aidos.cli.table_view import show
+    from aidos.transfers.directories import split_source
+
+    name, ref = split_source(source)
+    current = session()
+    page = current.client.tables.rows(name, path=path, ref=ref, columns=columns, filter=where, sort=sort, limit=limit, offset=offset)
+    show(current, page, as_csv=as_csv)
+
+
+def query(
+    source: Source,
+    sql: Annotated[str, typer.Argument(help="One SELECT; @FILE reads it from a file.", show_default=False)],
+    files: Annotated[list[str], typer.Option("--file", "-f", metavar="TABLE=PATH", help="A file as a table; again for more.")],
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many rows.")] = 1000,
+    as_csv: Csv = False,
+) -> None:
+    from aidos.cli.generated import parse_pairs, read_text
+    from aidos.cli.table_view import show
+    from aidos.transfers.directories import split_source
+
+    name, ref = split_source(source)
+    current = session()
+    answer = current.client.tables.query(name, read_text(sql), files=parse_pairs(files) or {}, ref=ref, limit=limit)
+    show(current, answer, as_csv=as_csv)
+    if answer.truncated:
+        current.note(f"There are more than these {len(answer.rows)} rows; --limit shows more.")
 
 
 def _commit_record(name: str, ref: str, commit: CommitRead) -> dict[str, Any]:

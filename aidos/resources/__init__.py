@@ -30,6 +30,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("pull-request", "pull_requests", "dataforge", "Branches of data that are to be merged: reviewed, checked, merged or closed."),
     Entry("report", "reports", "dataforge", "What pipelines find out about a commit: profile, drift, expectations, label errors."),
     Entry("read", "reads", "dataforge", "What runs streamed: which run saw which file and which row."),
+    Entry("table", "tables", "dataforge", "What is in the files of a commit: pages, queries, thumbnails."),
     Entry("labelling", "labelling", "dataforge", "Questions about the files or rows of a commit, answered by people."),
     Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
     Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),

@@ -17,6 +17,7 @@ from api.app import build_app
 from api.deps import Edge
 from cluster.events import Event, Wakeup, publish
 from cluster.objects import Objects
+from data_pipelines.dataforge.tables.viewer import Viewer
 from tests.securityvault.conftest import Vault, make_member
 from tests.support.waiting import wait_until_async
 
@@ -28,7 +29,7 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 async def edge(vault: Vault) -> AsyncIterator[Edge]:
     async with Wakeup(vault.db) as wakeup:
-        yield Edge(vault.db, Objects(vault.settings), wakeup, vault.authenticator)
+        yield Edge(vault.db, Objects(vault.settings), wakeup, vault.authenticator, Viewer(vault.settings.home, 2**30))
 
 
 class Gateway:

@@ -1,0 +1,142 @@
+"""The processes that read strangers' files: ``python -m data_pipelines.dataforge.tables.child FD``.
+
+This one has loaded the libraries and opens nothing. For each socket that comes over ``FD`` with the name of a folder it forks a child,
+which is confined to the folder, answers one question and ends; so nothing of a file outlives its answer, and a crash or a memory bomb
+ends one child. With the gateway's end of ``FD`` it ends itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from PIL import Image
+
+from data_pipelines.dataforge.tables import confinement, images, reading
+from data_pipelines.dataforge.tables.models import CONVERTED_BYTES, MEMORY_BYTES, Answer, Format
+from data_pipelines.dataforge.tables.statements import Refused
+
+THREADS = 2
+_BESIDE_BYTES = 2**30
+_WRONG_QUESTION = (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException, duckdb.ParserException,
+                   duckdb.OutOfRangeException, duckdb.SyntaxException, duckdb.TypeMismatchException)  # fmt: skip
+
+
+def main(descriptor: int) -> None:
+    """Fork a child for each socket that arrives, until the sender has closed."""
+    control = socket.socket(fileno=descriptor)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    load()
+    while True:
+        folder, received, _, _ = socket.recv_fds(control, 4096, 1)
+        if not folder:
+            return
+        if os.fork() == 0:
+            control.close()
+            try:
+                serve(socket.socket(fileno=received[0]), Path(folder.decode()))
+            except FileNotFoundError:
+                pass  # the folder went while this child began: nobody needs it any more
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        os.close(received[0])
+
+
+def load() -> None:
+    """Have everything loaded that a child needs: a confined one finds no library."""
+    Image.init()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "t.csv").write_text("a,b\n1,x\n")
+        Image.new("RGB", (8, 8)).save(folder / "i.png")
+        with reading.connect(1) as connection:
+            reading.convert(connection, folder / "t.csv", folder / "t.parquet", Format.CSV, "none")
+        for arrow in (False, True):
+            with reading.connect(1) as connection:
+                reading.run_query(connection, {"t": folder / "t.parquet"}, "SELECT a, b, now() FROM t", 10, arrow, {})
+        images.build_thumbnail(folder / "i.png", 4)
+
+
+def serve(peer: socket.socket, folder: Path) -> None:
+    """Be ready, answer one question, and end."""
+    # DuckDB reads its limits from /proc as it starts, and starts no thread of its own until it is given two.
+    connection = reading.connect(1)
+    confinement.confine(folder / "in", folder / "out", MEMORY_BYTES + _BESIDE_BYTES, CONVERTED_BYTES)
+    connection.execute(f"SET threads = {THREADS}")
+    line = peer.makefile("rb").readline()
+    if not line:
+        return
+    threading.Thread(target=_end_with, args=(peer,), daemon=True).start()
+    question = json.loads(line)
+    confinement.end_after(question["time_s"])
+    answer = respond(connection, folder, question)
+    peer.sendall(json.dumps({**answer.facts, "size_bytes": len(answer.body)}).encode() + b"\n" + answer.body)
+
+
+def _end_with(peer: socket.socket) -> None:
+    """End when nobody waits for the answer any more."""
+    peer.recv(1)
+    os._exit(0)
+
+
+def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any]) -> Answer:
+    """The answer, or what stands against it as ``error`` and ``reason``."""
+    try:
+        return _answer(connection, folder, question)
+    except Refused as refused:
+        return Answer(b"", {"error": "refused", "reason": str(refused)})
+    except images.NotAnImage as reason:
+        return Answer(b"", {"error": "unreadable", "reason": f"{reason}."})
+    except (MemoryError, duckdb.OutOfMemoryException):
+        return Answer(b"", {"error": "too_much"})
+    except duckdb.Error as error:
+        asked = question["kind"] == "query" or (question["kind"] == "rows" and isinstance(error, _WRONG_QUESTION))
+        return Answer(b"", {"error": "failed" if asked else "unreadable", "reason": _reason(error, folder, question["paths"])})
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any]) -> Answer:
+    files, head = [folder / "in" / str(number) for number in range(len(question["paths"]))], question.get("head", {})
+    match question["kind"]:
+        case "schema":
+            return reading.read_schema(connection, files[0], head)
+        case "rows":
+            return reading.read_rows(connection, files[0], question["asked"], head)
+        case "query":
+            tables = dict(zip(question["tables"], files, strict=True))
+            return reading.run_query(connection, tables, question["sql"], question["limit"], question["arrow"], head)
+        case "convert":
+            return reading.convert(connection, files[0], folder / "out" / "table", Format(question["format"]), question["packing"])
+        case "thumbnail":
+            return images.build_thumbnail(files[0], question["size"])
+    raise AssertionError(question["kind"])
+
+
+def _reason(error: duckdb.Error, folder: Path, paths: list[str]) -> str:
+    """DuckDB's message by the files' own names, without the lines about its settings."""
+    text = str(error)
+    for number, path in enumerate(paths):
+        text = text.replace(str(folder / "in" / str(number)), path)
+    if "sniffing" in text:
+        text = (
+            text.split("\nThe search space")[0]
+            + "\nRows must all have as many values as the header, apart by one of , ; | and tab, in UTF-8."
+        )
+    elif "CSV Error" in text:
+        text = text.split("\n  file = ")[0]
+    text = text.split("\n\nLINE 1: COPY")[0].replace(str(folder), "").split("\nPossible fixes")[0].split("\nPossible solutions")[0]
+    return text[:1000].strip()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,229 @@
+"""What is asked of tables, answered by DuckDB: in a process that holds nothing else (``child``)."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from aidos.schemas.common import encode_cursor
+from data_pipelines.dataforge.tables import statements
+from data_pipelines.dataforge.tables.models import ANSWER_BYTES, ARROW_BYTES, COLUMNS, MEMORY_BYTES, Answer, Format
+from data_pipelines.dataforge.tables.policy import quote, to_cell, to_cell_sql
+from data_pipelines.dataforge.tables.statements import Refused
+
+_ROW = "file_row_number"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """A name, and the type as DuckDB writes it."""
+
+    name: str
+    type: str
+
+
+def connect(threads: int) -> duckdb.DuckDBPyConnection:
+    """A DuckDB without files, extensions and spilling to disk; what it may read is said by ``lock``."""
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "threads": threads,
+            "async_threads": 0,
+            "memory_limit": f"{MEMORY_BYTES}B",
+            "temp_directory": "",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        },
+    )
+
+
+def lock(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """Only these files from now on."""
+    connection.execute(f"SET allowed_paths = [{', '.join(_text(file) for file in files)}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def convert(connection: duckdb.DuckDBPyConnection, source: Path, target: Path, format: Format, packing: str) -> Answer:
+    """Write a text table as Parquet, every row of it read: types are those that all rows have."""
+    lock(connection, [source, target])
+    compression = f"compression = '{packing}'"
+    if format is Format.JSON:
+        read = f"read_json({_text(source)}, format = 'auto', sample_size = -1, {compression})"
+    else:
+        delimiter = ", delim = '\t'" if format is Format.TSV else ""
+        read = f"read_csv({_text(source)}, sample_size = -1, {compression}{delimiter})"
+    connection.execute(f"COPY (SELECT * FROM {read}) TO {_text(target)} (FORMAT parquet, ROW_GROUP_SIZE 50000, USE_TMP_FILE false)")
+    return Answer(b"")
+
+
+def read_schema(connection: duckdb.DuckDBPyConnection, file: Path, head: dict[str, Any]) -> Answer:
+    """Columns and how many rows."""
+    lock(connection, [file])
+    found = _columns(connection, _table(file))
+    return _to_answer({**head, "columns": [column.__dict__ for column in found], "rows": _count(connection, file)})
+
+
+def read_rows(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str, Any], head: dict[str, Any]) -> Answer:
+    """A page. Unsorted it goes by row number, so that row groups before it are not read, and the page after it begins where it ended.
+
+    Sorted, only the sorting columns are read for all rows, and the others for the rows of the page.
+    """
+    lock(connection, [file])
+    known = _columns(connection, _table(file))
+    shown = _choose(known, asked["columns"])
+    where = _where(connection, asked["filter"], file)
+    numbered = f"read_parquet({_text(file)}, file_row_number = true)"
+    total = None if asked["filter"] else _count(connection, file)
+    limit, offset, after = asked["limit"], asked["offset"], asked["after"]
+    if asked["sort"]:
+        start = after if after is not None else offset
+        keys = ", ".join(_order(known, each) for each in asked["sort"])
+        picked = f"SELECT {_ROW} FROM {numbered} WHERE {where} ORDER BY {keys}, {_ROW} LIMIT {limit + 1} OFFSET {start}"
+        numbers = [number for (number,) in connection.execute(picked).fetchall()]
+        chosen, order = f"{_ROW} IN ({', '.join(map(str, numbers)) or 'NULL'})", {number: at for at, number in enumerate(numbers)}
+    else:
+        start, order = None, None
+        skipped = 0 if after is not None or not asked["filter"] else offset
+        first = after if after is not None else 0 if asked["filter"] else offset
+        chosen = f"{where} AND {_ROW} >= {first} ORDER BY {_ROW} LIMIT {limit + 1} OFFSET {skipped}"
+    cells = ", ".join([_ROW, *(to_cell_sql(quote(column.name), column.type) for column in shown)])
+    fetched = connection.execute(f"SELECT {cells} FROM {numbered} WHERE {chosen}")
+    rows = _fetch(fetched) if order is None else iter(sorted(fetched.fetchall(), key=lambda row: order[row[0]]))
+    page = _Page(shown, limit)
+    following = page.fill(rows, numbered=True)
+    after = None if following is None else following if start is None else start + len(page.rows)
+    cursor = None if after is None else encode_cursor(head["commit_id"], after)
+    numbers = page.numbers
+    return page.to_answer({**head, "row_numbers": numbers, "total_rows": total, "next_cursor": cursor})
+
+
+def run_query(
+    connection: duckdb.DuckDBPyConnection, tables: dict[str, Path], sql: str, limit: int, arrow: bool, head: dict[str, Any]
+) -> Answer:
+    """One SELECT over files by the names of tables. Raises: Refused."""
+    for name, file in tables.items():
+        connection.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {_table(file)}")
+    lock(connection, list(tables.values()))
+    statements.check_select(connection, sql, tables)
+    inner = f"(\n{sql.strip().rstrip(';')}\n)"
+    found = _columns(connection, inner)
+    if arrow:
+        return _to_arrow(connection.sql(f"SELECT * FROM {inner} LIMIT {limit + 1}"), limit)
+    shown = _choose(found, ())
+    names = [quote(f"c{number}") for number in range(len(shown))]
+    cells = ", ".join(to_cell_sql(name, column.type) for name, column in zip(names, shown, strict=True))
+    page = _Page(shown, limit)
+    fetched = connection.execute(f"SELECT {cells} FROM {inner} AS answer({', '.join(names)}) LIMIT {limit + 1}")
+    cut = page.fill(_fetch(fetched), numbered=False) is not None
+    return page.to_answer({**head, "truncated": cut})
+
+
+class _Page:
+    """Rows as JSON, as many as there is room for."""
+
+    def __init__(self, columns: Sequence[Column], limit: int) -> None:
+        self.columns, self.limit = columns, limit
+        self.rows: list[str] = []
+        self.numbers: list[int] = []
+        self.cut: list[list[int]] = []
+
+    def fill(self, rows: Iterator[tuple[Any, ...]], *, numbered: bool) -> int | None:
+        """The number (or 0) of the first row that found no room, None when all did."""
+        size_bytes = 0
+        for row in rows:
+            number, values = (row[0], row[1:]) if numbered else (0, row)
+            cells = [to_cell(value, column.type) for value, column in zip(values, self.columns, strict=True)]
+            text = json.dumps([cell for cell, _ in cells], ensure_ascii=False, separators=(",", ":"))
+            size_bytes += len(text)
+            if len(self.rows) == self.limit or (self.rows and size_bytes > ANSWER_BYTES):
+                return number
+            self.cut += [[len(self.rows), at] for at, (_, was_cut) in enumerate(cells) if was_cut]
+            self.rows.append(text)
+            self.numbers.append(number)
+        return None
+
+    def to_answer(self, head: dict[str, Any]) -> Answer:
+        """With the rows spliced in: they are JSON already."""
+        columns = [column.__dict__ for column in self.columns]
+        start = json.dumps({**head, "columns": columns, "cut_cells": self.cut}, ensure_ascii=False)
+        return Answer(f'{start[:-1]}, "rows": [{",".join(self.rows)}]}}'.encode(errors="replace"))
+
+
+def _fetch(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while batch := result.fetchmany(_BATCH):
+        yield from batch
+
+
+def _to_arrow(result: duckdb.DuckDBPyRelation, limit: int) -> Answer:
+    """An Arrow IPC stream of as many whole batches as there is room for."""
+    batches = result.to_arrow_reader(2048)
+    target, rows, whole = io.BytesIO(), 0, True
+    with pa.ipc.new_stream(target, batches.schema) as writer:
+        for batch in batches:
+            if rows + batch.num_rows > limit or target.tell() + batch.nbytes > ARROW_BYTES:
+                batch, whole = batch.slice(0, limit - rows if batch.nbytes <= ARROW_BYTES else 0), False
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            if not whole:
+                break
+    return Answer(target.getvalue(), {"truncated": not whole})
+
+
+def _table(file: Path) -> str:
+    return f"read_parquet({_text(file)})"
+
+
+def _text(file: Path) -> str:
+    return "'" + str(file).replace("'", "''") + "'"
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[Column]:
+    return [Column(name, kind) for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
+    (rows,) = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({_text(file)})").fetchone() or (0,)
+    return int(rows)
+
+
+def _find(known: Sequence[Column], name: str) -> Column:
+    """Raises: Refused."""
+    for column in known:
+        if column.name == name:
+            return column
+    shown = ", ".join(f"'{column.name}'" for column in known[:20])
+    raise Refused(f"The file has no column '{name}'; it has {shown}{' and others' if len(known) > 20 else ''}.")
+
+
+def _choose(known: Sequence[Column], names: Sequence[str]) -> list[Column]:
+    chosen = [_find(known, name) for name in names] or list(known)
+    if len(chosen) > COLUMNS:
+        raise Refused(f"An answer has at most {COLUMNS} columns, not {len(chosen)}. Choose them by 'columns'.")
+    return chosen
+
+
+def _order(known: Sequence[Column], asked: str) -> str:
+    descending = asked.startswith("-") and all(column.name != asked for column in known)
+    return f"{quote(_find(known, asked[1:] if descending else asked).name)} {'DESC' if descending else 'ASC'} NULLS LAST"
+
+
+def _where(connection: duckdb.DuckDBPyConnection, condition: str, file: Path) -> str:
+    """A condition over the columns, checked as part of the statement that it becomes. Raises: Refused."""
+    if not condition:
+        return "true"
+    statements.check_select(connection, f"SELECT 1 FROM data WHERE (\n{condition}\n)", {"data"})
+    connection.execute(f"CREATE VIEW data AS SELECT * FROM {_table(file)}")
+    return f"(\n{condition}\n)"
+
+
+def _to_answer(value: dict[str, Any]) -> Answer:
+    return Answer(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

@@ -1,0 +1,255 @@
+"""Asks the processes of ``child`` on behalf of a gateway: files come from the cache, each question goes to a process of its own.
+
+A few processes stand ready, each confined to an empty folder; a question's files are linked into the folder of one, which answers and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+import urllib3
+
+from aidos.errors import AidosError
+from data_pipelines.dataforge.tables.cache import Cache, fetch
+from data_pipelines.dataforge.tables.errors import (
+    FileTooLarge,
+    FileUnreadable,
+    QueryFailed,
+    QueryRefused,
+    TooMuchWork,
+    ViewerAway,
+    ViewerBusy,
+)
+from data_pipelines.dataforge.tables.models import CONVERSION_S, MEMORY_BYTES, TIME_S, Answer, Format, Located
+from data_pipelines.dataforge.tables.policy import find_format
+
+ROOT = Path(__file__).resolve().parents[3]
+AT_ONCE = 4
+"""Questions that are worked at: of all projects, and half of it of one."""
+WAITING = 64
+READY = 2
+_GRACE_S = 5
+_LINE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class _Child:
+    folder: Path
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class Viewer:
+    """One for a gateway process; it starts with the first question. ``folder`` is shared with the machine's other gateways."""
+
+    def __init__(self, folder: Path, cache_bytes: int, time_s: float = TIME_S) -> None:
+        self.time_s = time_s
+        self.cache, self.open = Cache(folder / "files", cache_bytes), folder / "open"
+        self.http = urllib3.PoolManager(
+            maxsize=AT_ONCE, timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(total=4, backoff_factor=0.2)
+        )
+        self._starting = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ready: deque[_Child] = deque()
+        self._turns, self._waiting, self._made = asyncio.Semaphore(AT_ONCE), 0, 0
+        self._projects: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+
+    def close(self) -> None:
+        """End the processes. Another question would start them again."""
+        while self._ready:
+            self._drop(self._ready.popleft())
+        if self._control:
+            self._control.close()
+        if self._process:
+            self._process.wait(5)
+        self._control = self._process = None
+
+    async def ask_table(self, files: Sequence[Located], question: Mapping[str, Any]) -> Answer:
+        """Ask something of tables, each brought into Parquet. Raises: NoTable and as ``ask``."""
+        formats = [find_format(file.path) for file in files]
+        async with self._turn(files[0].project_id):
+            child = await self._take()
+            with self._using(child):
+                for number, (file, (format, packing)) in enumerate(zip(files, formats, strict=True)):
+                    await self._provide_table(file, format, packing, child.folder / "in" / str(number))
+                return await self._converse(child, files, question, formats[0][0].value)
+
+    async def ask_thumbnail(self, file: Located, size: int) -> bytes:
+        """A thumbnail, kept in the cache. Raises: as ``ask_table``."""
+        async with self._turn(file.project_id):
+            child = await self._take()
+            with self._using(child):
+
+                async def make(target: Path) -> None:
+                    await self._provide(file, child.folder / "in" / "0", "an image")
+                    answer = await self._converse(child, [file], {"kind": "thumbnail", "size": size}, "an image")
+                    await asyncio.to_thread(target.write_bytes, answer.body)
+
+                shown = child.folder / "thumbnail"
+                await self.cache.link(f"{_name(file)}.{size}.webp", shown, make)
+                return await asyncio.to_thread(shown.read_bytes)
+
+    async def _provide(self, file: Located, target: Path, format: str) -> None:
+        limit_bytes = self.cache.limit_bytes // 2
+        if file.size_bytes > limit_bytes:
+            raise FileTooLarge(path=file.path, size_bytes=file.size_bytes, limit_bytes=limit_bytes, format=format)
+        await self.cache.link(_name(file), target, lambda path: asyncio.to_thread(fetch, self.http, file, path))
+
+    async def _provide_table(self, file: Located, format: Format, packing: str, target: Path) -> None:
+        if format is Format.PARQUET:
+            await self._provide(file, target, format.value)
+            return
+
+        async def convert(path: Path) -> None:
+            child = await self._take()
+            with self._using(child):
+                await self._provide(file, child.folder / "in" / "0", format.value)
+                asked = {"kind": "convert", "format": format.value, "packing": packing, "time_s": CONVERSION_S}
+                await self._converse(child, [file], asked, format.value)
+                (child.folder / "out" / "table").replace(path)
+
+        await self.cache.link(f"{_name(file)}.{format.name.lower()}-{packing}.parquet", target, convert)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, project_id: UUID) -> AsyncIterator[None]:
+        """Wait for one of the places, which no project takes all of. Raises: ViewerBusy."""
+        if self._waiting >= WAITING:
+            raise ViewerBusy(waiting=self._waiting, retry_after_s=5)
+        mine = self._projects.setdefault(project_id, asyncio.Semaphore(AT_ONCE // 2))
+        self._waiting += 1
+        try:
+            await mine.acquire()
+            try:
+                await self._turns.acquire()
+            except BaseException:
+                mine.release()
+                raise
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
+            mine.release()
+
+    async def _take(self) -> _Child:
+        """A process that waits for its question; another is made ready in its place."""
+        child = self._ready.popleft() if self._ready else await self._spawn()
+        if child.reader.at_eof():
+            self._drop(child)
+            child = await self._spawn()
+        while len(self._ready) < READY:
+            self._ready.append(await self._spawn())
+        return child
+
+    async def _spawn(self) -> _Child:
+        control = await asyncio.to_thread(self._start)
+        self._made += 1
+        folder = self.open / f"{os.getpid()}-{self._made}"
+        for part in (folder / "in", folder / "out"):
+            part.mkdir(parents=True, mode=0o700)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(control, [str(folder).encode()], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                shutil.rmtree(folder, ignore_errors=True)
+                self.close()
+                return await self._spawn()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_LINE_BYTES)
+        return _Child(folder, reader, writer)
+
+    def _start(self) -> socket.socket:
+        with self._starting:
+            if self._control is not None and self._process is not None and self._process.poll() is None:
+                return self._control
+            self.open.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _remove_abandoned(self.open)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(  # our own module
+                    [sys.executable, "-m", f"{__package__}.child", str(theirs.fileno())],
+                    cwd=ROOT,
+                    env={
+                        "PYTHONDONTWRITEBYTECODE": "1",
+                        "OMP_NUM_THREADS": "1",
+                        "OPENBLAS_NUM_THREADS": "1",
+                        "ARROW_DEFAULT_MEMORY_POOL": "system",
+                    },
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+            self._control = ours
+            return ours
+
+    @contextlib.contextmanager
+    def _using(self, child: _Child):  # type: ignore[no-untyped-def]  # a context
+        try:
+            yield
+        finally:
+            self._drop(child)
+
+    @staticmethod
+    def _drop(child: _Child) -> None:
+        child.writer.close()
+        shutil.rmtree(child.folder, ignore_errors=True)
+
+    async def _converse(self, child: _Child, files: Sequence[Located], question: Mapping[str, Any], format: str) -> Answer:
+        time_s = question.get("time_s", self.time_s)
+        too_much = TooMuchWork(limit_s=time_s, memory_bytes=MEMORY_BYTES)
+        try:
+            async with asyncio.timeout(time_s + _GRACE_S):
+                child.writer.write(json.dumps({**question, "time_s": time_s, "paths": [file.path for file in files]}).encode() + b"\n")
+                facts = json.loads(await child.reader.readline() or b"{}")
+                if "size_bytes" not in facts:
+                    raise ViewerAway(retry_after_s=5) if self._process is None or self._process.poll() is not None else too_much
+                answer = Answer(await child.reader.readexactly(facts["size_bytes"]), facts)
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            raise too_much from None
+        if error := facts.get("error"):
+            raise _to_error(error, str(facts.get("reason", "")), files, format) or too_much
+        return answer
+
+
+def _to_error(error: str, reason: str, files: Sequence[Located], format: str) -> AidosError | None:
+    match error:
+        case "refused":
+            return QueryRefused(reason=reason)
+        case "failed":
+            return QueryFailed(reason=reason)
+        case "unreadable":
+            return FileUnreadable(path=files[0].path, format=format, reason=reason)
+    return None
+
+
+def _name(file: Located) -> str:
+    return f"{file.project_id}-{file.sha256}"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Folders of gateways that are gone."""
+    for each in folder.iterdir():
+        try:
+            os.kill(int(each.name.split("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(each, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue

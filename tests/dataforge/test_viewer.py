@@ -1,0 +1,171 @@
+"""What strangers' files and strangers' SQL can do to the viewer: be refused, and take no more than their share."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from aidos.errors import InvalidPayload
+from data_pipelines.dataforge.tables import service
+from data_pipelines.dataforge.tables.cache import Cache
+from data_pipelines.dataforge.tables.errors import FileTooLarge, FileUnreadable, QueryFailed, QueryRefused, TooMuchWork
+from data_pipelines.dataforge.tables.models import Located, RowsSpec
+from data_pipelines.dataforge.tables.viewer import Viewer
+
+PROJECT, COMMIT = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+async def viewer(tmp_path: Path) -> AsyncIterator[Viewer]:
+    made = Viewer(tmp_path / "viewer", 2**30, time_s=3)
+    yield made
+    made.close()
+
+
+def place(viewer: Viewer, path: str, data: bytes) -> Located:
+    """A file whose bytes were fetched already."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    viewer.cache.folder.mkdir(parents=True, exist_ok=True)
+    (viewer.cache.folder / f"{PROJECT}-{sha256}").write_bytes(data)
+    return Located(PROJECT, COMMIT, path, sha256, len(data), None)
+
+
+def table(rows: int = 1000) -> bytes:
+    target = io.BytesIO()
+    pq.write_table(pa.table({"id": range(rows)}), target)
+    return target.getvalue()
+
+
+def png_that_says(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
+
+
+class TestStrangersSql:
+    async def test_reads_the_named_files_and_nothing_else(self, viewer: Viewer, tmp_path: Path) -> None:
+        file = place(viewer, "t.parquet", table())
+        (tmp_path / "other.csv").write_text("a\n1\n")
+        for sql in (
+            f"SELECT * FROM read_csv('{tmp_path}/other.csv')",
+            f"SELECT * FROM '{tmp_path}/other.csv'",
+            "SELECT (SELECT content FROM read_text('/proc/self/environ'))",
+            "WITH x AS (SELECT * FROM read_blob('/etc/passwd')) SELECT * FROM x",
+            "SELECT * FROM glob('/*')",
+            "SELECT * FROM query('SELECT 1')",
+            "SELECT * FROM duckdb_settings()",
+            "SELECT * FROM information_schema.tables",
+            f"COPY t TO '{tmp_path}/stolen.csv'",
+            f"ATTACH '{tmp_path}/x.db'",
+            "INSTALL httpfs",
+            "LOAD httpfs",
+            "PRAGMA database_list",
+            "SET enable_external_access = true",
+            "CREATE TABLE x AS SELECT 1",
+            "SELECT 1; SELECT 2",
+            "SELECT current_setting('allowed_paths')",
+            "(" * 3000 + "1" + ")" * 3000,
+            "nonsense",
+            "",
+        ):
+            with pytest.raises((QueryRefused, QueryFailed)):
+                await service.run_query(viewer, {"t": file}, sql, 10, arrow=False)
+            if not sql[:1].isalpha():
+                continue
+            with pytest.raises((QueryRefused, QueryFailed)):
+                await service.list_rows(viewer, file, RowsSpec(filter=f"id IN ({sql})"))
+        assert not (tmp_path / "stolen.csv").exists()
+
+    async def test_without_end_is_stopped_and_the_next_is_answered(self, viewer: Viewer) -> None:
+        file = place(viewer, "t.parquet", table())
+        for sql in ("SELECT count(*) FROM t a, t b, t c, t d", "SELECT list(repeat('x', 1000000) || a.id) FROM t a, t b"):
+            with pytest.raises(TooMuchWork):
+                await service.run_query(viewer, {"t": file}, sql, 10, arrow=False)
+        assert b'"rows": [[1000]]' in (await service.run_query(viewer, {"t": file}, "SELECT count(*) FROM t", 10, arrow=False)).body
+
+
+class TestStrangersFiles:
+    @pytest.mark.parametrize(
+        ("path", "data", "said"),
+        [
+            ("half.parquet", table()[:900] + b"PAR1", "half.parquet"),
+            ("text.parquet", b"this is text", "parquet"),
+            ("ragged.csv", b"a,b\n" + b"1,2\n" * 5000 + b"1,2,3,4\n", "rows must all"),
+            ("mixed.csv", "a,b\nä,1\n".encode() + "ä,2\n".encode("latin-1"), "utf-8"),
+            ("wide.csv", ",".join("c" * 2_000_000).encode() + b"\n", ""),
+            ("broken.jsonl", b'{"a": 1}\n{"a": \n', "broken.jsonl"),
+            ("not.csv.gz", b"a,b\n1,2\n", "not.csv.gz"),
+        ],
+    )
+    async def test_are_refused_with_what_is_wrong(self, viewer: Viewer, path: str, data: bytes, said: str) -> None:
+        with pytest.raises(InvalidPayload) as caught:
+            await service.list_rows(viewer, place(viewer, path, data), RowsSpec())
+        assert isinstance(caught.value, FileUnreadable | TooMuchWork)
+        assert said in str(caught.value).lower() and str(viewer.open) not in str(caught.value)
+
+    @pytest.mark.parametrize("data", [b"%PDF-1.7", b"", png_that_says(60_000, 60_000), png_that_says(2000, 2000), b"GIF89a" + bytes(20)])
+    async def test_that_are_no_images_are_refused(self, viewer: Viewer, data: bytes) -> None:
+        with pytest.raises(FileUnreadable):
+            await service.get_thumbnail(viewer, place(viewer, "a.png", data), 64)
+
+    async def test_larger_than_the_cache_are_refused(self, tmp_path: Path) -> None:
+        viewer = Viewer(tmp_path, 1000)
+        with pytest.raises(FileTooLarge):
+            await service.get_schema(viewer, place(viewer, "t.parquet", table()))
+        viewer.close()
+
+
+class TestThumbnails:
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+    async def test_are_made_of_every_mode(self, viewer: Viewer, mode: str) -> None:
+        target = io.BytesIO()
+        Image.new(mode, (40, 20)).save(target, "TIFF" if mode in {"CMYK", "F"} else "PNG")
+        made = await service.get_thumbnail(viewer, place(viewer, "a", target.getvalue()), 16)
+        assert Image.open(io.BytesIO(made)).size == (16, 8)
+
+
+class TestCache:
+    async def test_keeps_what_was_used_last_and_leaves_readers_their_bytes(self, tmp_path: Path) -> None:
+        cache = Cache(tmp_path / "cache", 300_000)
+        made: list[str] = []
+
+        async def use(name: str, target: str) -> Path:
+            async def make(path: Path) -> None:
+                made.append(name)
+                path.write_bytes(name.encode() * 100_000)
+
+            await cache.link(name, tmp_path / target, make)
+            return tmp_path / target
+
+        held = await use("a", "1")
+        for name, target in (("b", "2"), ("a", "3"), ("c", "4"), ("d", "5")):
+            await use(name, target)
+        await use("d", "6")
+        assert made == ["a", "b", "c", "d"]
+        await use("b", "7")
+        assert made == ["a", "b", "c", "d", "b"] and held.read_bytes() == b"a" * 100_000
+
+    async def test_makes_an_entry_once_for_all_who_ask_at_once(self, tmp_path: Path) -> None:
+        made: list[Path] = []
+
+        async def make(path: Path) -> None:
+            made.append(path)
+            await asyncio.sleep(0)
+            path.write_bytes(b"x")
+
+        caches = [Cache(tmp_path / "cache", 10**6) for _ in range(5)]
+        await asyncio.gather(*(cache.link("a", tmp_path / str(at), make) for at, cache in enumerate(caches)))
+        assert len(made) == 1 and all((tmp_path / str(at)).read_bytes() == b"x" for at in range(5))

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import psutil
 import psycopg
@@ -14,6 +15,7 @@ import pytest
 
 from cluster import postgres_server
 from cluster.settings import read_settings
+from tests.support import canary
 from tests.support.running import RunningPlatform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -31,6 +33,14 @@ def listening(platform: RunningPlatform) -> Iterator[tuple[psutil.Process, str, 
                     yield process, connection.laddr.ip, connection.laddr.port
         except psutil.NoSuchProcess:
             continue
+
+
+def grpc_ports(platform: RunningPlatform) -> Iterator[tuple[str, grpc.Channel]]:
+    """Every port that speaks gRPC with strangers: its process and number, and a channel to it."""
+    for process, _, port in {entry[2]: entry for entry in listening(platform)}.values():
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+            if canary.speaks_grpc(channel):
+                yield f"{process.name()}:{port}", channel
 
 
 class TestPorts:
@@ -54,6 +64,38 @@ class TestPorts:
                 assert answer.status_code >= 400, f"port {port}{path} answers {answer.status_code}"
         assert probed >= 5
         assert not canary.exists()
+
+    @pytest.mark.parametrize("token", [None, "", "0" * 64], ids=["no token", "an empty token", "a wrong token"])
+    def test_no_port_unpickles_what_a_stranger_sends(self, platform: RunningPlatform, demo: str, tmp_path: Path, token: str | None) -> None:
+        """Every gRPC method that Ray has, with the canary wherever bytes go, at every port: refused, and nothing loads it."""
+        made = tmp_path / "made by the canary"
+        requests = [(method, canary.fill(method, canary.build_canary(made))) for method in canary.list_methods()]
+        assert len(requests) > 100
+        answers = {
+            (name, method.full_name): canary.send(channel, method, request, token)
+            for name, channel in grpc_ports(platform)
+            for method, request in requests
+        }
+        assert not made.exists()
+        guarded = {name for (name, _), code in answers.items() if code is grpc.StatusCode.UNAUTHENTICATED}
+        for program in ("gcs_server", "raylet", "ray::ServeReplica", "ray::ServeController", "ray::Host"):
+            assert any(name.startswith(program) for name in guarded), f"no guarded port of {program} among {sorted(guarded)}"
+        refusals = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
+        assert not {call: code.name for call, code in answers.items() if code not in refusals}
+
+    def test_the_token_alone_keeps_the_canary_out(self, platform: RunningPlatform, demo: str, tmp_path: Path) -> None:
+        """With the token every replica unpickles the same request: so the sweep reaches what it must, and the canary works."""
+        token = (platform.home / "secrets" / "aidos_ray_token").read_text().strip()
+        handle = next(method for method in canary.list_methods() if method.full_name == "ray.serve.ASGIService.HandleRequest")
+        replicas, reached = set(), set()
+        for name, channel in grpc_ports(platform):
+            process, _, port = name.rpartition(":")
+            if process.startswith("ray::ServeReplica"):
+                replicas.add(process)
+                canary.send(channel, handle, canary.fill(handle, canary.build_canary(tmp_path / port)), token)
+                reached |= {process} if (tmp_path / port).exists() else set()
+        assert len(replicas) >= 2
+        assert reached == replicas
 
     def test_no_port_gives_a_stranger_the_data(self, platform: RunningPlatform, demo: str) -> None:
         """Buckets, filer directories and volumes answer nobody who did not sign."""

@@ -101,17 +101,13 @@ def push(
         uploader.upload(contents)
         files = [FileAdd(path=file.path, sha256=hashes[file.source], size_bytes=file.size_bytes) for file in add]
         commit = _commit(opened, name, branch, message or _describe(files, remove), head, files, remove)
-        keep_listing(commit.id, (_listed(file, hashes) for file in local))
+        keep_listing(commit.id, ((file.path, hashes[file.source], file.size_bytes) for file in local))
         added = sum(file.path not in before for file in files)
         return PushResult(commit, True, added, len(files) - added, len(remove), uploader.sent_files, uploader.sent_bytes)
 
 
 def _differs(known: FileRead | None, sha256: str) -> bool:
     return known is None or known.sha256 != sha256
-
-
-def _listed(file: LocalFile, hashes: dict[str, str]) -> FileRead:
-    return FileRead.model_construct(path=file.path, sha256=hashes[file.source], size_bytes=file.size_bytes)
 
 
 def _describe(files: list[FileAdd], remove: list[str]) -> str:

@@ -27,17 +27,17 @@ def read_listing(client: Client, dataset: str, commit_id: UUID) -> dict[str, Fil
     if known is None:
         # A limit makes the pages as large as the platform gives them.
         known = list(client.datasets.files(dataset, ref=str(commit_id), limit=_ALL))
-        keep_listing(commit_id, known)
+        keep_listing(commit_id, ((file.path, file.sha256, file.size_bytes) for file in known))
     return {check_path(file.path): file for file in known}
 
 
-def keep_listing(commit_id: UUID, files: Iterable[FileRead]) -> None:
-    """Put a listing into the cache. A cache that cannot be written only costs time."""
+def keep_listing(commit_id: UUID, files: Iterable[tuple[str, str, int]]) -> None:
+    """Put a listing (path, SHA-256 and bytes of each file) into the cache. A cache that cannot be written only costs time."""
     path = _path(commit_id)
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            text = "".join(f"{each.sha256} {each.size_bytes} {each.path}\n" for each in files)
+            text = "".join(f"{sha256} {size_bytes} {name}\n" for name, sha256, size_bytes in files)
             file.write(gzip.compress(text.encode(), compresslevel=1))
         os.replace(file.name, path)
         for old in sorted(path.parent.glob("*.gz"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sqlite3
 import stat
@@ -25,6 +26,7 @@ from aidos.transfers.concurrent import batches
 _SHOWN = 10
 _SETTLED_S = 2.0
 _GROUP = 16  # files a task: most are small
+_ASKED_AT_ONCE = 10_000
 
 
 class DirectoryUnusable(InvalidRequest):
@@ -122,9 +124,7 @@ class HashCache:
         """SHA-256 by the file's ``source``; ``on_bytes`` is told the size of each file as it is done. Raises: FileChanged."""
         files = list(files)
         hashes = self._read(files)
-        for file in files:
-            if file.source in hashes:
-                on_bytes(file.size_bytes)
+        on_bytes(sum(file.size_bytes for file in files if file.source in hashes))
         missing = [file for file in files if file.source not in hashes]
         groups = list(batches(missing, _GROUP))
         with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
@@ -144,18 +144,14 @@ class HashCache:
             yield connection
 
     def _read(self, files: list[LocalFile]) -> dict[str, str]:
+        marks = {file.source: (file.size_bytes, file.mtime_ns, file.inode) for file in files}
+        known = "SELECT source, sha256, size, mtime_ns, inode FROM files JOIN json_each(?) ON source = value"
         try:
             with self._open() as connection:
-                found = {
-                    file.source: connection.execute(
-                        "SELECT sha256 FROM files WHERE source = ? AND size = ? AND mtime_ns = ? AND inode = ?",
-                        (file.source, file.size_bytes, file.mtime_ns, file.inode),
-                    ).fetchone()
-                    for file in files
-                }
+                rows = [row for batch in batches(list(marks), _ASKED_AT_ONCE) for row in connection.execute(known, (json.dumps(batch),))]
         except (sqlite3.Error, OSError):
             return {}
-        return {source: row[0] for source, row in found.items() if row}
+        return {source: sha256 for source, sha256, *mark in rows if tuple(mark) == marks.get(source)}
 
     def _write(self, hashed: Iterable[tuple[LocalFile, str]]) -> None:
         rows = [(file.source, file.size_bytes, file.mtime_ns, file.inode, sha256) for file, sha256 in hashed]

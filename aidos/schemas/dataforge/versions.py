@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringCo
 from aidos.schemas.common import Asked, Name, Text, Wire
 
 PATH_BYTES = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 METADATA_BYTES = 16 * 2**10
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON escapes it
 PACK_BYTES = 32 * 2**20
@@ -37,7 +38,7 @@ def path_problem(path: str) -> str | None:
     parts = path.split("/")
     if "" in parts or "." in parts or ".." in parts:
         return "its parts must not be empty, '.' or '..'"
-    if any(unicodedata.category(sign) == "Cc" for sign in path):
+    if _CONTROL.search(path):
         return "it must not contain control characters"
     if not unicodedata.is_normalized("NFC", path):
         return "it must be in Unicode normal form C"

@@ -17,8 +17,8 @@ from aidos.streaming.tables import FORMATS, Block, TableReader, format_of
 from aidos.transfers.concurrent import each
 from aidos.transfers.filesystem import AidosFileSystem
 
-_LISTED_AT_ONCE = 1024
-_BATCH_FILES = 64
+_LISTED_AT_ONCE = 4096
+_BATCH_FILES = 512
 _BATCH_BYTES = 16 * 2**20
 _THREADS = 8
 
@@ -91,11 +91,13 @@ class Files(Source):
     def portions(self, ordinals: Ordinals | list[int]) -> Iterator[list[int]]:
         for first in range(0, len(ordinals), _LISTED_AT_ONCE):
             portion: list[int] = []
+            size_bytes = 0
             for ordinal in _listed(ordinals[first : first + _LISTED_AT_ONCE]):
                 portion.append(ordinal)
-                if len(portion) == _BATCH_FILES or sum(self.files[each_].size_bytes for each_ in portion) >= _BATCH_BYTES:
+                size_bytes += self.files[ordinal].size_bytes
+                if len(portion) == _BATCH_FILES or size_bytes >= _BATCH_BYTES:
                     yield portion
-                    portion = []
+                    portion, size_bytes = [], 0
             if portion:
                 yield portion
 

@@ -44,22 +44,23 @@ SELECT p.run_id, p.dataset, p.commit_id, p.source, p.unit, p.path, p.sha256, low
  ORDER BY p.commit_id, p.source, lower(p.file);
 
 -- list_runs_that_read --
--- By the contents' index to the sources that hold it, by the sources' index to the runs, newest first.
+-- By the contents' index to the sources that hold it, by the sources' index to the runs, newest first. What a run has read is
+-- long and is not carried through the sort.
 WITH page AS (
-    SELECT DISTINCT ON (r.run_id) r.run_id, r.dataset, r.commit_id, r.source, s.unit, f.path, f.sha256, f.ordinals AS file, r.ordinals,
-           r.first_at, r.last_at
+    SELECT DISTINCT ON (r.run_id) r.run_id, r.commit_id, r.source, s.unit, f.path, f.sha256, f.ordinals AS file
       FROM dataforge.read_files f
       JOIN dataforge.read_sources s ON s.project_id = f.project_id AND s.sha256 = f.source
-      JOIN dataforge.reads r ON r.project_id = f.project_id AND r.source = f.source AND r.ordinals && f.ordinals
+      JOIN dataforge.reads r ON r.project_id = f.project_id AND r.source = f.source
      WHERE f.project_id = %(project_id)s AND f.sha256 = %(sha256)s
        AND (%(before)s::uuid IS NULL OR r.run_id < %(before)s)
-       AND (%(row)s::bigint IS NULL OR s.unit = 'file'
-            OR (f.ordinals @> lower(f.ordinals) + %(row)s AND r.ordinals @> lower(f.ordinals) + %(row)s))
+       AND CASE WHEN %(row)s::bigint IS NULL OR s.unit = 'file' THEN r.ordinals && f.ordinals
+                ELSE lower(f.ordinals) + %(row)s < upper(f.ordinals) AND r.ordinals @> lower(f.ordinals) + %(row)s END
      ORDER BY r.run_id DESC, r.last_at DESC, lower(f.ordinals)
      LIMIT %(limit)s
 )
-SELECT p.run_id, p.dataset, p.commit_id, p.source, p.unit, p.path, p.sha256, lower(p.file) AS first, p.first_at, p.last_at,
+SELECT p.run_id, r.dataset, p.commit_id, p.source, p.unit, p.path, p.sha256, lower(p.file) AS first, r.first_at, r.last_at,
        upper(p.file) - lower(p.file) AS rows,
-       (SELECT sum(upper(part) - lower(part)) FROM unnest(p.ordinals * p.file::int8multirange) AS part)::bigint AS rows_read
+       (SELECT sum(upper(part) - lower(part)) FROM unnest(r.ordinals * p.file::int8multirange) AS part)::bigint AS rows_read
   FROM page p
+  JOIN dataforge.reads r ON r.project_id = %(project_id)s AND r.run_id = p.run_id AND r.source = p.source AND r.commit_id = p.commit_id
  ORDER BY p.run_id DESC;

@@ -41,6 +41,7 @@ class Demo:
 
     console: Console
     home: Path
+    role: str = "maintainer"
     facts: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -83,13 +84,13 @@ def find_key(demo: Demo) -> str:
     """The key in the environment, of an earlier demo, or a new one made with the administrator's."""
     if key := demo.environment.get("AIDOS_API_KEY"):
         return key
-    kept = demo.home / "demo" / "key"
+    kept = demo.home / "demo" / ("key" if demo.role == "maintainer" else f"{demo.role}-key")
     if kept.exists():
         return kept.read_text().strip()
     admin = demo.facts["admin_key"] or demo.aidos("admin-key")["key"]
     demo.environment["AIDOS_API_KEY"] = admin
     name = f"demo-{int(time.time())}"
-    key = str(demo.aidos("key", "create", name, "--role", "maintainer", show=False)["key"])
+    key = str(demo.aidos("key", "create", name, "--role", demo.role, show=False)["key"])
     if demo.facts["admin_key"]:
         demo.console.print(f"[bold]Administrator key (shown once):[/] {admin}\n", highlight=False)
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry("dataset", "datasets", "dataforge", "Versioned folders of files: commits, branches and tags over content-addressed storage."),
-    Entry("pull-request", "pull_requests", "dataforge", "Branches of data that are to be merged: reviewed, checked, merged or closed."),
+    Entry("pull-request", "pull_requests", "dataforge", "Branches of data that are to be merged: reviewed, checked, and merged or closed."),
     Entry("report", "reports", "dataforge", "What pipelines find out about a commit: profile, drift, expectations, label errors."),
     Entry("read", "reads", "dataforge", "What runs streamed: which run saw which file and which row."),
     Entry("table", "tables", "dataforge", "What is in the files of a commit: pages, queries, thumbnails."),

@@ -1,4 +1,4 @@
-"""Commits read by Ray: unmodified Ray Data over ``aidos://``, and ``to_ray`` taken up again."""
+"""Commits read by Ray: unmodified Ray Data over ``aidos://``, ``to_ray`` taken up again, and the workers of Ray Train."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pyarrow.parquet
 import pytest
 import ray
 import ray.data
+import ray.train
+from ray.train.torch import TorchTrainer
 
 import aidos
 from aidos.client import Client
@@ -56,3 +58,39 @@ class TestOnRay:
             assert sum(read.rows_read or 0 for read in client.reads.list(run=str(run))) == len(seen)
         assert sorted(seen) == list(range(ROWS))
         assert data.to_ray(consumed=aidos.Consumed(states)).count() == 0
+
+    def test_workers_of_ray_train_go_on_as_another_number_of_them(self, client: Client, table: str, tmp_path: Path) -> None:
+        folder, run = tmp_path / "states", client.runs.create(name="r").id
+        folder.mkdir()
+
+        def train(config: dict[str, Any]) -> None:
+            context = ray.train.get_context()
+            rank, world_size = context.get_world_rank(), context.get_world_size()
+            data = aidos.dataset(config["table"])
+            stream = data.to_torch(batch_size=10, window=60, run=config["run"])
+            if config["states"]:
+                stream.load_state_dict(config["states"])
+            seen = []
+            for step, batch in enumerate(stream, 1):
+                seen += batch["n"].tolist()
+                if step == config["steps"] + rank:  # ranks are killed at different places
+                    break
+            result = {"seen": seen, "state": stream.state_dict(), "recorded": stream.recorder.flush()}
+            Path(config["folder"], f"{world_size}-{rank}.json").write_text(json.dumps(result))
+
+        seen, states = list[int](), list[Any]()
+        for workers, steps in ((3, 4), (2, 1000)):
+            config = {"table": table, "folder": str(folder), "run": str(run), "states": states, "steps": steps}
+            trainer = TorchTrainer(
+                train,
+                train_loop_config=config,
+                scaling_config=ray.train.ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1}),
+                run_config=ray.train.RunConfig(storage_path=str(tmp_path / "train")),
+            )
+            trainer.fit()
+            results = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{workers}-*.json"))]
+            assert len(results) == workers and all(result["recorded"] for result in results)
+            seen += [number for result in results for number in result["seen"]]
+            states = [result["state"] for result in results]
+        assert sorted(seen) == list(range(ROWS))
+        assert [read.rows_read for read in client.reads.list(run=str(run))] == [100] * 4

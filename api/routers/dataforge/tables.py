@@ -17,7 +17,8 @@ from data_pipelines.dataforge.tables.models import Answer, Located, RowsSpec
 router = APIRouter(prefix="/v1/dataforge/datasets/{dataset}", tags=["dataforge"], route_class=ApiRoute)
 LOOK = needs("dataforge:read", transaction=False, audit=False)
 Path = Annotated[FilePath, Query(description="The file.")]
-Columns = Annotated[list[Annotated[str, Query(max_length=500)]] | None, Query(max_length=2000, description="Only these columns.")]
+# The server takes 64 KiB of address and answers more by itself, without a problem document: so names fit in it, all as long as allowed.
+Columns = Annotated[list[Annotated[str, Query(max_length=500)]] | None, Query(max_length=100, description="Only these columns.")]
 Filter = Annotated[str, Query(max_length=SQL_CHARS, pattern=r"^[^\x00]*$", description="Only rows of which this SQL condition is true.")]
 Sort = Annotated[
     list[Annotated[str, Query(max_length=500)]] | None,

@@ -81,7 +81,7 @@ async def create_dataforge(made: Made) -> None:
     await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])
     await made.ask("PUT", f"{base}/{dataset['name']}/retention", {"keep_days": 7})
-    made.note(collection=(await made.ask("POST", "/v1/dataforge/collections", {"dataset": dataset["name"]}))["id"])
+    await create_collection(made)
     await create_labelling(made, dataset["name"])
 
 
@@ -109,13 +109,21 @@ async def create_labelling(made: Made, dataset: str) -> None:
     made.note(labelling=labelling["name"], task=task["id"])
 
 
+async def create_collection(made: Made) -> None:
+    """A project has one at a time, and no reconciler ends it here: the one that is under way, or a new one."""
+    base = "/v1/dataforge/collections"
+    under_way = (await made.ask("GET", base))["items"]
+    made.note(collection=(under_way or [await made.ask("POST", base, {})])[0]["id"])
+
+
 async def create_reports(made: Made, dataset: str) -> None:
     report = await made.ask("POST", f"/v1/dataforge/datasets/{dataset}/reports", {"kind": "profile", "params": {"label": made.marker}})
     made.note(report=report["id"])
 
 
-async def create_reads(made: Made, run: str) -> None:
-    """What a run read, told after the run is there."""
+async def create_reads(made: Made) -> None:
+    """What a run of ``create_modelhub`` read of a commit of ``create_dataforge``."""
+    run = made.values["run_id"][0]
     base, source = "/v1/dataforge/reads", hashlib.sha256(made.marker.encode()).hexdigest()
     files = [{"path": f"{made.marker}.txt", "sha256": source, "rows": 1}]
     await made.ask("PUT", f"{base}/sources/{source}", {"unit": "file", "size": 1, "files": files})
@@ -145,7 +153,6 @@ async def create_modelhub(made: Made) -> None:
     await made.ask("PUT", f"{base}/models/{model}/aliases/{made.marker}", {"version": "1"})
     made.note(model=model, version="1", alias=made.marker)
     made.note(kind="run", name=run["id"])
-    await create_reads(made, run["id"])
     made.note(kind="model_version", name=version["id"])
 
 
@@ -172,6 +179,7 @@ async def create_trainos(made: Made) -> None:
     made.note(job=job["id"])
     made.note(checkpoint="latest")
     made.note(kind="job", name=job["id"])
+    await create_reads(made)
 
 
 async def create_costoptimizer(made: Made) -> None:

@@ -285,7 +285,7 @@ def test_any_history_equals_plain_dictionaries(settings: Settings, monkeypatch: 
     monkeypatch.setattr(History, "steps", 0)
     run_state_machine_as_test(
         History,
-        settings=examples(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=examples(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )
     assert History.steps >= 2000
 

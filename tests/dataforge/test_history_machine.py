@@ -56,11 +56,14 @@ class Told:
     generation: int
 
 
-def problem(files: Files) -> type[AidosError] | None:
-    """Why no file system could hold these paths side by side."""
-    if any(other.startswith(f"{path}/") for path in files for other in files):
-        return PathsCollide
-    return PathsDifferInForm if len({path.casefold() for path in files}) < len(files) else None
+Refusals = tuple[type[AidosError], ...]
+
+
+def problems(files: Files) -> Refusals:
+    """Why no file system could hold these paths side by side; of two reasons either may be told."""
+    collide = any(other.startswith(f"{path}/") for path in files for other in files)
+    alike = len({path.casefold() for path in files}) < len(files)
+    return (PathsCollide,) * collide + (PathsDifferInForm,) * alike
 
 
 def merged(base: Files, ours: Files, theirs: Files, side: Side | None) -> Files | None:
@@ -111,8 +114,8 @@ class History(RuleBasedStateMachine):
 
         return self.runner.run(transact())
 
-    def refused(self, error: type[AidosError], work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> None:
-        with pytest.raises(error):
+    def refused(self, errors: type[AidosError] | Refusals, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> None:
+        with pytest.raises(errors):
             self.run(work)
 
     def ancestors(self, commit: UUID) -> set[UUID]:
@@ -142,8 +145,8 @@ class History(RuleBasedStateMachine):
         def work(conn: Connection) -> Coroutine[Any, Any, Commit]:
             return service.create_commit(conn, self.scope, "digits", spec)
 
-        if error := problem(after):
-            self.refused(error, work)
+        if errors := problems(after):
+            self.refused(errors, work)
         elif parent and after == before:
             self.refused(NothingToCommit, work)
         else:
@@ -185,9 +188,9 @@ class History(RuleBasedStateMachine):
             self.refused(HistoriesUnrelated, lambda conn: service.merge(conn, self.scope, "digits", branch, spec))
             return
         files = merged(*(self.commits[each].files for each in (base, head, source)), side)
-        error = MergeConflict if files is None else problem(files)
-        if error and base != source:
-            self.refused(error, lambda conn: service.merge(conn, self.scope, "digits", branch, spec))
+        errors = (MergeConflict,) if files is None else problems(files)
+        if errors and base != source:
+            self.refused(errors, lambda conn: service.merge(conn, self.scope, "digits", branch, spec))
             return
         done = self.run(lambda conn: service.merge(conn, self.scope, "digits", branch, spec))
         if base == source:
@@ -217,11 +220,11 @@ class History(RuleBasedStateMachine):
         before = self.commits[told.parents[(mainline or 1) - 1]].files if told.parents else {}
         base, theirs = (told.files, before) if undo else (before, told.files)
         files = merged(base, self.commits[head].files, theirs, side)
-        error = MergeConflict if files is None else problem(files)
+        errors = (MergeConflict,) if files is None else problems(files)
         if files == self.commits[head].files:
-            error = NothingToCommit
-        if error:
-            self.refused(error, work)
+            errors = (NothingToCommit,)
+        if errors:
+            self.refused(errors, work)
             return
         made = self.run(work)
         assert made.parents == (head,)
@@ -283,6 +286,7 @@ def test_any_history_equals_plain_dictionaries(settings: Settings, monkeypatch: 
     monkeypatch.setattr(manifest, "_LEVEL_BITS", 1)  # two paths a node: deep trees of few files
     monkeypatch.setattr(History, "settings", settings, raising=False)
     monkeypatch.setattr(History, "steps", 0)
+    asyncio.run(Objects(settings).ensure_bucket())
     run_state_machine_as_test(
         History,
         settings=examples(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),

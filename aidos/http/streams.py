@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Pages(Generic[T]):
+class Pages(ABC, Generic[T]):
     """All items of a list, fetched page by page while one iterates. An asynchronous client's is iterated with ``async for``."""
 
     def __iter__(self) -> Iterator[T]:
@@ -17,9 +18,9 @@ class Pages(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         raise TypeError("These pages belong to a synchronous client: iterate with `for`.")
 
+    @abstractmethod
     def pages(self) -> Any:
         """The pages themselves (``PageOf``), with their cursors."""
-        raise NotImplementedError
 
 
 class Events(Generic[T]):

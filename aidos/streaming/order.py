@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from aidos.streaming import optional
 from aidos.streaming.permutation import Permutation
@@ -70,9 +70,16 @@ class Ordinals(Sequence[int]):
     def __len__(self) -> int:
         return self._end - self._start
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # an int, or a slice that shares the window
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Ordinals: ...
+    def __getitem__(self, index: int | slice) -> int | Ordinals:
+        """The ordinal at a place, or a slice that shares the window. Raises: IndexError, ValueError for a slice with a step."""
         if isinstance(index, slice):
-            first, last, _step = index.indices(len(self))
+            first, last, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError(f"ordinals are cut without a step, not by {step}")
             return Ordinals(self._members, self._shuffle, self._start + first, self._start + max(first, last))
         if not 0 <= index < len(self):
             raise IndexError(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -36,7 +37,7 @@ class FilesMixed(InvalidRequest):
     )
 
 
-class Source:
+class Source(ABC):
     """Files of one commit, in the order of their paths. Pickles, so that worker processes read by themselves."""
 
     window: int | None = None
@@ -45,26 +46,26 @@ class Source:
         self.filesystem, self.dataset, self.commit_id, self.files = filesystem, dataset, commit_id, list(files)
 
     @property
+    @abstractmethod
     def size(self) -> int:
         """How many ordinals there are."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def rows(self) -> list[int]:
         """How many ordinals each file has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def order(self, seed: int | None, epoch: int, window: int) -> Order:
         """The order of an epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def portions(self, ordinals: Ordinals | list[int]) -> Iterator[list[int]]:
         """Ordinals of one part of the order, as many at a time as are fetched together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch(self, ordinals: list[int]) -> Chunk:
         """What stands at the ordinals, in their order. Raises: FileDamaged, RowsUnreadable."""
-        raise NotImplementedError
 
     @property
     def fingerprint(self) -> str:

@@ -247,10 +247,7 @@ class RangeSlot(Asked):
     def _check_ends(self) -> RangeSlot:
         if isinstance(self.min, str) != isinstance(self.max, str):
             raise ValueError("min and max must both be numbers or both be dates")
-        if isinstance(self.min, str) and isinstance(self.max, str):
-            low, high = (date.fromisoformat(value).toordinal() for value in (self.min, self.max))
-        else:
-            low, high = self.min, self.max  # type: ignore[assignment]  # both are numbers here
+        low, high = (date.fromisoformat(end).toordinal() if isinstance(end, str) else end for end in (self.min, self.max))
         if low > high:
             raise ValueError("min must be at most max")
         return self

@@ -84,8 +84,16 @@ def fit_marginal(values: np.ndarray, *, kernel: bool = False) -> Marginal:
     if distinct == 1 or distinct <= min(MOST_CELLS, values.size // 2):
         return fit_atoms(values)
     cells = min(MOST_CELLS, values.size - 1)
-    ends = _kernel_quantiles(values, cells) if kernel else np.quantile(values, np.linspace(0, 1, cells + 1))
+    ends = _kernel_quantiles(values, cells) if kernel else _quantiles(values, cells)
     return _join_atoms(ends)
+
+
+def _quantiles(values: np.ndarray, cells: int) -> np.ndarray:
+    """The ends of ``cells`` equally likely cells. Places are whole numbers, so an end that is a value is that value to the last bit."""
+    ordered = np.sort(values)
+    place, rest = np.divmod(np.arange(cells + 1) * (ordered.size - 1), cells)
+    after = np.minimum(place + 1, ordered.size - 1)
+    return ordered[place] + (ordered[after] - ordered[place]) * (rest / cells)
 
 
 def _join_atoms(ends: np.ndarray) -> Marginal:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
 from ray import serve
 from ray.util import metrics as ray_metrics
 
+from actors.securityvault.asgi import Asgi, Receive, Scope, Send
 from api.app import build_app, build_edge
 from cluster import metrics, telemetry
 from cluster.logfile import open_log
@@ -14,12 +14,21 @@ from cluster.settings import SYSTEM_GROUP, Settings, get_settings
 __all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
 
 
-def build_gateway() -> FastAPI:
-    """The application of a replica. Serve calls this in the replica, so nothing of it is ever pickled."""
+def build_gateway() -> Asgi:
+    """The application of a replica. Serve calls this in the replica, so nothing of it is ever pickled.
+
+    A function, without ``routes``: Serve would try each of our hundreds in turn, at every request, to name the route in its numbers.
+    Ours name it.
+    """
     settings = get_settings()
     telemetry.configure(settings, "gateway", open_log(settings.home, "gateway"))
     metrics.start(ray_metrics, "gateway")
-    return build_app(build_edge(settings), open_edge=True)
+    app = build_app(build_edge(settings), open_edge=True)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return answer
 
 
 class Gateway:

@@ -33,6 +33,10 @@ def small_project(tmp_path: Path) -> Path:
         "aidos/http",
         "cluster/settings",
         "cluster/reconciler",
+        "data_pipelines/dataforge",
+        "data_pipelines/dataforge/quality",
+        "data_pipelines/dataforge/synthesis",
+        "data_pipelines/dataforge/files",
     ]:
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "__init__.py").write_text("")
@@ -63,6 +67,8 @@ class TestContracts:
             ("cluster/db.py", "import actors.securityvault.service", "Modules form tiers BROKEN"),
             ("actors/modelhub/models.py", "import actors.modelhub.store", "Inside a module"),
             ("actors/modelhub/service.py", "import ray", "Domain logic knows neither Ray nor HTTP BROKEN"),
+            ("data_pipelines/dataforge/synthesis/__init__.py", "import data_pipelines.dataforge.quality", "Inside DataForge"),
+            ("data_pipelines/dataforge/files/__init__.py", "import data_pipelines.dataforge.quality", "Inside DataForge"),
             ("aidos/schemas/__init__.py", "import cluster.settings", "The client and the dashboards see only the contract BROKEN"),
             ("aidos/schemas/__init__.py", "import aidos.http", "Inside the client: command > what moves or records > client"),
             ("aidos/http/wire.py", "import aidos.http.paging", "No circles inside the client BROKEN"),

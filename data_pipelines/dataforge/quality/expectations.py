@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -61,11 +60,6 @@ def _check_column(name: str, column: ColumnExpectation) -> None:
             to_bound(bound)
     except (pa.ArrowInvalid, ValueError) as error:
         raise ExpectationsInvalid(f"column {name}: {error}") from error
-
-
-def matching(pattern: str, paths: Sequence[str]) -> list[str]:
-    """The paths that a pattern means; ``*`` stands for any signs, slashes too."""
-    return [path for path in paths if fnmatchcase(path, pattern)]
 
 
 def to_bound(bound: float | str | None) -> float | None:

@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
+from data_pipelines.dataforge.files.images import encode_image
+from data_pipelines.dataforge.files.kinds import TABLES, folder_of, kind_of
+from data_pipelines.dataforge.files.pieces import Piece
+from data_pipelines.dataforge.files.quarantine import BadFile, Quarantine
+from data_pipelines.dataforge.files.tables import TableReader
 from data_pipelines.dataforge.quality.columns import to_float
 from data_pipelines.dataforge.quality.expectations import as_numbers
-from data_pipelines.dataforge.quality.files import TABLES, kind_of
-from data_pipelines.dataforge.quality.images import open_image
-from data_pipelines.dataforge.quality.profiling import Piece, Quarantine
-from data_pipelines.dataforge.quality.reading import BadFile, TableReader
 
-SIDE = 16
 _LIST = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -77,19 +76,6 @@ def encode_unit(
         except BadFile as bad:
             found.quarantine.add(piece.path, str(bad))
     return found
-
-
-def folder_of(path: str) -> str:
-    """The folder that a file is in: of images in folders it is the label."""
-    parts = path.split("/")
-    return parts[-2] if len(parts) > 1 else ""
-
-
-def encode_image(data: bytes) -> np.ndarray:
-    """[1, 256] grey values from 0 to 1. Raises: BadFile."""
-    image, _ = open_image(data)
-    small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return np.asarray(small, dtype=np.float32).reshape(1, -1) / 255
 
 
 def _encode_table(found: Examples, open: Callable[[str], Any], encoding: Encoding, label: str | None, share: float, piece: Piece) -> None:

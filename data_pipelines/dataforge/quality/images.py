@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,13 +9,11 @@ from typing import Any
 
 import imagehash
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from data_pipelines.dataforge.files.images import open_image
+from data_pipelines.dataforge.files.kinds import split_of
 from data_pipelines.dataforge.quality.columns import Numbers
-from data_pipelines.dataforge.quality.files import split_of
-from data_pipelines.dataforge.quality.reading import BadFile
 
-MAX_PIXELS = 100_000_000
 NEAR_BITS = 4
 COMPARED = 200_000
 SHOWN = 50
@@ -64,20 +61,6 @@ class ImageProfile:
             **{name: getattr(self, name).to_json() for name in ("widths", "heights", "brightness", "contrast")},
             "alike": {"pairs": len(pairs), "across_splits": len(leaked), "examples": [*leaked, *pairs][:SHOWN], "compared": min(len(self.hashes), COMPARED)},
         }  # fmt: skip
-
-
-def open_image(data: bytes) -> tuple[Image.Image, str]:
-    """The decoded image and its format. Raises: BadFile."""
-    try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise BadFile(f"{len(data)} bytes would unpack to {image.width} × {image.height} pixels; {MAX_PIXELS} is the limit")
-        format = image.format or "?"
-        image.load()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        text = "it is not an image of a known format" if isinstance(error, UnidentifiedImageError) else f"it cannot be decoded: {error}"
-        raise BadFile(text[:300]) from error
-    return image, format
 
 
 def find_alike(hashes: dict[str, int]) -> Iterator[tuple[str, str]]:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data_pipelines.dataforge.files.pieces import Piece
+from data_pipelines.dataforge.files.quarantine import BadFile
+from data_pipelines.dataforge.files.tables import TableReader
 from data_pipelines.dataforge.quality.expectations import EXAMPLES, Broken
-from data_pipelines.dataforge.quality.profiling import Piece, hash_batch
-from data_pipelines.dataforge.quality.reading import BadFile, TableReader
+from data_pipelines.dataforge.quality.profiling import hash_batch
 
 ROUND_ROWS = 20_000_000
 

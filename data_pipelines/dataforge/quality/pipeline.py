@@ -13,14 +13,17 @@ from aidos.errors import NotFound
 from aidos.schemas.dataforge.expectations import PATH, Reference, TableExpectation
 from aidos.schemas.dataforge.reports import DriftParams, ExpectationsParams, LabelErrorsParams, OutliersParams, ProfileParams
 from aidos.schemas.dataforge.versions import FileRead
+from data_pipelines.dataforge.files.kinds import kind_of, matching
+from data_pipelines.dataforge.files.pieces import Piece, matching_tables, share_out, split_pieces
+from data_pipelines.dataforge.files.quarantine import BadFile
+from data_pipelines.dataforge.files.tables import TableReader
 from data_pipelines.dataforge.quality import expectations as checks
 from data_pipelines.dataforge.quality import labels as ranking
 from data_pipelines.dataforge.quality.drift import compare_profiles
 from data_pipelines.dataforge.quality.features import Encoding, Examples, encode_unit
-from data_pipelines.dataforge.quality.files import TABLES, describe_files, find_equal_files, kind_of
+from data_pipelines.dataforge.quality.files import describe_files, find_equal_files
 from data_pipelines.dataforge.quality.keys import Keys, count_rounds, find_dangling, find_repeated, read_keys
-from data_pipelines.dataforge.quality.profiling import UNIT_BYTES, Piece, Profile, Question, profile_unit, share_out
-from data_pipelines.dataforge.quality.reading import DATA_ERRORS, BadFile, TableReader, open_parquet
+from data_pipelines.dataforge.quality.profiling import Profile, Question, profile_unit
 from data_pipelines.dataforge.reports.source import Source, Tree
 
 MOST_EXAMPLES = 100_000
@@ -73,7 +76,7 @@ def _refused(reason: str) -> dict[str, Any]:
 
 
 def _check_table(source: Source, files: Sequence[FileRead], table: TableExpectation) -> Iterator[dict[str, Any]]:
-    chosen = matching(files, table.files)
+    chosen = matching_tables(files, table.files)
     if not chosen:
         yield checks.verdict(table, "", "files", checks.Broken(1, 1, [f"no table matches {table.files}"]))
         return
@@ -118,7 +121,7 @@ def _check_references(source: Source, pieces: Sequence[Piece], rows: int, name: 
             tree = replace(tree, dataset=reference.dataset, commit_id=str(commit.id))
     except NotFound as missing:
         return checks.Broken(rows, rows, [str(missing)])
-    files = matching(source.files(tree), reference.files)
+    files = matching_tables(source.files(tree), reference.files)
     known, broken = split_pieces(source, tree, files), checks.Broken()
     rounds = count_rounds(max(rows, sum(file.size_bytes for file in files) // 8))
     for number in range(rounds):
@@ -178,12 +181,12 @@ def outliers(source: Source, params: OutliersParams) -> dict[str, Any]:
 def _examples(source: Source, params: OutliersParams, label: str | None, leave_out: tuple[str | None, ...]) -> tuple[Examples, int]:
     """Vectors of the commit's rows or, where it has no tables, of its images; and how many there are in all."""
     files = source.files()
-    tables = matching(files, params.files or "*")
+    tables = matching_tables(files, params.files or "*")
     if tables:
         seen = look(source, source.tree, tables, Question(), "columns")
         encoding, total = _encoding(seen, params.embedding, leave_out), seen.rows
     else:
-        tables = [file for file in files if kind_of(file.path) == "image" and checks.matching(params.files or "*", [file.path])]
+        tables = [file for file in files if kind_of(file.path) == "image" and matching(params.files or "*", [file.path])]
         encoding, total = Encoding(), len(tables)
     work = partial(_encode_unit, source.tree, encoding, label, min(1.0, MOST_EXAMPLES / max(1, total)))
     examples = Examples()
@@ -208,40 +211,3 @@ def _encoding(seen: Profile, embedding: str | None, leave_out: tuple[str | None,
 
 def _encode_unit(tree: Tree, encoding: Encoding, label: str | None, share: float, unit: Sequence[Piece]) -> Examples:
     return encode_unit(tree.open, tree.read, encoding, label, share, unit)
-
-
-def matching(files: Sequence[FileRead], pattern: str) -> list[FileRead]:
-    """The tables among the files whose paths match."""
-    paths = set(checks.matching(pattern, [file.path for file in files if kind_of(file.path) in TABLES]))
-    return [file for file in files if file.path in paths]
-
-
-def split_pieces(source: Source, tree: Tree, files: Sequence[FileRead]) -> list[Piece]:
-    """What workers share: files, large Parquet files by their row groups."""
-    known = [file for file in files if kind_of(file.path) != "other" and file.size_bytes]
-    large = [file for file in known if kind_of(file.path) == "parquet" and file.size_bytes > UNIT_BYTES]
-    pieces = [Piece(file.path, file.size_bytes) for file in known if file not in large]
-    for found in source.each("footers", large, partial(_split_parquet, tree)):
-        pieces += found
-    return sorted(pieces, key=lambda piece: piece.path)
-
-
-def _split_parquet(tree: Tree, file: FileRead) -> list[Piece]:
-    """Pieces of some 128 MB; a file whose footer is bad stays whole, for the profile to set aside."""
-    try:
-        with tree.open(file.path) as opened:
-            metadata = open_parquet(opened, file.path, file.size_bytes).metadata
-    except (BadFile, *DATA_ERRORS):
-        return [Piece(file.path, file.size_bytes)]
-    pieces: list[Piece] = []
-    groups: list[int] = []
-    part_bytes = first_row = rows = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        size_bytes = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-        if groups and part_bytes + size_bytes > UNIT_BYTES:
-            pieces.append(Piece(file.path, file.size_bytes, tuple(groups), part_bytes, first_row))
-            groups, part_bytes, first_row = [], 0, rows
-        groups.append(number)
-        part_bytes, rows = part_bytes + size_bytes, rows + group.num_rows
-    return [*pieces, Piece(file.path, file.size_bytes, tuple(groups), part_bytes, first_row)]

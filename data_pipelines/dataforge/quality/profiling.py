@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,70 +13,20 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from data_pipelines.dataforge.files.kinds import TABLES, kind_of, split_of
+from data_pipelines.dataforge.files.pieces import Piece
+from data_pipelines.dataforge.files.quarantine import BadFile, Quarantine
+from data_pipelines.dataforge.files.tables import TableReader
+from data_pipelines.dataforge.files.unpacking import check_archive
 from data_pipelines.dataforge.quality.columns import ColumnProfile
-from data_pipelines.dataforge.quality.files import TABLES, kind_of, split_of
 from data_pipelines.dataforge.quality.images import ImageProfile
-from data_pipelines.dataforge.quality.reading import BadFile, TableReader, check_archive
 from data_pipelines.dataforge.quality.rows import RowSample
 from data_pipelines.dataforge.quality.texts import TextProfile
 
-UNIT_BYTES = 128 * 2**20
-UNIT_FILES = 500
 MAX_DOCUMENT_BYTES = 64 * 2**20
-QUARANTINED_SHOWN = 200
 BRIEF_COLUMNS = 100
 _READERS = 8
 _JOINED_ROWS = 500_000
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A file of ``size_bytes``, or some row groups of a Parquet file: ``part_bytes`` of it, from row ``first_row`` on."""
-
-    path: str
-    size_bytes: int
-    row_groups: tuple[int, ...] | None = None
-    part_bytes: int | None = None
-    first_row: int = 0
-
-    @property
-    def load_bytes(self) -> int:
-        return self.size_bytes if self.part_bytes is None else self.part_bytes
-
-
-def share_out(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Units of some 128 MB or 500 files, each of one kind."""
-    units: list[list[Piece]] = []
-    room: dict[str, int] = {}
-    latest: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        kind = kind_of(piece.path)
-        if kind not in latest or room[kind] < piece.load_bytes or len(latest[kind]) >= UNIT_FILES:
-            latest[kind] = []
-            room[kind] = UNIT_BYTES
-            units.append(latest[kind])
-        latest[kind].append(piece)
-        room[kind] -= piece.load_bytes
-    return units
-
-
-@dataclass
-class Quarantine:
-    """Files, or lines of files, that were left out, each with its reason."""
-
-    count: int = 0
-    files: list[dict[str, str]] = field(default_factory=list)
-
-    def add(self, path: str, reason: str) -> None:
-        self.count += 1
-        self.files.append({"path": path, "reason": reason})
-
-    def merge(self, other: Quarantine) -> None:
-        self.count += other.count
-        self.files = (self.files + other.files)[:QUARANTINED_SHOWN]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"count": self.count, "files": sorted(self.files, key=lambda each: each["path"])}
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
+from data_pipelines.dataforge.files.kinds import split_of
 from data_pipelines.dataforge.quality.columns import Numbers
-from data_pipelines.dataforge.quality.files import split_of
 from data_pipelines.dataforge.quality.pii import Findings
 
 PERMUTATIONS = 64

@@ -12,9 +12,8 @@ import numpy as np
 
 from aidos.schemas.dataforge.synthesis import ImageGenerator, TableGenerator
 from aidos.schemas.dataforge.versions import FileAdd, FileRead
-from data_pipelines.dataforge.quality.expectations import matching
-from data_pipelines.dataforge.quality.files import kind_of
-from data_pipelines.dataforge.quality.profiling import Piece, share_out
+from data_pipelines.dataforge.files.kinds import kind_of, matching
+from data_pipelines.dataforge.files.pieces import Piece, share_out
 from data_pipelines.dataforge.reports.source import Source, Tree
 from data_pipelines.dataforge.synthesis import pictures
 from data_pipelines.dataforge.synthesis.augmentation import Shape

@@ -16,10 +16,10 @@ import pyarrow as pa
 from PIL import Image
 
 from aidos.schemas.dataforge.synthesis import ImageGenerator
-from data_pipelines.dataforge.quality.features import encode_image, folder_of
-from data_pipelines.dataforge.quality.images import open_image
-from data_pipelines.dataforge.quality.profiling import Piece, Quarantine
-from data_pipelines.dataforge.quality.reading import BadFile
+from data_pipelines.dataforge.files.images import encode_image, open_image
+from data_pipelines.dataforge.files.kinds import folder_of
+from data_pipelines.dataforge.files.pieces import Piece
+from data_pipelines.dataforge.files.quarantine import BadFile, Quarantine
 from data_pipelines.dataforge.synthesis.augmentation import Picture, Shape, augment, visible
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP"}

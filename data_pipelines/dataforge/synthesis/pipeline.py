@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from aidos.schemas.dataforge.reports import SynthesizeParams
 from aidos.schemas.dataforge.synthesis import MOST_ROWS, Condition, ImageGenerator, TableFormat, TableGenerator, TextGenerator
 from aidos.schemas.dataforge.versions import CommitRead, FileAdd
-from data_pipelines.dataforge.quality.pipeline import matching, split_pieces
-from data_pipelines.dataforge.quality.profiling import Piece, Quarantine, share_out
+from data_pipelines.dataforge.files.pieces import Piece, matching_tables, share_out, split_pieces
+from data_pipelines.dataforge.files.quarantine import Quarantine
 from data_pipelines.dataforge.reports.source import Source, Tree
 from data_pipelines.dataforge.synthesis import privacy, texts
 from data_pipelines.dataforge.synthesis.columns import MODELLED
@@ -53,7 +53,7 @@ def make_writing(
     """Texts from templates, some of whose values are the source's."""
     real = pa.table({})
     if wanted := texts.columns_of(spec):
-        pieces = split_pieces(source, source.tree, matching(source.files(), spec.files or "*"))
+        pieces = split_pieces(source, source.tree, matching_tables(source.files(), spec.files or "*"))
         table = _sample(source, source.tree, pieces, COMPARED_ROWS, "sample").table
         real = table.select([name for name in wanted if name in table.column_names])
     pools = {name: [str(value) for value in real[name].to_pylist() if value is not None] for name in real.column_names}
@@ -120,7 +120,7 @@ def made(params: SynthesizeParams, commit: CommitRead) -> dict[str, Any]:
 
 def make_table(source: Source, params: SynthesizeParams, spec: TableGenerator, output: Output, commit: CommitRead | None) -> dict[str, Any]:
     """A table of rows that are like the source's."""
-    pieces = split_pieces(source, source.tree, matching(source.files(), spec.files or "*"))
+    pieces = split_pieces(source, source.tree, matching_tables(source.files(), spec.files or "*"))
     sample = _sample(source, source.tree, pieces, spec.fit_rows, "sample")
     if sample.table.num_rows < LEAST_ROWS:
         raise ValueError(f"{sample.table.num_rows} rows can be read; a table is fitted to {LEAST_ROWS} or more")

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipelines.dataforge.quality.profiling import Piece, Quarantine
-from data_pipelines.dataforge.quality.reading import BadFile, TableReader
+from data_pipelines.dataforge.files.pieces import Piece
+from data_pipelines.dataforge.files.quarantine import BadFile, Quarantine
+from data_pipelines.dataforge.files.tables import TableReader
 
 
 @dataclass

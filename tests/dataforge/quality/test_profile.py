@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from aidos.schemas.dataforge.reports import RESULT_BYTES, ProfileParams
+from data_pipelines.dataforge.files.pieces import Piece, share_out
 from data_pipelines.dataforge.quality import pipeline
-from data_pipelines.dataforge.quality.profiling import Piece, share_out
 from data_pipelines.dataforge.reports.run import to_json
 from tests.dataforge.quality.local_source import LocalSource
 

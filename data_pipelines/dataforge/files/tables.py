@@ -6,7 +6,6 @@ not are counted, with the first of them.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import io
@@ -20,40 +19,21 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from data_pipelines.dataforge.quality.files import kind_of
+from data_pipelines.dataforge.files.kinds import kind_of
+from data_pipelines.dataforge.files.quarantine import BadFile, BrokenLines
+from data_pipelines.dataforge.files.unpacking import CheckedText, first_line, unpack
 
 MAX_COLUMNS = 1000
 BATCH_ROWS = 65_536
 BATCH_BYTES = 32 * 2**20
 MAX_FOOTER_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**20
-MAX_RATIO = 200
-MIN_BOMB_BYTES = 2**28
 MAX_CELLS_PER_BYTE = 50_000
 _LARGE_ROW_GROUP_BYTES = 2**28
 _JSON_ROWS = 10_000
 NULLS = ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "None"]
 DATA_ERRORS = (pa.ArrowException, pa.ArrowInvalid, ValueError, EOFError, zipfile.BadZipFile, gzip.BadGzipFile, KeyError, IndexError)
 """What libraries raise over bytes that are not what they should be. Errors of the network are others."""
-
-
-class BadFile(Exception):
-    """The file is not what its name says, or too much of it; the text says what is wrong."""
-
-
-@dataclass
-class BrokenLines:
-    """Lines of one file that were left out."""
-
-    count: int = 0
-    first: str = ""
-
-    def add(self, reason: str) -> None:
-        self.count += 1
-        self.first = self.first or reason
-
-    def __str__(self) -> str:
-        return f"{self.count} lines were left out; the first: {self.first}"
 
 
 @dataclass
@@ -73,11 +53,11 @@ class TableReader:
             with self.open() as file:
                 yield from read(file)
         except DATA_ERRORS as error:
-            raise BadFile(f"{_first_line(error)}") from error
+            raise BadFile(f"{first_line(error)}") from error
         except OSError as error:
             # Arrow says of corrupt Parquet that it is an input/output error; the network's have classes of their own.
             if type(error) is OSError:
-                raise BadFile(_first_line(error)) from error
+                raise BadFile(first_line(error)) from error
             raise
 
     def _parquet(self, file: Any) -> Iterator[pa.RecordBatch]:
@@ -93,7 +73,7 @@ class TableReader:
             yield from table.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
 
     def _csv(self, file: Any) -> Iterator[pa.RecordBatch]:
-        stream = io.BufferedReader(CheckedText(_unpacked(self.path, file), self.size_bytes), MAX_LINE_BYTES)
+        stream = io.BufferedReader(CheckedText(unpack(self.path, file), self.size_bytes), MAX_LINE_BYTES)
         start = stream.peek(1)
         if not start:
             return
@@ -120,7 +100,7 @@ class TableReader:
         return "skip"
 
     def _jsonl(self, file: Any) -> Iterator[pa.RecordBatch]:
-        stream = io.BufferedReader(CheckedText(_unpacked(self.path, file), self.size_bytes), 2**20)
+        stream = io.BufferedReader(CheckedText(unpack(self.path, file), self.size_bytes), 2**20)
         rows: list[dict[str, Any]] = []
         held = 0
         for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
@@ -138,7 +118,7 @@ class TableReader:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            self.broken.add(f"line {number}: {_first_line(error)}")
+            self.broken.add(f"line {number}: {first_line(error)}")
             return
         if isinstance(value, dict) and len(value) <= MAX_COLUMNS:
             rows.append(value)
@@ -195,52 +175,5 @@ def _to_array(values: list[Any]) -> pa.Array:
         return pa.array(texts, pa.string())
 
 
-class CheckedText(io.RawIOBase):
-    """Bytes on their way through: UTF-8 to the last one, and not absurdly more than the file has."""
-
-    def __init__(self, source: Any, packed_bytes: int) -> None:
-        self._source, self._packed_bytes = source, packed_bytes
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._read_bytes = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        before, self._read_bytes = self._read_bytes, self._read_bytes + len(data)
-        if self._read_bytes > max(MIN_BOMB_BYTES, MAX_RATIO * self._packed_bytes):
-            raise BadFile(f"{self._packed_bytes} bytes unpack to over {before}: a bomb")
-        pending = len(self._decoder.getstate()[0])
-        try:
-            self._decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
-            at = before - pending + error.start
-            raise BadFile(
-                f"byte {at} is not UTF-8 ({error.object[error.start : error.start + 1].hex()}): it has another encoding, or several"
-            ) from None
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def check_archive(file: Any, size_bytes: int) -> None:
-    """Raises: BadFile for a zip file that is none or that unpacks to absurdly much. Nothing is unpacked."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            total = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise BadFile(f"it is no zip file: {_first_line(error)}") from error
-    if total > max(MIN_BOMB_BYTES, MAX_RATIO * size_bytes):
-        raise BadFile(f"{size_bytes} bytes unpack to {total}: a bomb")
-
-
-def _unpacked(path: str, file: Any) -> Any:
-    return gzip.GzipFile(fileobj=file) if path.lower().endswith(".gz") else file
-
-
 def _delimiter(line: str) -> str:
     return max(",;\t|", key=lambda sign: (line.count(sign), sign == ","))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -68,8 +68,8 @@ class PathsCollide(InvalidPayload):
 class PathsDifferInForm(InvalidPayload):
     title = "Paths differ by case or Unicode form only"
     detail = (
-        "'{path}' cannot stand beside '{other}': they differ by case or Unicode form only, so many file systems take them for one. "
-        "Rename or remove one of them."
+        "'{path}' cannot stand beside '{other}': they, or one of them and a folder of the other, differ by case or Unicode form only, "
+        "so many file systems take them for one. Rename or remove one of them."
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id, savepoint
-from data_pipelines.dataforge import policy, refs, store, trees
+from data_pipelines.dataforge import merging, policy, refs, store, trees
 from data_pipelines.dataforge.datasets import get_dataset, publish_change
 from data_pipelines.dataforge.errors import HistoriesUnrelated, MainlineNeeded, NotFastForward, NothingToCommit, RefMoved
-from data_pipelines.dataforge.manifest import EMPTY
+from data_pipelines.dataforge.manifest import EMPTY, Differing
+from data_pipelines.dataforge.merging import Ancestor, ThreeWay
 from data_pipelines.dataforge.models import (
     Commit,
     CommitSpec,
@@ -31,6 +32,7 @@ from data_pipelines.dataforge.nodes import Entry
 T = TypeVar("T")
 _ATTEMPTS = 5
 _GENERATIONS = 64
+_DEEPEST = 32
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,38 @@ async def list_commits(
 
 
 async def find_merge_base(conn: Connection, scope: Scope, left: Commit, right: Commit) -> Commit | None:
-    """The best common ancestor of two commits of a dataset; None where their histories have nothing in common.
+    """The best common ancestor of two commits of a dataset, of several the latest; None where their histories have nothing in common."""
+    return next(iter(await _find_merge_bases(conn, scope, [left], [right])), None)
 
-    Costs what lies between: the walk goes down from the tips in growing steps.
-    """
-    highest, generations = max(left.generation, right.generation), _GENERATIONS
+
+async def _find_merge_bases(conn: Connection, scope: Scope, left: Sequence[Commit], right: Sequence[Commit]) -> list[Commit]:
+    """All best common ancestors, by falling generation. Costs what lies between: the walk goes down from the tips in growing steps."""
+    tips, generations = [*left, *right], _GENERATIONS
     while True:
-        lowest = highest - generations
-        log = await store.list_ancestors(conn, scope.project, [left, right], lowest)
-        found = policy.merge_base(log, left.id, right.id)
-        if found or lowest <= 0:
+        lowest = max(commit.generation for commit in tips) - generations
+        log = await store.list_ancestors(conn, scope.project, tips, lowest)
+        log = [commit for commit in log if commit.generation >= lowest]  # a tip that lies lower has nothing above it here
+        found, complete = merging.merge_bases(log, (commit.id for commit in left), (commit.id for commit in right))
+        if complete:
             return found
         generations *= 4
+
+
+async def _merge_ancestors(conn: Connection, scope: Scope, bases: Sequence[Commit], depth: int = 0) -> Ancestor:
+    """The common ancestors as one: the latest, with the others merged in, each on what it has in common with those before.
+
+    Histories that were merged crosswise time and again are followed ``_DEEPEST`` times; whatever differs still further down is unclear.
+    """
+    merged = Ancestor(bases[0].tree)
+    for at, other in enumerate(bases[1:], 1):
+        if depth < _DEEPEST:
+            base = await _merge_ancestors(conn, scope, await _find_merge_bases(conn, scope, bases[:at], [other]), depth + 1)
+            sides = await _compare_sides(conn, scope, base, merged, Ancestor(other.tree))
+        else:
+            differing = merging.differing(await trees.compare(conn, scope, other.tree, merged.tree), Ancestor(other.tree), merged)
+            sides = ThreeWay({}, {}, {path: Differing(path, each.new, each.old) for path, each in differing.items()}, {})
+        merged = merging.to_ancestor(merged, sides)
+    return merged
 
 
 async def create_commit(conn: Connection, scope: Scope, dataset: str, spec: CommitSpec) -> Commit:
@@ -101,18 +123,19 @@ async def merge(conn: Connection, scope: Scope, dataset: str, branch: str, spec:
     async def attempt() -> Merged:
         head = await _head(conn, scope, found, branch, spec.expected)
         source = await refs.resolve(conn, scope, found, spec.source)
-        base = await find_merge_base(conn, scope, head, source)
-        if base is None:
+        bases = await _find_merge_bases(conn, scope, [head], [source])
+        if not bases:
             raise HistoriesUnrelated(dataset=dataset, branch=branch, source=spec.source)
-        if base.id == source.id:
+        if bases[0].id == source.id:
             return Merged(MergeOutcome.UP_TO_DATE, head)
-        forward = base.id == head.id
+        forward = bases[0].id == head.id
         if not forward and spec.fast_forward is FastForward.ONLY:
             raise NotFastForward(branch=branch, source=spec.source)
         resolved = spec.resolution != Resolution()
         commit = source
         if not forward or resolved or spec.fast_forward is FastForward.NEVER:
-            tree = await _three_way(conn, scope, base.tree, head.tree, source.tree, spec.resolution)
+            base = await _merge_ancestors(conn, scope, bases)
+            tree = await _three_way(conn, scope, base, head.tree, source.tree, spec.resolution)
             message = spec.message or f"Merge {spec.source} into {branch}"
             asked = CommitSpec(branch, message, head.id, metadata=spec.metadata)
             commit = await _insert(conn, scope, found, asked, tree, head, source)
@@ -130,11 +153,12 @@ async def list_conflicts(conn: Connection, scope: Scope, dataset: str, branch: s
     """Paths that a merge of ``source`` into ``branch`` (refs) would stop at. Raises: DatasetNotFound, RefNotFound, HistoriesUnrelated."""
     found = await get_dataset(conn, scope, dataset)
     head, other = await refs.resolve(conn, scope, found, branch), await refs.resolve(conn, scope, found, source)
-    base = await find_merge_base(conn, scope, head, other)
-    if base is None:
+    bases = await _find_merge_bases(conn, scope, [head], [other])
+    if not bases:
         raise HistoriesUnrelated(dataset=dataset, branch=branch, source=source)
-    merging = await _compare_sides(conn, scope, base.tree, head.tree, other.tree)
-    return [policy.to_conflict(merging, path) for path in merging.conflicts]
+    base = await _merge_ancestors(conn, scope, bases)
+    sides = await _compare_sides(conn, scope, base, Ancestor(head.tree), Ancestor(other.tree))
+    return [merging.to_conflict(sides, path) for path in sides.conflicts]
 
 
 async def revert(conn: Connection, scope: Scope, dataset: str, branch: str, spec: PickSpec) -> Commit:
@@ -172,7 +196,7 @@ async def _pick(conn: Connection, scope: Scope, dataset: Dataset, branch: str, s
 
     async def attempt() -> Commit:
         head = await _head(conn, scope, dataset, branch, spec.expected)
-        tree = await _three_way(conn, scope, pick.old, head.tree, pick.new, spec.resolution)
+        tree = await _three_way(conn, scope, Ancestor(pick.old), head.tree, pick.new, spec.resolution)
         if tree.digest == head.tree:
             raise NothingToCommit(parent=head.id)
         message = pick.message if spec.message is None else spec.message
@@ -215,18 +239,19 @@ async def _mainline(conn: Connection, scope: Scope, commit: Commit, mainline: in
     return parent.tree
 
 
-async def _compare_sides(conn: Connection, scope: Scope, base: bytes, ours: bytes, theirs: bytes) -> policy.ThreeWay:
-    return policy.three_way(await trees.compare(conn, scope, base, ours), await trees.compare(conn, scope, base, theirs))
+async def _compare_sides(conn: Connection, scope: Scope, base: Ancestor, ours: Ancestor, theirs: Ancestor) -> ThreeWay:
+    left, right = [await trees.compare(conn, scope, base.tree, side.tree) for side in (ours, theirs)]
+    return merging.three_way(merging.differing(left, base, ours), merging.differing(right, base, theirs))
 
 
-async def _three_way(conn: Connection, scope: Scope, base: bytes, ours: bytes, theirs: bytes, resolution: Resolution) -> Entry:
+async def _three_way(conn: Connection, scope: Scope, base: Ancestor, ours: bytes, theirs: bytes, resolution: Resolution) -> Entry:
     """The stored tree with the changes of both sides; the smaller side's are made on top of the other's tree."""
-    merging = await _compare_sides(conn, scope, base, ours, theirs)
-    settled = policy.settle(merging, resolution)
+    sides = await _compare_sides(conn, scope, base, Ancestor(ours), Ancestor(theirs))
+    settled = merging.settle(sides, resolution)
     await trees.refuse_missing_blobs(conn, scope, resolution.add)
-    if len(merging.theirs) <= len(merging.ours):
-        return await trees.apply(conn, scope, ours, merging.theirs | settled)
-    return await trees.apply(conn, scope, theirs, merging.ours | settled)
+    if len(sides.theirs) <= len(sides.ours):
+        return await trees.apply(conn, scope, ours, merging.contents(sides.theirs) | settled)
+    return await trees.apply(conn, scope, theirs, merging.contents(sides.ours) | settled)
 
 
 async def _insert(

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 from unicodedata import normalize
-from uuid import UUID
 
-from data_pipelines.dataforge.errors import MergeConflict, NotInConflict, PackInvalid, PathRepeated, PathsCollide, PathsDifferInForm
+from data_pipelines.dataforge.errors import PackInvalid, PathRepeated, PathsCollide, PathsDifferInForm
 from data_pipelines.dataforge.manifest import Differing
 from data_pipelines.dataforge.models import (
     Change,
     ChangeKind,
     Check,
     CheckState,
-    Commit,
     DiffStat,
     File,
     Pack,
-    PathConflict,
     Protection,
-    Resolution,
-    Side,
     StoredBlob,
 )
 from data_pipelines.dataforge.nodes import Entry
@@ -30,7 +24,6 @@ from data_pipelines.dataforge.nodes import Entry
 SINGLE_PUT_BYTES = 64 * 2**20
 """Largest blob that is uploaded by one PUT; larger ones go in parts."""
 _MOST_PARTS = 1000
-_MOST_CONFLICTS_TOLD = 100
 _MEBIBYTE = 2**20
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 """The content of empty files: it is known without being stored."""
@@ -63,18 +56,18 @@ def folders(paths: Iterable[str]) -> dict[str, str]:
     return above
 
 
-def refuse_collisions(above: Mapping[str, str], found: Iterable[str], following: Mapping[str, str]) -> None:
+def refuse_collisions(added: Iterable[str], above: Mapping[str, str], found: Iterable[str], under: Mapping[str, str]) -> None:
     """Refuse a path that is a file and a folder at once: no file system could hold both.
 
-    ``found``: files of the tree, those folders ``above`` that are among them included; ``following``: for ``path/`` the first file not before it.
-    Raises: PathsCollide.
+    ``above``: the folders of the added paths, each with one of these; ``found``: those of them, and others, that are files of the tree;
+    ``under``: folders of the tree, each with a file in it. Raises: PathsCollide.
     """
     for file in found:
         if file in above:
             raise PathsCollide(file=file, path=above[file])
-    for folder, path in following.items():
-        if path.startswith(folder):
-            raise PathsCollide(file=folder.removesuffix("/"), path=path)
+    for path in added:
+        if path in under:
+            raise PathsCollide(file=path, path=under[path])
 
 
 def fold(path: str) -> str:
@@ -94,22 +87,32 @@ def spellings(added: Iterable[str]) -> dict[str, str]:
     return folded
 
 
-def suspects(folded: Mapping[str, str], recorded: Iterable[str]) -> dict[str, str]:
-    """Paths that must not be there beside an added one, each with that one.
+def suspects(folded: Mapping[str, str], spelt: Iterable[str]) -> dict[str, str]:
+    """Other spellings of the paths (or folders), each with the path.
 
-    ``recorded``: every path with one of the folded forms that was ever added and is not in that form itself; of those that
-    are, the form is the path.
+    ``spelt``: every path or folder with one of the folded forms that was ever added and is not in that form itself; of those
+    that are, the form is the path.
     """
     path_of = {form: path for path, form in folded.items()}
     others = {form: path for form, path in path_of.items() if form != path}
-    return others | {other: path for other in recorded if (path := path_of[fold(other)]) != other}
+    return others | {other: path for other in spelt if (path := path_of.get(fold(other), other)) != other}
 
 
-def refuse_other_forms(suspected: Mapping[str, str], found: Iterable[str]) -> None:
-    """Refuse an added path beside which one is ``found`` that differs by case or Unicode form only. Raises: PathsDifferInForm."""
+def refuse_other_forms(
+    like_files: Mapping[str, str], like_folders: Mapping[str, str], found: Iterable[str], under: Mapping[str, str]
+) -> None:
+    """Refuse a path beside which there is one that differs by case or Unicode form only, or whose folder does.
+
+    ``like_files``: other spellings of the added paths, each with its path; ``like_folders``: of the folders above them, each with a
+    path; ``found`` and ``under`` as above. Raises: PathsDifferInForm.
+    """
+    suspected = {**like_folders, **like_files}
     for other in found:
         if other in suspected:
             raise PathsDifferInForm(path=suspected[other], other=other)
+    for other, path in like_files.items():
+        if other in under:
+            raise PathsDifferInForm(path=path, other=under[other])
 
 
 def obstacle(protection: Protection, checks: Iterable[Check], *, by_pull_request: bool) -> str | None:
@@ -121,80 +124,6 @@ def obstacle(protection: Protection, checks: Iterable[Check], *, by_pull_request
     if not missing:
         return None
     return "these files have not passed " + ", ".join(f"'{name}' ({states.get(name, 'not run')})" for name in missing)
-
-
-def merge_base(log: Iterable[Commit], left: UUID, right: UUID) -> Commit | None:
-    """The best common ancestor: of those that both come from (or are) the one of the highest generation, so no other comes from it.
-
-    ``log``: the ancestors of both by falling generation, complete down to where it ends.
-    """
-    reached: dict[UUID, set[UUID]] = {left: {left}, right: {right}}
-    for commit in log:
-        by = reached.pop(commit.id, set())
-        if by >= {left, right}:
-            return commit
-        for parent in commit.parents:
-            reached.setdefault(parent, set()).update(by)
-    return None
-
-
-class ThreeWay(NamedTuple):
-    """A merge of two sides on what they have in common: what each changed alone, and what both did in different ways."""
-
-    ours: dict[str, Entry | None]
-    theirs: dict[str, Entry | None]
-    conflicts: dict[str, Differing]
-    """Entries here are ours (``old``) and theirs (``new``)."""
-    base: dict[str, Entry | None]
-    """The entries of the paths in conflict in what the sides have in common."""
-
-
-def three_way(ours: Iterable[Differing], theirs: Iterable[Differing]) -> ThreeWay:
-    """Bring together what differs from the common base on each side."""
-    left, right = {each.path: each for each in ours}, {each.path: each for each in theirs}
-    both = left.keys() & right.keys()
-    conflicts = {path: Differing(path, left[path].new, right[path].new) for path in sorted(both) if left[path].new != right[path].new}
-    return ThreeWay(
-        {path: each.new for path, each in left.items() if path not in both},
-        {path: each.new for path, each in right.items() if path not in both},
-        conflicts,
-        {path: left[path].old for path in conflicts},
-    )
-
-
-def settle(merge: ThreeWay, resolution: Resolution) -> dict[str, Entry | None]:
-    """What the paths in conflict get, and others that are given. Raises: MergeConflict, NotInConflict, PathRepeated."""
-    given = plan_changes(resolution.add, resolution.remove)
-    for path in resolution.take:
-        if path not in merge.conflicts:
-            raise NotInConflict(path=path)
-        if path in given:
-            raise PathRepeated(path=path)
-    settled: dict[str, Entry | None] = {}
-    for path, (_, ours, theirs) in merge.conflicts.items():
-        side = resolution.take.get(path, resolution.strategy)
-        if side is not None:
-            settled[path] = {Side.OURS: ours, Side.THEIRS: theirs, Side.BASE: merge.base[path]}[side]
-    open_ = [path for path in merge.conflicts if path not in settled and path not in given]
-    if open_:
-        raise MergeConflict(
-            count=len(open_), path=open_[0], conflicts=[_describe(to_conflict(merge, path)) for path in open_[:_MOST_CONFLICTS_TOLD]]
-        )
-    return settled | given
-
-
-def to_conflict(merge: ThreeWay, path: str) -> PathConflict:
-    """One path in conflict with the three contents."""
-    _, ours, theirs = merge.conflicts[path]
-    base, ours_file, theirs_file = (
-        File(path, entry.digest.hex(), entry.size_bytes) if entry else None for entry in (merge.base[path], ours, theirs)
-    )
-    return PathConflict(path, base, ours_file, theirs_file)
-
-
-def _describe(conflict: PathConflict) -> dict[str, str | None]:
-    sides = {"base": conflict.base, "ours": conflict.ours, "theirs": conflict.theirs}
-    return {"path": conflict.path, **{side: file.sha256 if file else None for side, file in sides.items()}}
 
 
 def to_stat(differing: Iterable[Differing]) -> DiffStat:

@@ -80,16 +80,17 @@ async def _refuse_collisions(conn: Connection, scope: Scope, manifests: Manifest
     if not added:
         return
     above = policy.folders(added)
-    spellings = policy.spellings(added)
-    recorded = await store.find_spellings(conn, scope.project, spellings.values())
-    suspects = policy.suspects(spellings, recorded)
-    found = await drive(conn, scope, manifests, manifests.find(root, [*above, *suspects]))
-    following = await drive(conn, scope, manifests, manifests.following(root, [f"{path}/" for path in added]))
-    policy.refuse_collisions(above, found, following)
-    policy.refuse_other_forms(suspects, found)
-    await store.record_spellings(
-        conn, scope.project, {path: form for path, form in spellings.items() if form != path and path not in recorded}
-    )
+    files, folders = policy.spellings(added), {folder: policy.fold(folder) for folder in above}
+    odd = {name: form for name, form in (files | folders).items() if form != name}
+    recorded = await store.find_spellings(conn, scope.project, {*files.values(), *folders.values()})
+    like_files = policy.suspects(files, recorded | odd.keys())
+    like_folders = {other: above[folder] for other, folder in policy.suspects(folders, recorded | odd.keys()).items()}
+    found = await drive(conn, scope, manifests, manifests.find(root, [*above, *like_files, *like_folders]))
+    following = await drive(conn, scope, manifests, manifests.following(root, [f"{path}/" for path in (*added, *like_files)]))
+    under = {folder.removesuffix("/"): path for folder, path in following.items() if path.startswith(folder)}
+    policy.refuse_collisions(added, above, found, under)
+    policy.refuse_other_forms(like_files, like_folders, found, under)
+    await store.record_spellings(conn, scope.project, {name: form for name, form in odd.items() if name not in recorded})
 
 
 async def refuse_missing_blobs(conn: Connection, scope: Scope, add: Sequence[File]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from actors.securityvault.models import Scope
 from cluster.db import Connection, Database
 from cluster.events import list_events
-from data_pipelines.dataforge import service
+from data_pipelines.dataforge import history, service
 from data_pipelines.dataforge.errors import (
     BranchNeeded,
     HistoriesUnrelated,
@@ -285,6 +285,54 @@ class TestDiffStat:
         assert stat == DiffStat(added=1, changed=1, removed=1, added_bytes=7, removed_bytes=5)
 
 
+class TestCrissCross:
+    """``main`` and ``dev`` were each merged into the other before, so that two commits are their best common ancestors."""
+
+    async def cross(self, conn: Connection, scope: Scope, mine: Side | None = None) -> None:
+        ours, theirs = [(await service.get_commit(conn, scope, "digits", name)).id for name in ("main", "dev")]
+        await service.merge(conn, scope, "digits", "main", MergeSpec(str(theirs), resolution=Resolution(mine)))
+        await service.merge(conn, scope, "digits", "dev", MergeSpec(str(ours), resolution=Resolution(mine)))
+
+    async def test_what_one_side_undid_since_stays_undone(self, diverged: Connection, scope: Scope) -> None:
+        await self.cross(diverged, scope)
+        await write(diverged, scope, "dev", file("a", "base"))
+        await write(diverged, scope, "main", file("b", "base"))
+        assert await service.list_conflicts(diverged, scope, "digits", "main", "dev") == []
+        await service.merge(diverged, scope, "digits", "main", MergeSpec("dev"))
+        assert await contents(diverged, scope, "main") == [file("a", "base"), file("b", "base"), file("new-dev"), file("new-main")]
+
+    async def test_what_each_side_settled_its_own_way_is_in_conflict(self, digits: Connection, scope: Scope) -> None:
+        await commit(digits, scope, file("x", "base"), file("y", "base"))
+        await branch(digits, scope, "dev")
+        await write(digits, scope, "main", file("x", "main"), file("y", "main"))
+        await write(digits, scope, "dev", file("x", "dev"), file("y", "dev"))
+        await self.cross(digits, scope, Side.OURS)
+        for target, source in (("main", "dev"), ("dev", "main")):
+            found = await service.list_conflicts(digits, scope, "digits", target, source)
+            assert [(each.path, each.base, each.ours, each.theirs) for each in found] == [
+                (name, None, file(name, target), file(name, source)) for name in ("x", "y")
+            ]
+        with pytest.raises(MergeConflict, match="x"):  # nor is there a base to choose
+            await service.merge(digits, scope, "digits", "main", MergeSpec("dev", resolution=Resolution(Side.BASE)))
+        await write(digits, scope, "dev", file("x", "main"))
+        await service.merge(digits, scope, "digits", "main", MergeSpec("dev", resolution=Resolution(take={"y": Side.THEIRS})))
+        assert await contents(digits, scope, "main") == [file("x", "main"), file("y", "dev")]
+
+    @pytest.mark.parametrize("deepest", [0, 1, 32])
+    async def test_crossed_time_and_again_nothing_is_settled_unasked(
+        self, digits: Connection, scope: Scope, deepest: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(history, "_DEEPEST", deepest)
+        await commit(digits, scope, file("x", "base"), file("y", "base"))
+        await branch(digits, scope, "dev")
+        for turn in range(4):
+            await write(digits, scope, "main", file("x", f"main {turn}"))
+            await write(digits, scope, "dev", file("x", f"dev {turn}"))
+            await self.cross(digits, scope, Side.OURS)
+        found = await service.list_conflicts(digits, scope, "digits", "main", "dev")
+        assert [each.path for each in found] == ["x"]
+
+
 class TestPathsThatDifferInForm:
     @pytest.mark.parametrize(
         ("there", "added"), [("a/X.png", "a/x.png"), ("a/x.png", "A/x.png"), ("É", "é"), ("straße", "STRASSE"), ("ΑΣ", "ας")]
@@ -299,6 +347,17 @@ class TestPathsThatDifferInForm:
         renamed = await commit(digits, scope, file(added), parent=first.id, remove=(there,))
         assert {f.path for f in await service.list_files(digits, scope, renamed.id)} == {added, "other"}
         await commit(digits, scope, file(there), parent=renamed.id, remove=(added,))
+
+    @pytest.mark.parametrize(("there", "added"), [("A/b", "a"), ("a/b", "A"), ("É/b/c", "é"), ("x/Straße/b", "X/STRASSE")])
+    async def test_are_refused_where_one_is_a_folder_of_the_other(self, digits: Connection, scope: Scope, there: str, added: str) -> None:
+        for first, second in ((there, added), (added, there)):
+            before = await commit(digits, scope, file(first), file("other"), branch=f"only-{first}")
+            with pytest.raises(PathsDifferInForm) as refused:
+                await commit(digits, scope, file(second), parent=before.id, branch=f"only-{first}")
+            assert {refused.value.fields["path"], refused.value.fields["other"]} == {there, added}
+            await commit(digits, scope, file(second), parent=before.id, remove=(first,), branch=f"only-{first}")
+        with pytest.raises(PathsDifferInForm):
+            await commit(digits, scope, file(there), file(added), branch="both")
 
     async def test_are_refused_by_a_merge(self, diverged: Connection, scope: Scope) -> None:
         await write(diverged, scope, "main", file("Readme"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -42,6 +43,7 @@ Files = dict[str, str]
 
 PATHS = ("a", "A", "b", "dir", "dir/x", "dir/y", "Dir/X", "é", "É", *(f"many/{i:02}" for i in range(12)))
 CONTENTS = ("1", "2", "3")
+UNCLEAR = "?"
 EDITS = st.dictionaries(st.sampled_from(PATHS), st.none() | st.sampled_from(CONTENTS), min_size=1, max_size=6)
 BRANCHES = st.sampled_from(("main", "dev", "topic"))
 NUMBERS = st.integers(0, 10**6)
@@ -62,12 +64,15 @@ Refusals = tuple[type[AidosError], ...]
 def problems(files: Files) -> Refusals:
     """Why no file system could hold these paths side by side; of two reasons either may be told."""
     collide = any(other.startswith(f"{path}/") for path in files for other in files)
-    alike = len({path.casefold() for path in files}) < len(files)
+    alike = any(
+        f"{other}/".casefold().startswith(f"{path}/".casefold()) and not other.startswith(f"{path}/")
+        for path, other in permutations(files, 2)
+    )
     return (PathsCollide,) * collide + (PathsDifferInForm,) * alike
 
 
-def merged(base: Files, ours: Files, theirs: Files, side: Side | None) -> Files | None:
-    """The files after a three-way merge; None where a conflict is left."""
+def merged(base: Files, ours: Files, theirs: Files, side: Side | None) -> Files:
+    """The files after a three-way merge, ``UNCLEAR`` where a conflict is left."""
     result = {}
     for path in {*base, *ours, *theirs}:
         was, left, right = base.get(path), ours.get(path), theirs.get(path)
@@ -75,13 +80,16 @@ def merged(base: Files, ours: Files, theirs: Files, side: Side | None) -> Files 
             content = left
         elif left == was:
             content = right
-        elif side is None:
-            return None
         else:
-            content = {Side.OURS: left, Side.THEIRS: right, Side.BASE: was}[side]
+            content = {Side.OURS: left, Side.THEIRS: right, Side.BASE: was, None: UNCLEAR}[side]
         if content is not None:
             result[path] = content
     return result
+
+
+def settled(files: Files) -> Files | None:
+    """None where a conflict is left."""
+    return None if UNCLEAR in files.values() else files
 
 
 class History(RuleBasedStateMachine):
@@ -89,6 +97,7 @@ class History(RuleBasedStateMachine):
 
     settings: Settings
     steps = 0
+    crossed = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,10 +130,18 @@ class History(RuleBasedStateMachine):
     def ancestors(self, commit: UUID) -> set[UUID]:
         return {commit}.union(*(self.ancestors(parent) for parent in self.commits[commit].parents))
 
-    def base(self, left: UUID, right: UUID) -> UUID | None:
-        common = self.ancestors(left) & self.ancestors(right)
+    def bases(self, left: Iterable[UUID], right: UUID) -> list[UUID]:
+        """The best common ancestors, the latest first."""
+        common = set[UUID]().union(*map(self.ancestors, left)) & self.ancestors(right)
         best = [each for each in common if not any(each in self.ancestors(other) - {other} for other in common)]
-        return max(best, key=lambda each: (self.commits[each].generation, each), default=None)
+        return sorted(best, key=lambda each: (self.commits[each].generation, each), reverse=True)
+
+    def base(self, bases: list[UUID]) -> Files:
+        """What they come to as one: each is merged into those before it."""
+        files = self.commits[bases[0]].files
+        for at, other in enumerate(bases[1:], 1):
+            files = merged(self.base(self.bases(bases[:at], other)), files, self.commits[other].files, None)
+        return files
 
     def any_commit(self, number: int) -> UUID:
         return sorted(self.commits)[number % len(self.commits)]
@@ -180,14 +197,29 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.branches)
     @rule(number=NUMBERS, other=NUMBERS, side=st.none() | st.sampled_from(Side))
     def merge(self, number: int, other: int, side: Side | None) -> None:
-        branch, source = sorted(self.branches)[number % len(self.branches)], self.any_commit(other)
+        self.merge_into(sorted(self.branches)[number % len(self.branches)], self.any_commit(other), side)
+
+    @precondition(lambda self: len(self.branches) > 1)
+    @rule(left=EDITS, right=EDITS, side=st.none() | st.sampled_from(Side))
+    def cross(self, left: dict[str, str | None], right: dict[str, str | None], side: Side | None) -> None:
+        """Two branches go on, and each is merged into the other as it was."""
+        ours, theirs = sorted(self.branches)[:2]
+        self.commit(ours, left)
+        self.commit(theirs, right)
+        was = self.branches[ours]
+        self.merge_into(ours, self.branches[theirs], side)
+        self.merge_into(theirs, was, side)
+
+    def merge_into(self, branch: str, source: UUID, side: Side | None) -> None:
         head = self.branches[branch]
-        base = self.base(head, source)
+        bases = self.bases([head], source)
         spec = MergeSpec(str(source), resolution=Resolution(side))
-        if base is None:
+        if not bases:
             self.refused(HistoriesUnrelated, lambda conn: service.merge(conn, self.scope, "digits", branch, spec))
             return
-        files = merged(*(self.commits[each].files for each in (base, head, source)), side)
+        base = bases[0]
+        type(self).crossed += len(bases) > 1
+        files = settled(merged(self.base(bases), self.commits[head].files, self.commits[source].files, side))
         errors = (MergeConflict,) if files is None else problems(files)
         if errors and base != source:
             self.refused(errors, lambda conn: service.merge(conn, self.scope, "digits", branch, spec))
@@ -219,7 +251,7 @@ class History(RuleBasedStateMachine):
             return
         before = self.commits[told.parents[(mainline or 1) - 1]].files if told.parents else {}
         base, theirs = (told.files, before) if undo else (before, told.files)
-        files = merged(base, self.commits[head].files, theirs, side)
+        files = settled(merged(base, self.commits[head].files, theirs, side))
         errors = (MergeConflict,) if files is None else problems(files)
         if files == self.commits[head].files:
             errors = (NothingToCommit,)
@@ -286,12 +318,14 @@ def test_any_history_equals_plain_dictionaries(settings: Settings, monkeypatch: 
     monkeypatch.setattr(manifest, "_LEVEL_BITS", 1)  # two paths a node: deep trees of few files
     monkeypatch.setattr(History, "settings", settings, raising=False)
     monkeypatch.setattr(History, "steps", 0)
+    monkeypatch.setattr(History, "crossed", 0)
     asyncio.run(Objects(settings).ensure_bucket())
     run_state_machine_as_test(
         History,
         settings=examples(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )
     assert History.steps >= 2000
+    assert History.crossed >= 10
 
 
 @pytest.mark.timeout(300)

@@ -169,7 +169,8 @@ class _Exchange:
             span.set(http__request__method=method, http__route=route, http__response__status_code=self.status, url__path=path)
             span.set(aidos__request_id=self.request_id, aidos__project_id=project_id)
         metrics.count_request(route, method, self.status, seconds)
-        _log.info(
+        telemetry.log_soon(
+            _log,
             "request",
             method=method,
             path=path,

@@ -37,6 +37,25 @@ class TestLogs:
         assert (line["process"], line["request_id"], line["project_id"]) == ("tested", "r-1", "p-1")
         assert line["trace_id"] == "0af7651916cd43dd8448eb211c80319c" and "actor" not in line
 
+    def test_lines_that_wait_for_each_other_keep_their_own_ids_and_time_and_outlive_the_loop(self) -> None:
+        lines = run(
+            "import asyncio\nlog = telemetry.get_logger('http')\n"
+            "async def answer(number):\n"
+            " with telemetry.bind(request_id=number, project_id='p' if number == 1 else None), telemetry.span('HTTP', "
+            f"{PARENT!r} if number == 1 else None):\n"
+            "  telemetry.log_soon(log, 'request', status=number)\n"
+            "async def main():\n"
+            " await asyncio.gather(answer(1), answer(2))\n"
+            " log.info('told at once')\n"
+            " if slow: await asyncio.sleep(2 * telemetry.BATCH_S)\n"
+            "for slow in (True, False): asyncio.run(main())"
+        )
+        told, asked = [[line for line in lines if (line["event"] == "request") is found] for found in (False, True)]
+        assert [line["event"] for line in lines][:3] == ["told at once", "request", "request"] and len(told) == 2
+        assert [(line["request_id"], line.get("project_id"), line["status"]) for line in asked] == [("1", "p", 1), ("2", None, 2)] * 2
+        assert asked[0]["trace_id"] == "0af7651916cd43dd8448eb211c80319c" != asked[1]["trace_id"]
+        assert asked[0]["timestamp"] < told[0]["timestamp"] < asked[2]["timestamp"] < told[1]["timestamp"]
+
     def test_a_thread_knows_the_process_too(self) -> None:
         (line,) = run("import threading\nthreading.Thread(target=lambda: telemetry.get_logger('x').info('in a thread')).start()")
         assert line["process"] == "tested"

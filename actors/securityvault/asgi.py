@@ -8,6 +8,7 @@ be public needs a caller.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -53,7 +54,8 @@ class VaultMiddleware:
     In front of the gateway it uses the gateway's authenticator, ``vault``, and takes the routes that declare the permission
     ``public`` as public. Elsewhere it opens a database and an authenticator of its own, with the lifespan or the first
     request, and ``permission`` in ``project_id`` is what every request needs. ``public`` adds
-    exact paths that need no caller; ``hosts``, if any, are the only names that the Host header may have. Ray Serve names each
+    exact paths that need no caller; below ``basic`` an API key may also come as the password of Basic credentials, for clients that
+    have no other way; ``hosts``, if any, are the only names that the Host header may have. Ray Serve names each
     request itself and says so in the answer: there, ``echo_request_id`` is False.
     """
 
@@ -65,6 +67,7 @@ class VaultMiddleware:
         permission: str | None = None,
         project_id: UUID | None = None,
         public: Iterable[str] = (),
+        basic: tuple[str, ...] = (),
         hosts: Iterable[str] = (),
         body_limit_bytes: int | None = None,
         settings: Settings | None = None,
@@ -72,6 +75,7 @@ class VaultMiddleware:
     ) -> None:
         self.app, self._vault = app, vault
         self._permission, self._project = permission, str(project_id) if project_id else None
+        self._basic = basic
         self._public, self._hosts = frozenset(public), frozenset(host.lower().encode() for host in hosts)
         self._body_limit_bytes, self._settings, self._echo_request_id = body_limit_bytes, settings, echo_request_id
         self._own: Database | None = None
@@ -168,18 +172,8 @@ class _Exchange:
             span.name(f"{method} {route}", failed=self.status >= 500)
             span.set(http__request__method=method, http__route=route, http__response__status_code=self.status, url__path=path)
             span.set(aidos__request_id=self.request_id, aidos__project_id=project_id)
-        metrics.count_request(route, method, self.status, seconds)
-        telemetry.log_soon(
-            _log,
-            "request",
-            method=method,
-            path=path,
-            route=route,
-            status=self.status,
-            duration_ms=round(seconds * 1000, 2),
-            project_id=project_id,
-            actor=caller.actor if caller else None,
-        )
+        actor = caller.actor if caller else None
+        telemetry.later(_note, method, path, route, self.status, seconds, project_id, actor)
 
     async def _admit(self, state: dict[str, Any]) -> None:
         """Raises what the request is refused for."""
@@ -206,6 +200,8 @@ class _Exchange:
         authorization = self.headers.get(b"authorization", b"")
         if authorization[:7].lower() == b"bearer ":
             credential = authorization[7:].strip().decode("latin-1")
+        elif authorization[:6].lower() == b"basic " and self.scope["path"].startswith(self.edge._basic):
+            credential = _password(authorization[6:])
         elif authorization:
             credential = ""
         else:
@@ -268,6 +264,23 @@ class _Exchange:
         kind = "websocket.http.response" if self.scope["type"] == "websocket" else "http.response"
         await self.send({"type": f"{kind}.start", "status": status, "headers": headers})
         await self.send({"type": f"{kind}.body", "body": body if self.scope.get("method") != "HEAD" else b""})
+
+
+def _note(
+    moment: telemetry.Moment, method: str, path: str, route: str, status: int, seconds: float, project_id: str | None, actor: str | None
+) -> None:
+    metrics.count_request(route, method, status, seconds)
+    duration_ms = round(seconds * 1000, 2)
+    _log.info("request", moment=moment, method=method, path=path, route=route, status=status, duration_ms=duration_ms,
+              project_id=project_id, actor=actor)  # fmt: skip
+
+
+def _password(credentials: bytes) -> str:
+    """Of ``user:password`` in Base64 (RFC 7617); empty when it is not."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _route_of(scope: Scope) -> str:

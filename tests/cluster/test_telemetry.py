@@ -43,7 +43,7 @@ class TestLogs:
             "async def answer(number):\n"
             " with telemetry.bind(request_id=number, project_id='p' if number == 1 else None), telemetry.span('HTTP', "
             f"{PARENT!r} if number == 1 else None):\n"
-            "  telemetry.log_soon(log, 'request', status=number)\n"
+            "  telemetry.later(lambda moment, status: log.info('request', moment=moment, status=status), number)\n"
             "async def main():\n"
             " await asyncio.gather(answer(1), answer(2))\n"
             " log.info('told at once')\n"

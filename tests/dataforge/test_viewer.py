@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from PIL import Image
 from aidos.errors import InvalidPayload
 from data_pipelines.dataforge.tables import service
 from data_pipelines.dataforge.tables.cache import Cache
+from data_pipelines.dataforge.tables.confinement import landlock_version
 from data_pipelines.dataforge.tables.errors import FileTooLarge, FileUnreadable, QueryFailed, QueryRefused, TooMuchWork
 from data_pipelines.dataforge.tables.models import Located, RowsSpec
 from data_pipelines.dataforge.tables.viewer import Viewer
@@ -103,11 +105,14 @@ class TestStrangersFiles:
         [
             ("half.parquet", table()[:900] + b"PAR1", "half.parquet"),
             ("text.parquet", b"this is text", "parquet"),
-            ("ragged.csv", b"a,b\n" + b"1,2\n" * 5000 + b"1,2,3,4\n", "rows must all"),
-            ("mixed.csv", "a,b\nä,1\n".encode() + "ä,2\n".encode("latin-1"), "utf-8"),
-            ("wide.csv", ",".join("c" * 2_000_000).encode() + b"\n", ""),
-            ("broken.jsonl", b'{"a": 1}\n{"a": \n', "broken.jsonl"),
-            ("not.csv.gz", b"a,b\n1,2\n", "not.csv.gz"),
+            ("ragged.csv", b"a,b\n" + b"1,2\n" * 5000 + b"1,2,3,4\n", "line 5002: it has 4 columns, the header 2"),
+            ("few.csv", b"a,b\n1,2\n3\n4,5,6\n7,8\n", "line 3: it has 1 columns, the header 2"),
+            ("few.tsv.zst", pa.compress(b"a\tb\n1\t2\n3\n", "zstd", asbytes=True), "line 3: it has 1 columns, the header 2"),
+            ("mixed.csv", "a,b\nä,1\n".encode() + "ä,2\n".encode("latin-1"), "byte 9 is not utf-8 (e4), in line 3"),
+            ("wide.csv", ",".join("c" * 50_000).encode() + b"\n", "it has 50000 columns"),
+            ("no-header.csv", b"c," * 10_000_000, "no header"),
+            ("broken.jsonl", b'{"a": 1}\n{"a": \n', "line 2, character 6"),
+            ("not.csv.gz", b"a,b\n1,2\n", "not packed with gzip"),
         ],
     )
     async def test_are_refused_with_what_is_wrong(self, viewer: Viewer, path: str, data: bytes, said: str) -> None:
@@ -115,6 +120,31 @@ class TestStrangersFiles:
             await service.list_rows(viewer, place(viewer, path, data), RowsSpec())
         assert isinstance(caught.value, FileUnreadable | TooMuchWork)
         assert said in str(caught.value).lower() and str(viewer.open) not in str(caught.value)
+
+    async def test_may_have_a_column_that_is_called_as_the_number_of_a_row(self, viewer: Viewer) -> None:
+        target = io.BytesIO()
+        pq.write_table(pa.table({"File_Row_Number": [7, 5, 6] * 1000, "row_0": [f"r{at}" for at in range(3000)]}), target)
+        file = place(viewer, "t.parquet", target.getvalue())
+        for spec, first in (
+            (RowsSpec(offset=1501, limit=2), [5, "r1501"]),
+            (RowsSpec(filter="file_row_number = 6", offset=500, limit=2), [6, "r1502"]),
+            (RowsSpec(sort=("-File_Row_Number",), offset=1, limit=2), [7, "r3"]),
+        ):
+            page = json.loads((await service.list_rows(viewer, file, spec)).body)
+            assert page["rows"][0] == first and page["row_numbers"][0] == int(first[1][1:])
+
+    @pytest.mark.skipif(landlock_version() < 1, reason="this kernel has no Landlock, so nothing but DuckDB keeps a parser to its files")
+    async def test_cannot_have_their_reader_open_another_file(self, viewer: Viewer, tmp_path: Path) -> None:
+        (tmp_path / "outside.parquet").write_bytes(data := table())
+        file = place(viewer, "t.parquet", data)
+        entry = viewer.cache.folder / f"{PROJECT}-{file.sha256}"
+        entry.unlink()
+        entry.symlink_to(tmp_path / "outside.parquet")  # DuckDB is allowed the link; where it leads only the kernel keeps it from going
+        with pytest.raises(FileUnreadable, match="(?i)denied|permission|cannot open"):
+            await service.get_schema(viewer, file)
+        entry.unlink()
+        entry.write_bytes(data)
+        assert b'"rows": 1000' in (await service.get_schema(viewer, file)).body
 
     @pytest.mark.parametrize("data", [b"%PDF-1.7", b"", png_that_says(60_000, 60_000), png_that_says(2000, 2000), b"GIF89a" + bytes(20)])
     async def test_that_are_no_images_are_refused(self, viewer: Viewer, data: bytes) -> None:

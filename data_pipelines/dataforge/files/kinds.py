@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 SUFFIXES = {
-    ".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".csv.gz": "csv", ".tsv.gz": "csv",
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".jsonl.gz": "jsonl", ".ndjson.gz": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+    **{f".{ending}{packed}": "csv" for ending in ("csv", "tsv", "tab") for packed in ("", ".gz", ".zst")},
+    **{f".{ending}{packed}": "jsonl" for ending in ("jsonl", "ndjson") for packed in ("", ".gz", ".zst")},
     ".png": "image", ".jpg": "image", ".jpeg": "image", ".bmp": "image", ".gif": "image", ".webp": "image", ".tif": "image",
     ".tiff": "image", ".txt": "text", ".md": "text", ".zip": "archive",
 }  # fmt: skip

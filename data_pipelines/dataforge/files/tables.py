@@ -81,7 +81,7 @@ class TableReader:
         if len(line) > MAX_LINE_BYTES - 1:
             raise BadFile(f"its first line has over {MAX_LINE_BYTES} bytes, so it is no header of at most {MAX_COLUMNS} columns")
         text = line.decode("utf-8-sig").rstrip("\r")
-        delimiter = _delimiter(text)
+        delimiter = find_delimiter(text)
         header = next(csv.reader([text], delimiter=delimiter), [])
         names = check_columns(header)
         reader = pa.csv.open_csv(
@@ -116,9 +116,12 @@ class TableReader:
 
     def _take_object(self, line: bytes, number: int, rows: list[dict[str, Any]]) -> None:
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            self.broken.add(f"line {number}: {first_line(error)}")
+            value = json.loads(line.rstrip())
+        except json.JSONDecodeError as error:
+            self.broken.add(f"line {number}, character {error.pos + 1}: {error.msg}")
+            return
+        except RecursionError:
+            self.broken.add(f"line {number}: it is nested too deeply")
             return
         if isinstance(value, dict) and len(value) <= MAX_COLUMNS:
             rows.append(value)
@@ -175,5 +178,6 @@ def _to_array(values: list[Any]) -> pa.Array:
         return pa.array(texts, pa.string())
 
 
-def _delimiter(line: str) -> str:
+def find_delimiter(line: str) -> str:
+    """What separates the names in a header: the most frequent of comma, semicolon, tab and bar."""
     return max(",;\t|", key=lambda sign: (line.count(sign), sign == ","))

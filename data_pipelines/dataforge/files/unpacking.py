@@ -8,6 +8,8 @@ import io
 import zipfile
 from typing import Any
 
+import pyarrow as pa
+
 from data_pipelines.dataforge.files.quarantine import BadFile
 
 MAX_RATIO = 200
@@ -16,7 +18,10 @@ MIN_BOMB_BYTES = 2**28
 
 def unpack(path: str, file: Any) -> Any:
     """The file's content, whatever it is packed with by its name."""
-    return gzip.GzipFile(fileobj=file) if path.lower().endswith(".gz") else file
+    name = path.lower()
+    return (
+        gzip.GzipFile(fileobj=file) if name.endswith(".gz") else pa.CompressedInputStream(file, "zstd") if name.endswith(".zst") else file
+    )
 
 
 class CheckedText(io.RawIOBase):
@@ -25,7 +30,7 @@ class CheckedText(io.RawIOBase):
     def __init__(self, source: Any, packed_bytes: int) -> None:
         self._source, self._packed_bytes = source, packed_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._read_bytes = 0
+        self._read_bytes = self._lines = 0
 
     def readable(self) -> bool:
         return True
@@ -39,10 +44,10 @@ class CheckedText(io.RawIOBase):
         try:
             self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            at = before - pending + error.start
-            raise BadFile(
-                f"byte {at} is not UTF-8 ({error.object[error.start : error.start + 1].hex()}): it has another encoding, or several"
-            ) from None
+            at, line = before - pending + error.start, self._lines + data.count(b"\n", 0, max(0, error.start - pending)) + 1
+            found = error.object[error.start : error.start + 1].hex()
+            raise BadFile(f"byte {at} is not UTF-8 ({found}), in line {line}: it has another encoding, or several") from None
+        self._lines += data.count(b"\n")
         buffer[: len(data)] = data
         return len(data)
 

@@ -7,6 +7,8 @@ ends one child. With the gateway's end of ``FD`` it ends itself.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import os
 import signal
@@ -21,8 +23,9 @@ from typing import Any
 import duckdb
 from PIL import Image
 
-from data_pipelines.dataforge.tables import confinement, images, reading
-from data_pipelines.dataforge.tables.models import CONVERTED_BYTES, MEMORY_BYTES, Answer, Format
+from data_pipelines.dataforge.files.quarantine import BadFile
+from data_pipelines.dataforge.tables import confinement, images, reading, text
+from data_pipelines.dataforge.tables.models import CONVERTED_BYTES, MEMORY_BYTES, Answer
 from data_pipelines.dataforge.tables.statements import Refused
 
 THREADS = 2
@@ -61,7 +64,11 @@ def load() -> None:
         (folder / "t.csv").write_text("a,b\n1,x\n")
         Image.new("RGB", (8, 8)).save(folder / "i.png")
         with reading.connect(1) as connection:
-            reading.convert(connection, folder / "t.csv", folder / "t.parquet", Format.CSV, "none")
+            text.convert(connection, folder / "t.csv", "t.csv", folder / "t.parquet")
+        for path, bad in (("b.csv", b"a,b\n1,2\n3\n"), ("b.csv.gz", gzip.compress(b"a,b\n\xff,1\n")), ("b.jsonl", b'{"a": 1}\n{\n')):
+            (folder / path).write_bytes(bad)
+            with reading.connect(1) as connection, contextlib.suppress(BadFile):
+                text.convert(connection, folder / path, path, folder / "b.parquet")
         for arrow in (False, True):
             with reading.connect(1) as connection:
                 reading.run_query(connection, {"t": folder / "t.parquet"}, "SELECT a, b, now() FROM t", 10, arrow, {})
@@ -96,8 +103,8 @@ def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
         return _answer(connection, folder, question)
     except Refused as refused:
         return Answer(b"", {"error": "refused", "reason": str(refused)})
-    except images.NotAnImage as reason:
-        return Answer(b"", {"error": "unreadable", "reason": f"{reason}."})
+    except BadFile as reason:
+        return Answer(b"", {"error": "unreadable", "reason": f"{str(reason).rstrip('.')}."})
     except (MemoryError, duckdb.OutOfMemoryException):
         return Answer(b"", {"error": "too_much"})
     except duckdb.Error as error:
@@ -116,7 +123,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
             tables = dict(zip(question["tables"], files, strict=True))
             return reading.run_query(connection, tables, question["sql"], question["limit"], question["arrow"], head)
         case "convert":
-            return reading.convert(connection, files[0], folder / "out" / "table", Format(question["format"]), question["packing"])
+            return text.convert(connection, files[0], question["paths"][0], folder / "out" / "table")
         case "thumbnail":
             return images.build_thumbnail(files[0], question["size"])
     raise AssertionError(question["kind"])
@@ -127,12 +134,7 @@ def _reason(error: duckdb.Error, folder: Path, paths: list[str]) -> str:
     text = str(error)
     for number, path in enumerate(paths):
         text = text.replace(str(folder / "in" / str(number)), path)
-    if "sniffing" in text:
-        text = (
-            text.split("\nThe search space")[0]
-            + "\nRows must all have as many values as the header, apart by one of , ; | and tab, in UTF-8."
-        )
-    elif "CSV Error" in text:
+    if "CSV Error" in text:
         text = text.split("\n  file = ")[0]
     text = text.split("\n\nLINE 1: COPY")[0].replace(str(folder), "").split("\nPossible fixes")[0].split("\nPossible solutions")[0]
     return text[:1000].strip()

@@ -41,6 +41,11 @@ def confine(readable: Path, writable: Path, memory_bytes: int, file_bytes: int) 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def landlock_version() -> int:
+    """What of Landlock the kernel has; under 1 without it."""
+    return int(_libc.syscall(_CREATE_RULESET, None, 0, 1))
+
+
 def end_after(seconds: float) -> None:
     """Have the kernel end this process then, whatever it is at."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -49,8 +54,7 @@ def end_after(seconds: float) -> None:
 
 
 def _restrict_files(readable: Path, writable: Path) -> None:
-    version = _libc.syscall(_CREATE_RULESET, None, 0, 1)
-    if version < 1:
+    if (version := landlock_version()) < 1:
         return
     known = (1 << (13 if version == 1 else 14 if version == 2 else 15 if version < 5 else 16)) - 1
     asked = _Ruleset(known, 3, 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from data_pipelines.dataforge.files.quarantine import BadFile
 from data_pipelines.dataforge.tables.models import Answer
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -15,12 +16,8 @@ PIXELS = 64_000_000
 """Most pixels that are unpacked: 256 MB as RGBA."""
 
 
-class NotAnImage(Exception):
-    """The file is no image that is shown; the message says why."""
-
-
 def build_thumbnail(file: Path, size: int) -> Answer:
-    """The first frame as WebP within ``size`` × ``size`` pixels, turned as its EXIF says. Raises: NotAnImage."""
+    """The first frame as WebP within ``size`` × ``size`` pixels, turned as its EXIF says. Raises: BadFile."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     Image.MAX_IMAGE_PIXELS = None  # said here, with the limit
     try:
@@ -29,16 +26,16 @@ def build_thumbnail(file: Path, size: int) -> Answer:
             # JPEG is unpacked at an eighth of its size, if that is enough: the limit is on what is unpacked.
             image.draft("RGB", (size * 2, size * 2))
             if image.size[0] * image.size[1] > PIXELS:
-                raise NotAnImage(f"it has {width} × {height} pixels, and at most {PIXELS:,} are unpacked")
+                raise BadFile(f"it has {width} × {height} pixels, and at most {PIXELS:,} are unpacked")
             upright = ImageOps.exif_transpose(image)
             small = _to_shown(upright)
             small.thumbnail((size, size), Image.Resampling.LANCZOS)
             target = io.BytesIO()
             small.save(target, "WEBP", quality=80, method=2)
-    except NotAnImage:
+    except BadFile:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, TypeError, Image.DecompressionBombError) as error:
-        raise NotAnImage(f"its bytes are no whole {', '.join(FORMATS)} ({str(error)[:200]})") from None
+        raise BadFile(f"its bytes are no whole {', '.join(FORMATS)} ({str(error)[:200]})") from None
     return Answer(target.getvalue(), {"width": width, "height": height})
 
 

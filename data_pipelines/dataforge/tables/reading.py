@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ import pyarrow as pa
 
 from aidos.schemas.common import encode_cursor
 from data_pipelines.dataforge.tables import statements
-from data_pipelines.dataforge.tables.models import ANSWER_BYTES, ARROW_BYTES, COLUMNS, MEMORY_BYTES, Answer, Format
+from data_pipelines.dataforge.tables.models import ANSWER_BYTES, ARROW_BYTES, COLUMNS, MEMORY_BYTES, Answer
 from data_pipelines.dataforge.tables.policy import quote, to_cell, to_cell_sql
 from data_pipelines.dataforge.tables.statements import Refused
 
-_ROW = "file_row_number"
 _BATCH = 256
 
 
@@ -47,22 +47,9 @@ def connect(threads: int) -> duckdb.DuckDBPyConnection:
 
 def lock(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     """Only these files from now on."""
-    connection.execute(f"SET allowed_paths = [{', '.join(_text(file) for file in files)}]")
+    connection.execute(f"SET allowed_paths = [{', '.join(quote_text(file) for file in files)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-
-
-def convert(connection: duckdb.DuckDBPyConnection, source: Path, target: Path, format: Format, packing: str) -> Answer:
-    """Write a text table as Parquet, every row of it read: types are those that all rows have."""
-    lock(connection, [source, target])
-    compression = f"compression = '{packing}'"
-    if format is Format.JSON:
-        read = f"read_json({_text(source)}, format = 'auto', sample_size = -1, {compression})"
-    else:
-        delimiter = ", delim = '\t'" if format is Format.TSV else ""
-        read = f"read_csv({_text(source)}, sample_size = -1, {compression}{delimiter})"
-    connection.execute(f"COPY (SELECT * FROM {read}) TO {_text(target)} (FORMAT parquet, ROW_GROUP_SIZE 50000, USE_TMP_FILE false)")
-    return Answer(b"")
 
 
 def read_schema(connection: duckdb.DuckDBPyConnection, file: Path, head: dict[str, Any]) -> Answer:
@@ -81,21 +68,21 @@ def read_rows(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str
     known = _columns(connection, _table(file))
     shown = _choose(known, asked["columns"])
     where = _where(connection, asked["filter"], file)
-    numbered = f"read_parquet({_text(file)}, file_row_number = true)"
+    row, numbered = _number(known, file)
     total = None if asked["filter"] else _count(connection, file)
     limit, offset, after = asked["limit"], asked["offset"], asked["after"]
     if asked["sort"]:
         start = after if after is not None else offset
         keys = ", ".join(_order(known, each) for each in asked["sort"])
-        picked = f"SELECT {_ROW} FROM {numbered} WHERE {where} ORDER BY {keys}, {_ROW} LIMIT {limit + 1} OFFSET {start}"
+        picked = f"SELECT {row} FROM {numbered} WHERE {where} ORDER BY {keys}, {row} LIMIT {limit + 1} OFFSET {start}"
         numbers = [number for (number,) in connection.execute(picked).fetchall()]
-        chosen, order = f"{_ROW} IN ({', '.join(map(str, numbers)) or 'NULL'})", {number: at for at, number in enumerate(numbers)}
+        chosen, order = f"{row} IN ({', '.join(map(str, numbers)) or 'NULL'})", {number: at for at, number in enumerate(numbers)}
     else:
         start, order = None, None
         skipped = 0 if after is not None or not asked["filter"] else offset
         first = after if after is not None else 0 if asked["filter"] else offset
-        chosen = f"{where} AND {_ROW} >= {first} ORDER BY {_ROW} LIMIT {limit + 1} OFFSET {skipped}"
-    cells = ", ".join([_ROW, *(to_cell_sql(quote(column.name), column.type) for column in shown)])
+        chosen = f"{where} AND {row} >= {first} ORDER BY {row} LIMIT {limit + 1} OFFSET {skipped}"
+    cells = ", ".join([row, *(to_cell_sql(quote(column.name), column.type) for column in shown)])
     fetched = connection.execute(f"SELECT {cells} FROM {numbered} WHERE {chosen}")
     rows = _fetch(fetched) if order is None else iter(sorted(fetched.fetchall(), key=lambda row: order[row[0]]))
     page = _Page(shown, limit)
@@ -179,11 +166,21 @@ def _to_arrow(result: duckdb.DuckDBPyRelation, limit: int) -> Answer:
 
 
 def _table(file: Path) -> str:
-    return f"read_parquet({_text(file)})"
+    return f"read_parquet({quote_text(file)})"
 
 
-def _text(file: Path) -> str:
+def quote_text(file: Path) -> str:
+    """A path as SQL has it."""
     return "'" + str(file).replace("'", "''") + "'"
+
+
+def _number(known: Sequence[Column], file: Path) -> tuple[str, str]:
+    """The name of the rows' number, from 0, and the table that has it. A file with such a column of its own is counted through."""
+    names = {column.name.lower() for column in known}
+    if "file_row_number" not in names:
+        return "file_row_number", f"read_parquet({quote_text(file)}, file_row_number = true)"
+    row = next(name for name in map("row_{}".format, itertools.count()) if name not in names)
+    return row, f"(SELECT *, row_number() OVER () - 1 AS {row} FROM {_table(file)})"
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[Column]:
@@ -191,7 +188,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[Column]:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
-    (rows,) = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({_text(file)})").fetchone() or (0,)
+    (rows,) = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({quote_text(file)})").fetchone() or (0,)
     return int(rows)
 
 

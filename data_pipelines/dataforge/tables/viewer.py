@@ -120,8 +120,7 @@ class Viewer:
             child = await self._take()
             with self._using(child):
                 await self._provide(file, child.folder / "in" / "0", format.value)
-                asked = {"kind": "convert", "format": format.value, "packing": packing, "time_s": CONVERSION_S}
-                await self._converse(child, [file], asked, format.value)
+                await self._converse(child, [file], {"kind": "convert", "time_s": CONVERSION_S}, format.value)
                 (child.folder / "out" / "table").replace(path)
 
         await self.cache.link(f"{_name(file)}.{format.name.lower()}-{packing}.parquet", target, convert)

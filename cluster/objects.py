@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit
@@ -85,15 +85,15 @@ class Objects:
         """A URL that uploads a blob in one PUT, with headers that must be sent: S3 refuses any other content than ``sha256``."""
         key = blob_key(project_id, sha256)
         headers = {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode()}
-        return self._presign_with_headers("PUT", key, headers), headers
+        return self.presign_with_headers("PUT", self.bucket, key, headers), headers
 
-    def _presign_with_headers(self, method: str, key: str, headers: dict[str, str]) -> str:
+    def presign_with_headers(self, method: str, bucket: str, key: str, headers: Mapping[str, str], version_id: str | None = None) -> str:
         """Signature Version 4 in the query over headers too, which minio's signer leaves out.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
         """
         endpoint, now = urlsplit(self.settings.s3_endpoint), datetime.now(UTC)
-        signed = {"host": endpoint.netloc, **headers}
+        signed = {"host": endpoint.netloc, **{name.lower(): value for name, value in headers.items()}}
         day, names = f"{now:%Y%m%d}", ";".join(sorted(signed))
         scope = f"{day}/{self.settings.s3_region}/s3/aws4_request"
         query = {
@@ -102,8 +102,9 @@ class Objects:
             "X-Amz-Date": f"{now:%Y%m%dT%H%M%SZ}",
             "X-Amz-Expires": str(self.settings.presign_expiry_s),
             "X-Amz-SignedHeaders": names,
+            **({"versionId": version_id} if version_id else {}),
         }
-        path = quote(f"{endpoint.path}/{self.bucket}/{key}", safe="/-_.~")
+        path = quote(f"{endpoint.path}/{bucket}/{key}", safe="/-_.~")
         encoded = "&".join(f"{name}={quote(query[name], safe='-_.~')}" for name in sorted(query))
         listed = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
         asked = "\n".join([method, path, encoded, listed, names, "UNSIGNED-PAYLOAD"])

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     s3_bucket: str = Field("aidos", description="The one bucket that the platform writes to.")
     s3_region: str = Field("us-east-1", description="Region that S3 requests are signed for.")
 
+    import_buckets: str = Field(
+        "",
+        description="Other buckets of the endpoint, or folders of them (`bucket/folder`), that projects may import in place, comma-separated; "
+        "empty: none. Whatever lies there, every project may read.",
+    )
+
     ray_address: str = Field("", validation_alias="RAY_ADDRESS", description="GCS address of a Ray cluster; empty: a local head.")
     ray_dashboard_url: str = Field("", description="Ray dashboard URL (Jobs API); empty: the local head's.")
 

@@ -26,8 +26,8 @@ def show_item(current: Session, task: AskedTaskRead) -> Size | None:
         return None
     if task.url is None or task.size_bytes > _LARGEST_BYTES:
         return None
-    span = {"Range": f"bytes={task.offset_bytes}-{task.offset_bytes + task.size_bytes - 1}"}
-    content = current.client.get_presigned(task.url, span).content
+    headers = {"Range": f"bytes={task.offset_bytes}-{task.offset_bytes + task.size_bytes - 1}", **task.headers}
+    content = current.client.get_presigned(task.url, headers).content
     columns, lines = current.err.size
     colours = current.err.color_system in ("truecolor", "256")
     picture, size = draw(content, min(columns, 80), max(4, lines - 8)) if colours else (None, _size_of(content))
@@ -52,18 +52,23 @@ def _size_of(content: bytes) -> Size | None:
 
 def draw(content: bytes, columns: int, lines: int) -> tuple[Text | None, Size | None]:
     """The image in at most so many cells, two pixels above each other in one (▀); None where it is no image that can be read."""
-    from PIL import Image
+    from PIL import ExifTags, Image, ImageOps
     from rich.color import Color
     from rich.style import Style
     from rich.text import Text
 
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            size = opened.size
+            on_its_side = opened.getexif().get(ExifTags.Base.Orientation) in {5, 6, 7, 8}
+            size = opened.size[::-1] if on_its_side else opened.size
             opened.draft("RGB", (columns, lines * 2))
             scale = min(columns / size[0], lines * 2 / size[1])
             shown = max(1, round(size[0] * scale)), max(2, round(size[1] * scale) // 2 * 2)
-            small = opened.convert("RGB").resize(shown, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+            small = (
+                ImageOps.exif_transpose(opened)
+                .convert("RGB")
+                .resize(shown, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+            )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None, None
     pixels, picture = list(small.get_flattened_data()), Text()

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from aidos.errors import AidosError, InvalidRequest
+from aidos.errors import AidosError, InvalidRequest, NotFound, PreconditionFailed
 from aidos.schemas.dataforge.versions import DownloadRead, FileRead
 from aidos.transfers.concurrent import batches, each, patiently
 
@@ -30,6 +30,15 @@ class FileDamaged(AidosError):
     )
 
 
+class ImportedObjectChanged(AidosError):
+    status = 409
+    title = "An imported object is not what it was"
+    detail = (
+        "'{path}' lies in place at {uri} and was imported with ETag {etag} and {size_bytes} bytes; {found}. "
+        "Put that object back, or take what is there now: 'aidos dataset import' of the same prefix makes a new commit of it."
+    )
+
+
 class RangeCut(AidosError):
     status = 502
     title = "The object store gave another range"
@@ -46,6 +55,26 @@ class PathBlocked(InvalidRequest):
     detail = "'{path}' cannot be written in {directory}: {reason}. Move what is there, or pull into an empty directory."
 
 
+class Spot(Protocol):
+    """An object that was imported as it lies."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def etag(self) -> str: ...
+
+
+class Placed(Protocol):
+    """A file of a commit and where it lies in place."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def place(self) -> Spot | None: ...
+
+
 @dataclass(frozen=True)
 class Span:
     """Neighbouring slices of one source, read by one request."""
@@ -59,9 +88,12 @@ class Span:
         return sum(file.size_bytes for file in self.files)
 
 
-def read_range(client: Client, url: str, offset: int, length: int) -> bytes:
-    """Bytes of a presigned URL. Raises: RangeCut when the object store keeps giving others."""
+def read_range(client: Client, url: str, offset: int, length: int, file: DownloadRead | None = None) -> bytes:
+    """Bytes of a presigned URL, which ``file`` has. Raises: RangeCut when the object store keeps giving others, ImportedObjectChanged."""
+    placed = file if file and file.place else None
     headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+    if placed and placed.place:
+        headers |= placed.place.headers
 
     def read() -> bytes:
         data = client.get_presigned(url, headers).content
@@ -69,7 +101,27 @@ def read_range(client: Client, url: str, offset: int, length: int) -> bytes:
             raise RangeCut(given_bytes=len(data), asked_bytes=length)
         return data
 
-    return patiently(read)
+    try:
+        return patiently(read)
+    except (NotFound, PreconditionFailed) as error:
+        if placed is None:
+            raise
+        found = "there is no such object now" if isinstance(error, NotFound) else "the object has other content now"
+        raise object_changed(placed, found) from error
+
+
+def check_content(file: DownloadRead, sha256: str) -> None:
+    """Refuse bytes that are not the file's, by their SHA-256. In place it is known once verified. Raises: FileDamaged, ImportedObjectChanged."""
+    if file.place is None and sha256 != file.sha256:
+        raise FileDamaged(path=file.path, sha256=file.sha256)
+    if file.place and file.place.sha256 not in (None, sha256):
+        raise object_changed(file, f"it had SHA-256 {file.place.sha256} when it was verified, and has {sha256}")
+
+
+def object_changed(file: Placed, found: str) -> ImportedObjectChanged:
+    """The error that says what was found where the bytes of an imported file should be."""
+    assert file.place is not None
+    return ImportedObjectChanged(path=file.path, uri=file.place.uri, etag=file.place.etag, size_bytes=file.size_bytes, found=found)
 
 
 class Downloader:
@@ -102,7 +154,7 @@ class Downloader:
             raise OutsideDirectory(path=path, directory=str(self._root))
 
     def download(self, files: list[FileRead]) -> None:
-        """Write the files. Raises: FileDamaged, OutsideDirectory, PathBlocked."""
+        """Write the files. Raises: FileDamaged, ImportedObjectChanged, OutsideDirectory, PathBlocked."""
         each(self._download_batch, batches(files, _BATCH), 2)
 
     def _download_batch(self, files: list[FileRead]) -> None:
@@ -117,15 +169,14 @@ class Downloader:
             self._read_large(file, found.sources[file.source or 0])
 
     def _read_span(self, span: Span) -> None:
-        data = memoryview(read_range(self._client, span.source, span.offset_bytes, span.size_bytes))
+        data = memoryview(read_range(self._client, span.source, span.offset_bytes, span.size_bytes, span.files[0]))
         at = 0
         for file in span.files:
             self._place(file, data[at : at + file.size_bytes])
             at += file.size_bytes
 
     def _place(self, file: DownloadRead, data: bytes | memoryview) -> None:
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise FileDamaged(path=file.path, sha256=file.sha256)
+        check_content(file, hashlib.sha256(data).hexdigest())
         target = self.target(file.path)
         part = self._part(target, file)
         with _open_new(part, os.O_TRUNC) as opened:
@@ -143,7 +194,7 @@ class Downloader:
             starts = range(at, file.size_bytes, _SPAN_BYTES)
             for row in batches(starts, _THREADS // 2):
                 ranges = [(start, min(_SPAN_BYTES, file.size_bytes - start)) for start in row]
-                got = each(lambda each_: read_range(self._client, url, file.offset_bytes + each_[0], each_[1]), ranges, _THREADS // 2)
+                got = each(lambda each_: read_range(self._client, url, file.offset_bytes + each_[0], each_[1], file), ranges, _THREADS // 2)
                 opened.seek(row[0])
                 opened.truncate()
                 for data in got:
@@ -152,15 +203,17 @@ class Downloader:
             opened.flush()
             opened.seek(0)
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        if sha256 != file.sha256:
+        try:
+            check_content(file, sha256)
+        except AidosError:
             part.unlink()
-            raise FileDamaged(path=file.path, sha256=file.sha256)
+            raise
         os.replace(part, target)
 
     @staticmethod
     def _part(target: Path, file: DownloadRead) -> Path:
         # Short, since a name may be as long as the file system allows; the content decides, so that a later pull finds it.
-        return target.with_name(f".{file.sha256[:16]}-{hashlib.sha256(target.name.encode()).hexdigest()[:8]}.aidos-part")
+        return target.with_name(f".{file.sha256[-16:]}-{hashlib.sha256(target.name.encode()).hexdigest()[:8]}.aidos-part")
 
 
 def plan_spans(files: Iterable[DownloadRead], sources: list[str]) -> list[Span]:

@@ -7,7 +7,6 @@ URLs. Files of one folder are asked for together, so that reading them one by on
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from aidos.client import Client
 from aidos.errors import AidosError, InvalidPayload, NotFound
 from aidos.schemas.dataforge.versions import CommitRead, FileRead
-from aidos.transfers.downloading import FileDamaged
 from aidos.transfers.listing import pinned_ref
 from aidos.transfers.readahead import GrowingReadAhead
 from aidos.transfers.snapshot import Snapshot
@@ -105,13 +103,13 @@ class AidosFileSystem(AbstractFileSystem):
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Bytes ``start`` to ``end`` of a file, as slices count them; all of them are checked.
 
-        Raises: FileNotFoundError, IsADirectoryError, FileDamaged.
+        Raises: FileNotFoundError, IsADirectoryError, FileDamaged, ImportedObjectChanged.
         """
         path = self._strip_protocol(path)
         snapshot, file = self._find_file(path)
         first, last, _step = slice(start, end).indices(file.size_bytes)
         with _own_errors(path):
-            return _checked(file, snapshot.read(file.path, first, last))
+            return snapshot.read(file.path, first, last)
 
     def cat_ranges(
         self, paths: list[str], starts: Any, ends: Any, max_gap: int | None = None, on_error: str = "return", **_: Any
@@ -135,8 +133,8 @@ class AidosFileSystem(AbstractFileSystem):
             wanted.setdefault(snapshot.commit.id, (snapshot, []))[1].append((index, file, first, max(first, last)))
         for snapshot, ranges in wanted.values():
             read = snapshot.read_many([(file.path, first, last) for _index, file, first, last in ranges])
-            for (index, file, _first, _last), data in zip(ranges, read, strict=True):
-                found[index] = _checked(file, data)
+            for (index, _file, _first, _last), data in zip(ranges, read, strict=True):
+                found[index] = data
         return found
 
     def cat(self, path: str | list[str], recursive: bool = False, on_error: str = "raise", **_: Any) -> Any:
@@ -172,7 +170,7 @@ class AidosFileSystem(AbstractFileSystem):
     modified = created
 
     def ukey(self, path: str) -> str:
-        """The content's SHA-256: what caches of fsspec tell versions by."""
+        """The content's id, its SHA-256 if it does not lie in place: what caches of fsspec tell versions by."""
         return str(self.info(path).get("sha256"))
 
     def invalidate_cache(self, path: str | None = None) -> None:
@@ -253,13 +251,6 @@ def places_of(path: str) -> Iterator[Place]:
         yield Place(first, name, ref or "main", inner)
     name, _, ref = first.partition("@")
     yield Place(None, name, ref or "main", rest)
-
-
-def _checked(file: FileRead, data: bytes) -> bytes:
-    """A whole content has the SHA-256 that the commit names. Raises: FileDamaged."""
-    if len(data) == file.size_bytes and data and hashlib.sha256(data).hexdigest() != file.sha256:
-        raise FileDamaged(path=file.path, sha256=file.sha256)
-    return data
 
 
 @contextmanager

@@ -101,6 +101,28 @@ class StoredBlob:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A content that lies in place: an object of another bucket, by the id that its identity gives; ``sha256`` once it was verified."""
+
+    id: str
+    bucket: str
+    key: str
+    etag: str
+    version_id: str | None
+    size_bytes: int
+    sha256: str | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """With these S3 gives the imported bytes or none. A version never changes."""
+        return {} if self.version_id else {"If-Match": f'"{self.etag}"'}
+
+
+@dataclass(frozen=True)
 class Pack:
     """Many small blobs in one object; the object is itself addressed by its SHA-256."""
 
@@ -363,6 +385,7 @@ class Download:
     size_bytes: int
     source: int | None
     offset_bytes: int
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,32 @@ INSERT INTO dataforge.blobs (project_id, sha256, size_bytes, pack_sha256, offset
 SELECT %(project_id)s, * FROM unnest(%(digests)b::bytea[], %(sizes)b::bigint[], %(packs)b::bytea[], %(offsets)b::bigint[])
     ON CONFLICT DO NOTHING;
 
+-- record_places --
+INSERT INTO dataforge.places AS known (project_id, id, bucket, key, etag, version_id, size_bytes)
+SELECT %(project_id)s, * FROM unnest(%(ids)b::bytea[], %(buckets)s::text[], %(keys)s::text[], %(etags)s::text[], %(versions)s::text[],
+                                     %(sizes)s::bigint[])
+    ON CONFLICT (project_id, id) DO UPDATE SET touched_at = clock_timestamp();
+
+-- find_places --
+SELECT encode(id, 'hex') AS id, bucket, key, etag, version_id, size_bytes, encode(sha256, 'hex') AS sha256
+  FROM dataforge.places
+ WHERE project_id = %(project_id)s AND id = ANY(%(ids)b);
+
+-- touch_places --
+-- In one order for all, so that none waits for another in a ring.
+WITH due AS (
+    SELECT id FROM dataforge.places
+     WHERE project_id = %(project_id)s AND id = ANY(%(ids)b) AND touched_at < clock_timestamp() - %(fresh)s::interval
+     ORDER BY id
+       FOR NO KEY UPDATE
+)
+UPDATE dataforge.places p SET touched_at = clock_timestamp() FROM due WHERE p.project_id = %(project_id)s AND p.id = due.id;
+
+-- verify_places --
+UPDATE dataforge.places p SET sha256 = read.sha256
+  FROM unnest(%(ids)b::bytea[], %(digests)b::bytea[]) AS read (id, sha256)
+ WHERE p.project_id = %(project_id)s AND p.id = read.id;
+
 -- find_upload --
 SELECT encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes
   FROM dataforge.uploads

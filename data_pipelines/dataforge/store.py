@@ -19,6 +19,7 @@ from data_pipelines.dataforge.models import (
     Commit,
     Dataset,
     MultipartUpload,
+    Place,
     Protection,
     ProtectionSpec,
     Ref,
@@ -171,6 +172,38 @@ async def record_blobs(conn: Connection, project_id: UUID, blobs: Iterable[Store
         "offsets": [blob.offset_bytes for blob in known],
     }
     await conn.execute(Q.record_blobs, row)
+
+
+async def record_places(conn: Connection, project_id: UUID, places: Iterable[Place]) -> None:
+    """Places that are known already are not collected for a while."""
+    known = sorted(places, key=lambda place: place.id)  # one order for all writers, so that none waits for another in a ring
+    row = {
+        "project_id": project_id,
+        "ids": [bytes.fromhex(place.id) for place in known],
+        "buckets": [place.bucket for place in known],
+        "keys": [place.key for place in known],
+        "etags": [place.etag for place in known],
+        "versions": [place.version_id for place in known],
+        "sizes": [place.size_bytes for place in known],
+    }
+    await conn.execute(Q.record_places, row)
+
+
+async def find_places(conn: Connection, project_id: UUID, ids: Iterable[str]) -> dict[str, Place]:
+    rows = await conn.execute(Q.find_places, {"project_id": project_id, "ids": [*map(bytes.fromhex, ids)]})
+    return {row["id"]: Place(**row) for row in await rows.fetchall()}
+
+
+async def touch_places(conn: Connection, project_id: UUID, ids: Iterable[str]) -> None:
+    """Keep these from being forgotten for a while."""
+    await conn.execute(Q.touch_places, {"project_id": project_id, "ids": [*map(bytes.fromhex, ids)], "fresh": FRESH})
+
+
+async def verify_places(conn: Connection, project_id: UUID, sha256: Mapping[str, str]) -> None:
+    """``sha256``: of the bytes, by the place's id."""
+    ids = sorted(sha256)
+    row = {"ids": [*map(bytes.fromhex, ids)], "digests": [bytes.fromhex(sha256[id]) for id in ids]}
+    await conn.execute(Q.verify_places, {"project_id": project_id, **row})
 
 
 async def find_upload(conn: Connection, project_id: UUID, sha256: str) -> MultipartUpload | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.schemas.dataforge.versions import is_in_place
 from cluster.db import Connection
 from data_pipelines.dataforge import policy, store
 from data_pipelines.dataforge.datasets import get_dataset
@@ -14,6 +15,7 @@ from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFo
 from data_pipelines.dataforge.manifest import EMPTY, Differing, Edited, Manifests, Steps, T
 from data_pipelines.dataforge.models import File, Tree, TreeSpec
 from data_pipelines.dataforge.nodes import Entry
+from data_pipelines.dataforge.places import find_places
 
 
 async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSpec) -> Tree:
@@ -99,8 +101,10 @@ async def refuse_missing_blobs(conn: Connection, scope: Scope, add: Sequence[Fil
         return
     contents = {file.sha256 for file in add}
     await store.touch_blobs(conn, scope.project, contents)
-    known = await store.find_blobs(conn, scope.project, contents)
-    sizes = {blob.sha256: blob.size_bytes for blob in known.values()} | {policy.EMPTY_SHA256: 0}
+    blobs = await store.find_blobs(conn, scope.project, contents)
+    places = await find_places(conn, scope, filter(is_in_place, contents), touch=True)
+    sizes = {sha256: blob.size_bytes for sha256, blob in blobs.items()} | {policy.EMPTY_SHA256: 0}
+    sizes |= {id: place.size_bytes for id, place in places.items()}
     missing = [file for file in add if sizes.get(file.sha256) != file.size_bytes]
     if missing:
         raise BlobsMissing(count=len(missing), path=missing[0].path, sha256=[file.sha256 for file in missing[:100]])

@@ -133,6 +133,7 @@ class AskedTaskRead(Wire):
     url: str | None
     offset_bytes: int = 0
     size_bytes: int = 0
+    headers: dict[str, str] = Field({}, description="To be sent with the request for `url`.")
 
 
 class SlotRead(Wire):
@@ -184,7 +185,9 @@ class AnswerSet(Asked):
 class TaskSubmit(AnswerSet):
     """An answer, with the size of the image that it was given to."""
 
-    size: tuple[PixelCount, PixelCount] | None = Field(None, description="Width and height as the client saw them, kept where unknown.")
+    size: tuple[PixelCount, PixelCount] | None = Field(
+        None, description="Width and height as the client saw them, kept where the platform does not look."
+    )
 
 
 class TaskSkip(Asked):

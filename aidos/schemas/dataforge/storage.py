@@ -40,6 +40,7 @@ class CollectionRead(Wire):
     contents: int = Field(description="Contents of files.")
     size_bytes: int = Field(description="Of the contents.")
     uploads: int = Field(description="Multipart uploads that were never completed.")
+    places: int = Field(description="Contents in place that were forgotten; their objects stay as they are.")
     unreachable: list[UUID] = Field([], description="Of a dry run: the commits that would go, at most 100.")
     last_error: str | None = Field(None, description="Why it is being tried again.")
     created_by: str

@@ -57,6 +57,24 @@ FilePath = Annotated[str, StringConstraints(min_length=1, max_length=PATH_BYTES)
 """Relative POSIX path: UTF-8 in NFC, at most 1,024 bytes, no part empty, `.` or `..`, no control characters."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in lower-case hex."""
+IN_PLACE = b"in-place".hex()
+"""What ids of contents in place begin with. They are no SHA-256, and a content whose SHA-256 began so would be refused."""
+
+
+def is_in_place(content: str) -> bool:
+    """Whether an id names an object that was imported as it lies, and not bytes by their SHA-256 (docs/adr/0012)."""
+    return content.startswith(IN_PLACE)
+
+
+def _check_uploadable(sha256: str) -> str:
+    """Raises: ValueError for the id of an object in place."""
+    if is_in_place(sha256):
+        raise ValueError(f"{sha256} is the id of an object that lies in place, not the SHA-256 of a content.")
+    return sha256
+
+
+UploadedSha256 = Annotated[Sha256, AfterValidator(_check_uploadable)]
+"""SHA-256 of bytes that are uploaded."""
 SizeBytes = Annotated[int, Field(ge=0, le=LARGEST_BLOB_BYTES)]
 
 
@@ -110,7 +128,7 @@ class FileAdd(Asked):
     """A path and the content that it gets."""
 
     path: FilePath
-    sha256: Sha256
+    sha256: Sha256 = Field(description="SHA-256 of the content, or the id of a content in place.")
     size_bytes: SizeBytes
 
 
@@ -118,7 +136,7 @@ class FileRead(Wire):
     """A file of a commit."""
 
     path: str
-    sha256: str
+    sha256: str = Field(description="SHA-256 of the content; of one that lies in place an id that begins with 696e2d706c616365.")
     size_bytes: int
 
 
@@ -196,7 +214,7 @@ class RefRead(Wire):
 class BlobState(Asked):
     """Content by its SHA-256 and size."""
 
-    sha256: Sha256
+    sha256: UploadedSha256
     size_bytes: SizeBytes
 
 
@@ -239,7 +257,7 @@ class PartsRead(Wire):
 class PackEntry(Asked):
     """A blob in a pack."""
 
-    sha256: Sha256
+    sha256: UploadedSha256
     size_bytes: int = Field(ge=1, le=PACK_BYTES)
     offset_bytes: int = Field(ge=0, le=PACK_BYTES)
 
@@ -247,7 +265,7 @@ class PackEntry(Asked):
 class PackState(Asked):
     """An uploaded object that holds many small blobs, one after the other."""
 
-    sha256: Sha256
+    sha256: UploadedSha256
     size_bytes: int = Field(ge=1, le=PACK_BYTES)
     entries: list[PackEntry] = Field(min_length=1, max_length=5000)
 
@@ -284,6 +302,16 @@ class DownloadsCreate(Asked):
     paths: list[FilePath] = Field(max_length=1000)
 
 
+class PlaceRead(Wire):
+    """An object that was imported as it lies. Its URL takes only requests with `headers`, and answers 412 or 404 when the object is another."""
+
+    uri: str = Field(description="s3://bucket/key")
+    etag: str
+    version_id: str | None = Field(description="Where the bucket keeps versions; the URL is that version's.")
+    sha256: str | None = Field(description="SHA-256 of its bytes, once they were verified.")
+    headers: dict[str, str]
+
+
 class DownloadRead(Wire):
     """A file's bytes: `size_bytes` from `offset_bytes` of `sources[source]` (HTTP Range); an empty file has no source."""
 
@@ -292,6 +320,7 @@ class DownloadRead(Wire):
     size_bytes: int
     source: int | None
     offset_bytes: int
+    place: PlaceRead | None = Field(None, description="Where the file lies in place, and what to send for it.")
 
 
 class DownloadsRead(Wire):

@@ -43,6 +43,7 @@ class Collection:
     contents: int
     size_bytes: int
     uploads: int
+    places: int
     attempts: int
     last_error: str | None
 
@@ -73,3 +74,4 @@ class Garbage:
     contents: int
     size_bytes: int
     uploads: int
+    places: int

@@ -3,17 +3,17 @@ INSERT INTO dataforge.collections (project_id, id, dataset_id, keep_days, force,
 VALUES (%(project_id)s, %(id)s, %(dataset_id)s, %(keep_days)s, %(force)s, %(created_by)s)
 ON CONFLICT (project_id) WHERE finished_at IS NULL DO NOTHING
 RETURNING id, project_id, dataset_id, keep_days, force, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
-          attempts, last_error;
+          places, attempts, last_error;
 
 -- find_collection --
 SELECT id, project_id, dataset_id, keep_days, force, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
-       attempts, last_error
+       places, attempts, last_error
   FROM dataforge.collections
  WHERE project_id = %(project_id)s AND (id = %(id)s OR (%(id)s::uuid IS NULL AND finished_at IS NULL));
 
 -- list_collections --
 SELECT id, project_id, dataset_id, keep_days, force, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
-       attempts, last_error
+       places, attempts, last_error
   FROM dataforge.collections
  WHERE project_id = %(project_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
  ORDER BY id DESC
@@ -22,9 +22,11 @@ SELECT id, project_id, dataset_id, keep_days, force, created_by, created_at, fin
 -- plan_collections --
 -- Projects that hold contents and were not collected for a day; the next project in the key's order is found without reading all rows.
 WITH RECURSIVE holding AS (
-    (SELECT project_id FROM dataforge.blobs ORDER BY project_id LIMIT 1)
+    SELECT least((SELECT project_id FROM dataforge.blobs ORDER BY project_id LIMIT 1),
+                 (SELECT project_id FROM dataforge.places ORDER BY project_id LIMIT 1)) AS project_id
      UNION ALL
-    SELECT (SELECT b.project_id FROM dataforge.blobs b WHERE b.project_id > holding.project_id ORDER BY b.project_id LIMIT 1)
+    SELECT least((SELECT b.project_id FROM dataforge.blobs b WHERE b.project_id > holding.project_id ORDER BY b.project_id LIMIT 1),
+                 (SELECT p.project_id FROM dataforge.places p WHERE p.project_id > holding.project_id ORDER BY p.project_id LIMIT 1))
       FROM holding WHERE holding.project_id IS NOT NULL
 )
 INSERT INTO dataforge.collections (project_id, id, created_by)
@@ -48,7 +50,7 @@ UPDATE dataforge.collections c
   FROM due
  WHERE c.id = due.id
 RETURNING c.id, c.project_id, c.dataset_id, c.keep_days, c.force, c.created_by, c.created_at, c.finished_at, c.commits, c.nodes,
-          c.contents, c.size_bytes, c.uploads, c.attempts, c.last_error;
+          c.contents, c.size_bytes, c.uploads, c.places, c.attempts, c.last_error;
 
 -- finish_collection --
 UPDATE dataforge.collections
@@ -58,7 +60,7 @@ UPDATE dataforge.collections
 -- count_collected --
 UPDATE dataforge.collections
    SET commits = commits + %(commits)s, nodes = nodes + %(nodes)s, contents = contents + %(contents)s,
-       size_bytes = size_bytes + %(size_bytes)s, uploads = uploads + %(uploads)s
+       size_bytes = size_bytes + %(size_bytes)s, uploads = uploads + %(uploads)s, places = places + %(places)s
  WHERE id = %(id)s;
 
 -- set_retention --
@@ -155,6 +157,30 @@ SELECT encode(coalesce(b.pack_sha256, b.sha256), 'hex') AS sha256, count(*) AS c
  GROUP BY coalesce(b.pack_sha256, b.sha256)
 HAVING count(living.digest) = 0 AND bool_and(b.condemned_at IS NULL AND b.touched_at < %(young)s)
  ORDER BY coalesce(b.pack_sha256, b.sha256);
+
+-- list_dead_places --
+-- Contents in place that are in no commit that stays and were not touched since `young`.
+WITH living AS MATERIALIZED (
+    SELECT DISTINCT digest
+      FROM dataforge.reached_nodes(%(project_id)s, %(without)s, %(young)s) r
+      JOIN dataforge.nodes n ON n.project_id = %(project_id)s AND n.sha256 = r.sha256
+     CROSS JOIN LATERAL dataforge.node_digests(n.data) AS digest
+     WHERE r.level = 0
+)
+SELECT encode(p.id, 'hex') AS id
+  FROM dataforge.places p LEFT JOIN living ON living.digest = p.id
+ WHERE p.project_id = %(project_id)s AND p.touched_at < %(young)s AND living.digest IS NULL
+ ORDER BY p.id;
+
+-- delete_places --
+-- Whoever commits one first touches it, under the same lock: then it stays. Its object is not ours, and is left alone.
+WITH dead AS (
+    SELECT id FROM dataforge.places
+     WHERE project_id = %(project_id)s AND id = ANY(%(ids)b) AND touched_at < %(young)s
+     ORDER BY id
+       FOR UPDATE
+)
+DELETE FROM dataforge.places p USING dead WHERE p.project_id = %(project_id)s AND p.id = dead.id;
 
 -- now_less --
 SELECT clock_timestamp() - %(age)s::interval AS at;

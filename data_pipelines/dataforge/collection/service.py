@@ -82,6 +82,7 @@ async def find_garbage(conn: Connection, scope: Scope, spec: CollectionSpec, hel
         sum(each.contents for each in dead),
         sum(each.size_bytes for each in dead),
         len(await store.list_stale_uploads(conn, project)),
+        len(await store.list_dead_places(conn, project, expired, None)),
     )
 
 
@@ -101,6 +102,9 @@ async def collect(transaction: Transact, objects: Objects, asked: Collection, he
         async with transaction() as conn:
             await _condemn(conn, asked.project_id, dead[start : start + _BATCH], young)
     await _delete_objects(transaction, objects, asked)
+    async with transaction() as conn:
+        places = await store.list_dead_places(conn, asked.project_id, [], young)
+        await store.count_collected(conn, asked.id, places=await store.delete_places(conn, asked.project_id, places, young))
     await _drop_uploads(transaction, objects, asked)
 
 

@@ -45,8 +45,8 @@ async def finish_collection(conn: Connection, id: UUID, token: UUID) -> bool:
 
 
 async def count_collected(conn: Connection, id: UUID, **counts: int) -> None:
-    """Add to what the collection deleted: commits, nodes, contents, size_bytes, uploads."""
-    none = dict.fromkeys(("commits", "nodes", "contents", "size_bytes", "uploads"), 0)
+    """Add to what the collection deleted: commits, nodes, contents, size_bytes, uploads, places."""
+    none = dict.fromkeys(("commits", "nodes", "contents", "size_bytes", "uploads", "places"), 0)
     await conn.execute(Q.count_collected, {"id": id, **none, **counts})
 
 
@@ -99,6 +99,18 @@ async def list_dead_objects(conn: Connection, project_id: UUID, without: Sequenc
     """Objects with no content in a commit but ``without``; those with one that was touched since ``young`` are left out."""
     values = {"project_id": project_id, "without": list(without), "young": young or "infinity"}
     return [DeadObject(**row) for row in await _all(conn, Q.list_dead_objects, values)]
+
+
+async def list_dead_places(conn: Connection, project_id: UUID, without: Sequence[UUID], young: datetime | None) -> list[str]:
+    """Contents in place in no commit but ``without``; those that were touched since ``young`` are left out."""
+    values = {"project_id": project_id, "without": list(without), "young": young or "infinity"}
+    return [row["id"] for row in await _all(conn, Q.list_dead_places, values)]
+
+
+async def delete_places(conn: Connection, project_id: UUID, ids: Sequence[str], young: datetime) -> int:
+    """Forget contents in place, but those that were touched since ``young``; how many."""
+    values = {"project_id": project_id, "ids": [*map(bytes.fromhex, ids)], "young": young}
+    return (await conn.execute(Q.delete_places, values)).rowcount
 
 
 async def now_less(conn: Connection, age: timedelta) -> datetime:

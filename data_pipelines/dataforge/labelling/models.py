@@ -235,7 +235,7 @@ class Turn:
 class Asked:
     """A task as its annotator sees it: nothing of gold, of other answers, of what was decided.
 
-    The file is ``size_bytes`` from ``offset_bytes`` of ``url``.
+    The file is ``size_bytes`` from ``offset_bytes`` of ``url``, which is asked with ``headers``.
     """
 
     id: UUID
@@ -249,6 +249,7 @@ class Asked:
     url: str | None = None
     offset_bytes: int = 0
     size_bytes: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

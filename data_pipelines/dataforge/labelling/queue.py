@@ -17,7 +17,7 @@ from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.labelling import policy, store
 from data_pipelines.dataforge.labelling.errors import NoTaskLeft, TaskDecided, TaskNotFound, TaskNotHeld, VersionNotFound
-from data_pipelines.dataforge.labelling.labels import check_value, to_schema
+from data_pipelines.dataforge.labelling.labels import check_value, to_schema, with_told_size
 from data_pipelines.dataforge.labelling.models import (
     Asked,
     Labelling,
@@ -80,7 +80,8 @@ async def get_mine(conn: Connection, scope: Scope, objects: Objects, name: str, 
     downloads = await dataforge.create_downloads(conn, scope, objects, labelling.dataset, str(labelling.commit_id), [task.item.path])
     (file,) = downloads.files
     url = downloads.sources[file.source] if file.source is not None else None
-    return dataclasses.replace(asked, url=url, offset_bytes=file.offset_bytes, size_bytes=file.size_bytes)
+    headers = file.place.headers if file.place else {}
+    return dataclasses.replace(asked, url=url, offset_bytes=file.offset_bytes, size_bytes=file.size_bytes, headers=headers)
 
 
 async def _find_slot(conn: Connection, scope: Scope, task_id: UUID) -> Slot | None:
@@ -171,16 +172,16 @@ async def restore_version(conn: Connection, scope: Scope, name: str, task_id: UU
 async def submit(conn: Connection, scope: Scope, name: str, task_id: UUID, value: Value, size: Size | None = None) -> Slot:
     """Answer the task, or answer it anew while no reviewer has decided it; the last of its annotators decides it by consensus.
 
-    ``size``: of the image as the annotator saw it, kept where none is known.
+    ``size``: of the image as the annotator saw it, kept where the platform does not look for itself.
 
     Raises: LabellingNotFound, LabellingClosed, TaskNotFound, TaskNotHeld, TaskDecided, LabelInvalid.
     """
     held = await _hold(conn, scope, name, task_id)
     schema = to_schema(held.labelling.questions)
-    item = dataclasses.replace(held.task.item, size=held.task.item.size or size)
+    item = with_told_size(schema, held.task.item, size)
     checked = check_value(schema, value, item)
-    if size and held.task.item.size is None:
-        await store.set_sizes(conn, scope.project, {task_id: size})
+    if item.size and held.task.item.size is None:
+        await store.set_sizes(conn, scope.project, {task_id: item.size})
     before = await _submission_of(conn, scope, held)
     version = await _keep_version(conn, scope, held.slot, Stage.SUBMITTED, checked)
     await store.save_slot(conn, scope.project, held.slot, SlotState.SUBMITTED, submitted_version=version)

@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.parquet
 
 from aidos.errors import Unavailable
+from aidos.transfers.downloading import object_changed
 from data_pipelines.dataforge.labelling.errors import RowsInvalid
 from data_pipelines.dataforge.labelling.models import Item
 from data_pipelines.dataforge.models import Downloads
@@ -27,16 +28,21 @@ LARGEST_ROW_BYTES = 2**18
 
 
 async def fetch(downloads: Downloads) -> bytes:
-    """The bytes of the one file. Raises: RowsInvalid when it is too large, Unavailable."""
+    """The bytes of the one file. Raises: RowsInvalid when it is too large, ImportedObjectChanged, Unavailable."""
     (file,) = downloads.files
     if file.size_bytes > LARGEST_FILE_BYTES:
         raise RowsInvalid(path=file.path, reason=f"it has {file.size_bytes} bytes, and {LARGEST_FILE_BYTES} is the most")
     if file.source is None:
         return b""
-    span = {"Range": f"bytes={file.offset_bytes}-{file.offset_bytes + file.size_bytes - 1}"}
+    headers = {
+        "Range": f"bytes={file.offset_bytes}-{file.offset_bytes + file.size_bytes - 1}",
+        **(file.place.headers if file.place else {}),
+    }
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            answer = await client.get(downloads.sources[file.source], headers=span)
+            answer = await client.get(downloads.sources[file.source], headers=headers)
+            if file.place and answer.status_code in {404, 412}:
+                raise object_changed(file, "there is no such object with that content now")
             answer.raise_for_status()
     except httpx.HTTPError as error:
         raise Unavailable(reason="The object store cannot be reached.", retry_after_s=3) from error

@@ -19,6 +19,7 @@ from uuid import uuid4
 import urllib3
 
 from aidos.errors import Unavailable
+from aidos.transfers.downloading import object_changed
 from data_pipelines.dataforge.tables.errors import FileChanged
 from data_pipelines.dataforge.tables.models import Located
 
@@ -96,21 +97,26 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def fetch(http: urllib3.PoolManager, file: Located, target: Path) -> None:
-    """Write the file's bytes, checked against its SHA-256. Raises: FileChanged, Unavailable."""
+    """Write the file's bytes, checked against its SHA-256 as far as it is known. Raises: FileChanged, ImportedObjectChanged, Unavailable."""
     digest = hashlib.sha256()
     with target.open("wb") as out:
         for block in _blocks(http, file) if file.size_bytes else ():
             digest.update(block)
             out.write(block)
-    if digest.hexdigest() != file.sha256:
+    expected = file.place.sha256 if file.place else file.sha256
+    if file.place and expected not in (None, digest.hexdigest()):
+        raise object_changed(file, f"it had SHA-256 {expected} when it was verified, and has {digest.hexdigest()}")
+    if file.place is None and digest.hexdigest() != expected:
         raise FileChanged(path=file.path, sha256=file.sha256, reason=f"what is stored has SHA-256 {digest.hexdigest()}")
 
 
 def _blocks(http: urllib3.PoolManager, file: Located):  # type: ignore[no-untyped-def]  # a generator of bytes
-    end = file.offset_bytes + file.size_bytes - 1
+    span = {"Range": f"bytes={file.offset_bytes}-{file.offset_bytes + file.size_bytes - 1}"}
     try:
-        answer = http.request("GET", str(file.url), headers={"Range": f"bytes={file.offset_bytes}-{end}"}, preload_content=False)
+        answer = http.request("GET", str(file.url), headers={**span, **(file.place.headers if file.place else {})}, preload_content=False)
         try:
+            if file.place and answer.status in {404, 412}:
+                raise object_changed(file, "there is no such object now" if answer.status == 404 else "the object has other content now")
             if answer.status in {404, 416}:
                 raise FileChanged(path=file.path, sha256=file.sha256, reason="what is stored is gone or shorter")
             if answer.status not in {200, 206}:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from data_pipelines.dataforge.models import Place
+
 CELL_CHARS = 16 * 2**10
 """Longest text of a cell; what is longer is cut, and said to be."""
 ANSWER_BYTES = 8 * 2**20
@@ -43,6 +45,7 @@ class Located:
     size_bytes: int
     url: str | None
     offset_bytes: int = 0
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

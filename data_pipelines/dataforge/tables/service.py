@@ -19,7 +19,7 @@ async def locate(conn: Connection, scope: Scope, objects: Objects, dataset: str,
     files = {
         file.path: Located(
             scope.project, found.commit_id, file.path, file.sha256, file.size_bytes,
-            None if file.source is None else found.sources[file.source], file.offset_bytes,
+            None if file.source is None else found.sources[file.source], file.offset_bytes, file.place,
         )
         for file in found.files
     }  # fmt: skip

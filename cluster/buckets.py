@@ -1,0 +1,98 @@
+"""Other buckets of the same S3, read as they lie: only those that the administrator named, never the platform's own, never written."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import urllib3
+from minio.error import S3Error
+
+from aidos.errors import Conflict, Forbidden, Unavailable
+from cluster.objects import Objects
+
+PAGE = 1000
+"""Objects that S3 lists at a time."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class BucketNotAllowed(Forbidden):
+    title = "The bucket is not open to imports"
+    detail = "'{uri}' may not be read: projects import only from what the administrator named in AIDOS_IMPORT_BUCKETS."
+
+
+class BucketUnreadable(Conflict):
+    title = "The bucket cannot be read"
+    detail = "'{uri}' cannot be read with the platform's S3 key: {reason}. Ask the administrator for the bucket and its policy."
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """An object as a listing showed it; ``version_id`` where its bucket keeps versions."""
+
+    bucket: str
+    key: str
+    size_bytes: int
+    etag: str
+    version_id: str | None = None
+
+
+class Buckets:
+    """What may be imported in place, through the client of the platform's own bucket."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.named = [entry.strip().rstrip("/") + "/" for entry in objects.settings.import_buckets.split(",") if entry.strip()]
+
+    def refuse_unlisted(self, bucket: str, key: str) -> None:
+        """``key`` is an object's, or a folder's with a slash at its end (or empty). Raises: BucketNotAllowed."""
+        # Stores that clean paths would take '..' out of the bucket.
+        odd = not _NAME.fullmatch(bucket) or {"..", "."} & set(key.split("/"))
+        listed = any(f"{bucket}/{key}".startswith(entry) for entry in self.named)
+        if odd or not listed or bucket == self.objects.bucket:
+            raise BucketNotAllowed(uri=f"s3://{bucket}/{key}")
+
+    def presign(self, bucket: str, key: str, headers: Mapping[str, str], version_id: str | None) -> str:
+        """A URL of an object or a version of it, to be asked with ``headers``, which are signed. Raises: BucketNotAllowed."""
+        self.refuse_unlisted(bucket, key)
+        return self.objects.presign_with_headers("GET", bucket, key, headers, version_id)
+
+    async def pages(self, bucket: str, prefix: str, after: str | None = None) -> AsyncIterator[list[ObjectVersion]]:
+        """The objects whose keys begin with ``prefix`` by key, those later than ``after``, a page at a time.
+
+        Raises: BucketNotAllowed, BucketUnreadable, Unavailable.
+        """
+        self.refuse_unlisted(bucket, prefix)
+        listing = self._list(bucket, prefix, after)
+        while page := await self._call(bucket, prefix, lambda: list(islice(listing, PAGE))):
+            yield page
+
+    def _list(self, bucket: str, prefix: str, after: str | None) -> Iterator[ObjectVersion]:
+        versioned = self._keeps_versions(bucket)
+        listed = self.objects.client.list_objects(bucket, prefix=prefix, recursive=True, start_after=after, include_version=versioned)
+        for found in listed:
+            if found.is_delete_marker or (versioned and str(found.is_latest).lower() != "true"):
+                continue
+            # "null" is the version of what was written while none were kept: it may be written again.
+            version_id = found.version_id if found.version_id != "null" else None
+            yield ObjectVersion(bucket, found.object_name or "", found.size or 0, (found.etag or "").strip('"'), version_id)
+
+    def _keeps_versions(self, bucket: str) -> bool:
+        try:
+            return self.objects.client.get_bucket_versioning(bucket).status == "Enabled"
+        except S3Error as error:
+            if error.code in {"AccessDenied", "NotImplemented"}:
+                return False
+            raise
+
+    @staticmethod
+    async def _call(bucket, key, work):  # type: ignore[no-untyped-def]  # the lambda's type is the result's
+        try:
+            return await asyncio.to_thread(work)
+        except S3Error as error:
+            raise BucketUnreadable(uri=f"s3://{bucket}/{key}", reason=error.message or error.code) from error
+        except (urllib3.exceptions.HTTPError, ConnectionError) as error:
+            raise Unavailable(reason="The object store cannot be reached.", retry_after_s=3) from error

@@ -48,6 +48,7 @@ def build_program(settings: Settings, password: str, notice: Callable[[str], Non
         "password_encryption": "scram-sha-256",
         "fsync": "on",
         "full_page_writes": "on",
+        "shared_buffers": "512MB",  # taken as it is used; in PostgreSQL's 128 MB a dataset of a million files has no room
         "max_connections": "200",
         "timezone": "UTC",
         "log_timezone": "UTC",

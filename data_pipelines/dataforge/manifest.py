@@ -5,15 +5,15 @@ decided by the hash of the path alone (32 entries a node on average), so equal c
 history, a change rewrites one node a level, and a comparison skips what is equal. The shape is that of a prolly tree
 (https://docs.dolthub.com/architecture/storage-engine/prolly-tree) with a skip list's levels.
 
-Nothing here does I/O: a verb is a generator that yields the digests of the nodes it lacks and goes on when they are in
-``Manifests.nodes``; its value is the result.
+Nothing here does I/O: a verb is a generator that yields the digests of the nodes it lacks and goes on when they were given to
+``Manifests.add``; its value is the result.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Generator, Iterable, Mapping, Set
+from collections.abc import Callable, Generator, Iterable, Mapping, Set
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -52,9 +52,10 @@ EMPTY = hashlib.sha256(encode(_EMPTY_NODE)).digest()
 
 
 class Manifests:
-    """Trees of one project: ``nodes`` are those loaded so far, ``made`` the new ones to be stored."""
+    """Trees of one project: ``nodes`` are those reached so far, ``made`` the new ones to be stored. ``known``: what is at hand unread."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[bytes], Node | None] = lambda _: None) -> None:
+        self._known = known
         self.nodes: dict[bytes, Node] = {EMPTY: _EMPTY_NODE}
         self.made: dict[bytes, bytes] = {}
 
@@ -248,7 +249,13 @@ class Manifests:
         return (side - tall) | {node.digest(i) for node in map(self.nodes.__getitem__, tall) for i in range(len(node.paths))}
 
     def _load(self, digests: list[bytes]) -> Steps[list[Node]]:
-        missing = {digest for digest in digests if digest not in self.nodes}
+        missing = set()
+        for digest in digests:
+            if digest not in self.nodes:
+                if node := self._known(digest):
+                    self.nodes[digest] = node
+                else:
+                    missing.add(digest)
         if missing:
             yield missing
         return [self.nodes[digest] for digest in digests]

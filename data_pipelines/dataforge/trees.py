@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
@@ -14,8 +15,11 @@ from data_pipelines.dataforge.datasets import get_dataset
 from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFound
 from data_pipelines.dataforge.manifest import EMPTY, Differing, Edited, Manifests, Steps, T
 from data_pipelines.dataforge.models import File, Tree, TreeSpec
+from data_pipelines.dataforge.node_cache import NodeCache
 from data_pipelines.dataforge.nodes import Entry
 from data_pipelines.dataforge.places import find_places
+
+_CACHE = NodeCache()
 
 
 async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSpec) -> Tree:
@@ -44,14 +48,14 @@ async def list_files(
     commit = await store.find_commit(conn, scope.project, commit_id)
     if commit is None:
         raise RefNotFound(dataset="", ref=str(commit_id))
-    manifests = Manifests()
+    manifests = open_manifests(scope)
     items = await drive(conn, scope, manifests, manifests.scan(commit.tree, after=after, prefix=prefix, limit=limit))
     return [File(path, entry.digest.hex(), entry.size_bytes) for path, entry in items]
 
 
 async def compare(conn: Connection, scope: Scope, old: bytes, new: bytes) -> list[Differing]:
     """What differs between two trees, by path."""
-    manifests = Manifests()
+    manifests = open_manifests(scope)
     return await drive(conn, scope, manifests, manifests.compare(old, new))
 
 
@@ -68,11 +72,12 @@ async def edit(conn: Connection, scope: Scope, base: bytes, add: Iterable[File],
 
 async def apply(conn: Connection, scope: Scope, base: bytes, changes: Mapping[str, Entry | None]) -> Entry:
     """The stored tree after changes whose contents are known. Raises: TreeNotFound, PathsCollide, PathsDifferInForm."""
-    manifests = Manifests()
+    manifests = open_manifests(scope)
     edited = await drive(conn, scope, manifests, manifests.edit(base, changes))
     await _refuse_collisions(conn, scope, manifests, edited)
     if manifests.made:
         await store.store_nodes(conn, scope.project, manifests.made)
+        _CACHE.keep(scope.project, ((digest, manifests.nodes[digest]) for digest in manifests.made))
     return edited.root
 
 
@@ -110,11 +115,17 @@ async def refuse_missing_blobs(conn: Connection, scope: Scope, add: Sequence[Fil
         raise BlobsMissing(count=len(missing), path=missing[0].path, sha256=[file.sha256 for file in missing[:100]])
 
 
+def open_manifests(scope: Scope) -> Manifests:
+    """The project's trees, with what this process has of them."""
+    return Manifests(functools.partial(_CACHE.find, scope.project))
+
+
 async def drive(conn: Connection, scope: Scope, manifests: Manifests, steps: Steps[T]) -> T:
     """Run the steps in a thread (a large edit takes a while), loading the nodes that they ask for. Raises: TreeNotFound."""
     stored: dict[bytes, bytes] = {}
     while True:
         needed, result = await asyncio.to_thread(_step, manifests, stored, steps)
+        _CACHE.keep(scope.project, ((digest, manifests.nodes[digest]) for digest in stored))
         if needed is None:
             return result[0]
         stored = await store.load_nodes(conn, scope.project, needed)

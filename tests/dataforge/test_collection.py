@@ -19,13 +19,14 @@ from aidos.transfers import directories
 from api.collection import held_commits
 from cluster.db import Connection, Database
 from cluster.objects import Objects, blob_key
-from data_pipelines.dataforge import service
+from data_pipelines.dataforge import service, trees
 from data_pipelines.dataforge.collection import service as collection
 from data_pipelines.dataforge.collection.errors import CollectionRunning
 from data_pipelines.dataforge.collection.models import Collection, CollectionSpec, Garbage
 from data_pipelines.dataforge.collection.reconciler import CollectionReconciler
 from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFound
 from data_pipelines.dataforge.models import Blob, Commit, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob, TreeSpec
+from data_pipelines.dataforge.node_cache import NodeCache
 
 pytestmark = pytest.mark.postgres
 NOW = CollectionSpec(keep_days=0)
@@ -231,6 +232,19 @@ class TestCollect:
             await service.delete_dataset(conn, digits.scope, "digits")
         await digits.age()
         assert (await digits.collect()).contents == 2
+
+    async def test_what_was_collected_is_stored_again_when_it_comes_again(self, digits: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = [f"{number:03}" for number in range(120)]
+        await digits.commit(await digits.upload(*names))
+        async with digits.transaction() as conn:
+            await service.delete_dataset(conn, digits.scope, "digits")
+        await digits.age()
+        assert (await digits.collect()).nodes > 1
+        async with digits.transaction() as conn:
+            await service.create_dataset(conn, digits.scope, "digits")
+        again = await digits.commit(await digits.upload(*names))
+        monkeypatch.setattr(trees, "_CACHE", NodeCache())  # another process reads, which has seen none of it
+        assert await digits.read(again) == {name: name for name in names}
 
     async def test_one_at_a_time(self, digits: Store) -> None:
         asked = await digits.ask()

@@ -148,6 +148,26 @@ class TestCompare:
         assert store.reads <= 2 * (manifests.nodes[old].level + 2)
 
 
+class TestWhatIsAtHand:
+    def test_saves_reading_it(self) -> None:
+        store, root = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
+        first = Manifests()
+        store.run(first, first.find(root, ["012345"]))
+        store.reads = 0
+        second = Manifests(first.nodes.get)
+        assert store.run(second, second.find(root, ["012345"])) == {"012345": entry(12345)}
+        assert store.reads == 0
+
+    def test_is_stored_again_by_who_makes_it(self) -> None:
+        """The store may have lost it since: a collector takes what no commit leads to."""
+        store, root = tree_of({f"{i:06}": entry(i) for i in range(2000)})
+        known = {digest: decode(data) for digest, data in store.kept.items()}
+        again = Manifests(known.get)
+        edited = store.run(again, again.edit(EMPTY, {f"{i:06}": entry(i) for i in range(2000)}))
+        assert edited.root.digest == root
+        assert again.made == store.kept
+
+
 class TestEncode:
     def test_round_trip_keeps_unicode_and_empty_nodes(self) -> None:
         for level in (0, 1):

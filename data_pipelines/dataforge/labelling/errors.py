@@ -55,6 +55,14 @@ class TooManyItems(InvalidPayload):
     detail = "There are more than {most} items under '{prefix}'. Label a part of them: narrow the prefix, or split the file."
 
 
+class ImagesTooSlow(InvalidPayload):
+    title = "Too many images to look into"
+    detail = (
+        "Of {images} images {read} could be looked into in {most_s} s, and shapes need the size of each. "
+        "Label a part of them: narrow the prefix. Small files that were pushed together are read fastest."
+    )
+
+
 class RowsInvalid(InvalidPayload):
     title = "Rows cannot be read"
     detail = "'{path}' cannot be read as rows: {reason}."

@@ -20,7 +20,7 @@ from data_pipelines.dataforge.labelling import policy, rows, store
 from data_pipelines.dataforge.labelling.errors import FormatCannotHold, ItemUnknown, LabelFileInvalid
 from data_pipelines.dataforge.labelling.formats.catalogue import FORMATS
 from data_pipelines.dataforge.labelling.formats.common import Paths
-from data_pipelines.dataforge.labelling.labels import check_value, to_schema
+from data_pipelines.dataforge.labelling.labels import check_value, draws_on_images, to_schema, with_told_size
 from data_pipelines.dataforge.labelling.models import (
     CommitLabels,
     Exported,
@@ -196,10 +196,17 @@ def _read(labelling: Labelling, schema: LabelSchema, format: str, files: Mapping
         task = by_item.get((path, record.row))
         if task is None:
             raise ItemUnknown(path=path if record.row is None else f"{path}#{record.row}", name=labelling.name)
-        item = dataclasses.replace(task.item, size=task.item.size or record.size)
+        item = with_told_size(schema, task.item, record.size)
+        if record.size not in (None, item.size) and draws_on_images(schema):
+            raise LabelFileInvalid(file=path, reason=_other_size(record.size, item.size))
         value = check_value(schema, record.value, item)
-        matched[task.id, record.annotator] = task, dataclasses.replace(record, path=path, value=value)
+        matched[task.id, record.annotator] = task, dataclasses.replace(record, path=path, value=value, size=item.size)
     return list(matched.values())
+
+
+def _other_size(told: Size, real: Size | None) -> str:
+    looked = f"it has {real[0]} by {real[1]}" if real else "it is no image that can be read"
+    return f"the labels are for an image of {told[0]} by {told[1]} pixels, and {looked}"
 
 
 async def _apply(conn: Connection, scope: Scope, labelling: Labelling, schema: LabelSchema, matched: Matched, as_: ImportAs) -> None:

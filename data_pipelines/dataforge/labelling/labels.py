@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from aidos.schemas.dataforge.label_schema import (
     Written,
 )
 from data_pipelines.dataforge.labelling.errors import LabelInvalid
-from data_pipelines.dataforge.labelling.models import Item
+from data_pipelines.dataforge.labelling.models import Item, Size
 
 _OVERHANG_PIXELS = 1.0
 """Tools round the corners of their boxes: so far over the edge of the image is no mistake."""
@@ -109,9 +110,9 @@ def _corners(box: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
 
 
 def _inside(item: Item, *points: tuple[float, float]) -> str | None:
-    """Why the points do not lie in the image, where its size is known."""
+    """Why the points do not lie in the image. Where a row is labelled, the image may be one that the platform does not have."""
     if item.size is None:
-        return None
+        return None if item.row is not None else "the file is no image that can be read, so nothing can be drawn on it"
     width, height = item.size
     for x, y in points:
         if x > width + _OVERHANG_PIXELS or y > height + _OVERHANG_PIXELS:
@@ -137,6 +138,17 @@ def _written(question: FreeText, answer: Any) -> str | None:
     if len(text) > question.max_characters:
         raise LabelInvalid(field=question.name, reason=f"must have at most {question.max_characters} characters, got {len(text)}")
     return text or None
+
+
+def draws_on_images(schema: LabelSchema) -> bool:
+    """Whether shapes are asked for: then the platform looks into the images itself."""
+    return any(isinstance(question, Boxes | Polygons) for question in schema.questions)
+
+
+def with_told_size(schema: LabelSchema, item: Item, size: Size | None) -> Item:
+    """The item with the size that a client or a file tells, where the platform does not look for itself."""
+    told = size if item.row is not None or not draws_on_images(schema) else None
+    return dataclasses.replace(item, size=item.size or told)
 
 
 def to_schema(stored: Mapping[str, Any]) -> LabelSchema:

@@ -14,20 +14,25 @@ from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.errors import RefNotFound
 from data_pipelines.dataforge.labelling import figures, rows, store
-from data_pipelines.dataforge.labelling.errors import LabellingClosed, LabellingNotFound, NoItems, TooManyItems
-from data_pipelines.dataforge.labelling.labels import to_schema
-from data_pipelines.dataforge.labelling.models import Agreement, AnnotatorQuality, Counts, Item, Labelling, LabellingSpec, Workload
+from data_pipelines.dataforge.labelling.errors import ImagesTooSlow, LabellingClosed, LabellingNotFound, NoItems, TooManyItems
+from data_pipelines.dataforge.labelling.images import read_sizes
+from data_pipelines.dataforge.labelling.labels import draws_on_images, to_schema
+from data_pipelines.dataforge.labelling.models import Agreement, AnnotatorQuality, Counts, Item, Labelling, LabellingSpec, Size, Workload
 from data_pipelines.dataforge.models import Commit, RefKind, RefSpec
 from data_pipelines.dataforge.uploads import Transact
 
 MOST_ITEMS = 100_000
 """Most tasks of a project."""
+_MOST_S = 45
+_BATCH = 500
 
 
 async def create_labelling(transaction: Transact, change: Transact, scope: Scope, objects: Objects, spec: LabellingSpec) -> Labelling:
     """Make the project with a task for each file under ``spec.prefix``, or for each row of that file. A tag keeps the commit.
 
-    Raises: DatasetNotFound, RefNotFound, FileNotFound, NoItems, TooManyItems, RowsInvalid, LabellingExists, Unavailable.
+    Where shapes are asked for, each image is looked into for its size.
+
+    Raises: DatasetNotFound, RefNotFound, FileNotFound, NoItems, TooManyItems, ImagesTooSlow, RowsInvalid, LabellingExists, Unavailable.
     """
     async with transaction() as conn:
         commit = await dataforge.get_commit(conn, scope, spec.dataset, spec.ref)
@@ -42,8 +47,25 @@ async def create_labelling(transaction: Transact, change: Transact, scope: Scope
         raise NoItems(commit=commit.id, dataset=spec.dataset, prefix=spec.prefix)
     if len(items) > MOST_ITEMS:
         raise TooManyItems(most=MOST_ITEMS, prefix=spec.prefix)
+    if not spec.rows and draws_on_images(to_schema(spec.questions)):
+        items = await _measure(transaction, scope, objects, commit, items)
     async with change() as conn:
         return await _create(conn, scope, spec, commit, items)
+
+
+async def _measure(transaction: Transact, scope: Scope, objects: Objects, commit: Commit, items: list[Item]) -> list[Item]:
+    """The images with their sizes, as far as they can be read. Raises: ImagesTooSlow, Unavailable."""
+    sizes: dict[str, Size] = {}
+    try:
+        async with asyncio.timeout(_MOST_S):
+            for start in range(0, len(items), _BATCH):
+                paths = [item.path for item in items[start : start + _BATCH]]
+                async with transaction() as conn:
+                    downloads = await dataforge.create_downloads(conn, scope, objects, commit.dataset, str(commit.id), paths)
+                sizes |= await read_sizes(downloads)
+    except TimeoutError as error:
+        raise ImagesTooSlow(read=len(sizes), images=len(items), most_s=_MOST_S) from error
+    return [dataclasses.replace(item, size=sizes.get(item.path)) for item in items]
 
 
 async def _create(conn: Connection, scope: Scope, spec: LabellingSpec, commit: Commit, items: list[Item]) -> Labelling:
@@ -57,7 +79,8 @@ async def _create(conn: Connection, scope: Scope, spec: LabellingSpec, commit: C
     await dataforge.set_ref(conn, scope, spec.dataset, _tag(spec.name), RefSpec(RefKind.TAG, str(commit.id)))
     await store.insert_tasks(conn, scope.project, id, spec.overlap, [new_id() for _ in items], items)
     labelling = await get_labelling(conn, scope, spec.name)
-    await publish(conn, scope, labelling, "created", {"tasks": len(items), "dataset": spec.dataset, "commit_id": str(commit.id)})
+    told = {"tasks": len(items), "measured": sum(item.size is not None for item in items)}
+    await publish(conn, scope, labelling, "created", {**told, "dataset": spec.dataset, "commit_id": str(commit.id)})
     return labelling
 
 

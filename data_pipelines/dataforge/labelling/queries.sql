@@ -28,9 +28,10 @@ UPDATE dataforge.labellings
 DELETE FROM dataforge.labellings WHERE project_id = %(project_id)s AND id = %(id)s;
 
 -- insert_tasks --
-INSERT INTO dataforge.label_tasks (project_id, labelling_id, overlap, id, ordinal, path, row_number, data)
+INSERT INTO dataforge.label_tasks (project_id, labelling_id, overlap, id, ordinal, path, row_number, width, height, data)
 SELECT %(project_id)s, %(labelling_id)s, %(overlap)s, *
-  FROM unnest(%(ids)s::uuid[], %(ordinals)s::int[], %(paths)s::text[], %(rows)s::int[], %(data)s::jsonb[]);
+  FROM unnest(%(ids)s::uuid[], %(ordinals)s::int[], %(paths)s::text[], %(rows)s::int[], %(widths)s::int[], %(heights)s::int[],
+                                                       %(data)s::jsonb[]);
 
 -- enter_annotator --
 INSERT INTO dataforge.label_annotators AS known (project_id, labelling_id, annotator_id, annotator)

@@ -70,6 +70,8 @@ async def insert_tasks(
         "ordinals": list(range(1, len(items) + 1)),
         "paths": [item.path for item in items],
         "rows": [item.row for item in items],
+        "widths": [item.size and item.size[0] for item in items],
+        "heights": [item.size and item.size[1] for item in items],
         "data": [None if item.data is None else Jsonb(item.data) for item in items],
     }
     await conn.execute(Q.insert_tasks, {"project_id": project_id, "labelling_id": labelling_id, "overlap": overlap, **columns})

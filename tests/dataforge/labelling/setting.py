@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
+
+from PIL import Image
 
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from cluster.db import Connection, Database
@@ -16,11 +19,17 @@ from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.labelling import service
 from data_pipelines.dataforge.labelling.models import Asked, Labelling, LabellingSpec, Slot, Task, TaskState
-from data_pipelines.dataforge.models import CommitSpec, File
+from data_pipelines.dataforge.models import CommitSpec, File, Pack, StoredBlob
 
-EMPTY = hashlib.sha256(b"").hexdigest()
 KIND = {"questions": [{"name": "kind", "kind": "classification", "labels": ["cat", "dog", "owl"]}]}
 CAT, DOG, OWL = {"kind": "cat"}, {"kind": "dog"}, {"kind": "owl"}
+
+
+def picture(width: int, height: int, grey: int = 0) -> bytes:
+    """A PNG."""
+    out = io.BytesIO()
+    Image.new("L", (width, height), grey).save(out, "PNG")
+    return out.getvalue()
 
 
 @dataclass
@@ -39,11 +48,25 @@ class Setting:
         return Scope(principal, self.owner.org_id, self.owner.project_id, "default", Role.ANNOTATOR)
 
     async def make(self, items: int = 3, *, schema: dict[str, Any] = KIND, **options: Any) -> Labelling:
-        """The project over as many images."""
+        """The project over as many images, empty ones."""
+        return await self.make_over({f"{at:04}.png": b"" for at in range(items)}, schema=schema, **options)
+
+    async def make_over(self, contents: dict[str, bytes], *, schema: dict[str, Any] = KIND, **options: Any) -> Labelling:
+        """The project over these files, all in one pack."""
         async with self.transaction() as conn:
             await dataforge.create_dataset(conn, self.owner, "images")
-            files = tuple(File(f"{at:04}.png", EMPTY, 0) for at in range(items))
-            await dataforge.create_commit(conn, self.owner, "images", CommitSpec("main", "", None, files))
+        files, entries, offset = [], [], 0
+        data = b"".join(contents.values())
+        pack = await self.objects.put_blob(self.owner.project, data)
+        for path, content in contents.items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            files.append(File(path, sha256, len(content)))
+            entries.append(StoredBlob(sha256, len(content), pack, offset))
+            offset += len(content)
+        packs = [Pack(pack, len(data), tuple(entry for entry in entries if entry.size_bytes))] if data else []
+        await dataforge.complete_uploads(self.transaction, self.transaction, self.owner, self.objects, "images", [], packs)
+        async with self.transaction() as conn:
+            await dataforge.create_commit(conn, self.owner, "images", CommitSpec("main", "", None, tuple(files)))
         spec = LabellingSpec("pets", "images", "main", schema, **options)
         return await service.create_labelling(self.transaction, self.transaction, self.owner, self.objects, spec)
 

@@ -20,7 +20,7 @@ from data_pipelines.dataforge.labelling import rows, service
 from data_pipelines.dataforge.labelling.errors import ItemUnknown, LabelFileInvalid, LabelInvalid, RowsInvalid, TaskDecided
 from data_pipelines.dataforge.labelling.models import CommitLabels, Exported, ImportAs, Imported, LabellingSpec, Source, TaskState
 from data_pipelines.dataforge.models import Blob, CommitSpec, File
-from tests.dataforge.labelling.setting import CAT, DOG, OWL, Setting
+from tests.dataforge.labelling.setting import CAT, DOG, OWL, Setting, picture
 
 pytestmark = pytest.mark.postgres
 BOXES = {"questions": [{"name": "objects", "kind": "boxes", "labels": ["cat", "dog"]}]}
@@ -88,8 +88,8 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("format", ["yolo", "voc"])
     async def test_of_shapes_through_files_for_each_image(self, pets: Setting, format: str) -> None:
-        await pets.make(3, schema=BOXES)
-        lines = [{"path": f"{at:04}.png", "width": 640, "height": 480, "value": {"objects": [BOX] * at}} for at in range(3)]
+        await pets.make_over({f"{at:04}.png": picture(640, 480, at) for at in range(3)}, schema=BOXES)
+        lines = [{"path": f"{at:04}.png", "value": {"objects": [BOX] * at}} for at in range(3)]
         await take_in(pets, "jsonl", {"labels.jsonl": "".join(f"{json.dumps(line)}\n" for line in lines).encode()})
         first = fetch(await export(pets, "jsonl"))
         files = fetch(await export(pets, format))

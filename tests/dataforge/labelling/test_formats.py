@@ -26,7 +26,13 @@ def there_and_back(format: str, drawn: Drawn) -> list[Record]:
     known = {record.path: record.size for record in records}
     found = FORMATS[format].read(schema, files, known)
     return [
-        Record(each.path, check_value(schema, each.value, Item(each.path, size=each.size)), each.row, each.size, each.annotator)
+        Record(
+            each.path,
+            check_value(schema, each.value, Item(each.path, size=each.size or (20_000, 20_000))),
+            each.row,
+            each.size,
+            each.annotator,
+        )
         for each in found
     ]
 

@@ -26,7 +26,7 @@ def show_item(current: Session, task: AskedTaskRead) -> Size | None:
         return None
     if task.url is None or task.size_bytes > _LARGEST_BYTES:
         return None
-    headers = {"Range": f"bytes={task.offset_bytes}-{task.offset_bytes + task.size_bytes - 1}"}
+    headers = {"Range": f"bytes={task.offset_bytes}-{task.offset_bytes + task.size_bytes - 1}", **task.headers}
     content = current.client.get_presigned(task.url, headers).content
     columns, lines = current.err.size
     colours = current.err.color_system in ("truecolor", "256")

@@ -133,6 +133,7 @@ class AskedTaskRead(Wire):
     url: str | None
     offset_bytes: int = 0
     size_bytes: int = 0
+    headers: dict[str, str] = Field({}, description="To be sent with the request for `url`.")
 
 
 class SlotRead(Wire):

@@ -80,7 +80,8 @@ async def get_mine(conn: Connection, scope: Scope, objects: Objects, name: str, 
     downloads = await dataforge.create_downloads(conn, scope, objects, labelling.dataset, str(labelling.commit_id), [task.item.path])
     (file,) = downloads.files
     url = downloads.sources[file.source] if file.source is not None else None
-    return dataclasses.replace(asked, url=url, offset_bytes=file.offset_bytes, size_bytes=file.size_bytes)
+    headers = file.place.headers if file.place else {}
+    return dataclasses.replace(asked, url=url, offset_bytes=file.offset_bytes, size_bytes=file.size_bytes, headers=headers)
 
 
 async def _find_slot(conn: Connection, scope: Scope, task_id: UUID) -> Slot | None:

@@ -18,6 +18,8 @@ from api import openapi, problems
 from api.deps import Edge
 from api.dispatch import RouteIndex
 from api.health import VERSION, Health
+from api.protocols.mlflow import tracking as mlflow_tracking
+from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
 from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, trainos
 from api.routers import securityvault as securityvault_routes
 from cluster.db import Database
@@ -35,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     deployengine.router,
     costoptimizer.router,
     events.router,
+    mlflow_tracking.router,
 )
 
 
@@ -65,7 +68,8 @@ def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
         app.include_router(router)
     _add_document(app)
     app.add_middleware(RouteIndex, router=app.router)
-    app.add_middleware(VaultMiddleware, vault=edge.vault, echo_request_id=not open_edge)
+    app.add_middleware(VaultMiddleware, vault=edge.vault, basic=PREFIXES, echo_request_id=not open_edge)
+    app.add_middleware(MlflowErrors)
     _allow_origins(app, edge.db.settings)
     return app
 

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.deps import ApiRoute
 
-_DEPTH = 3
+_DEPTH = 5
 Key = tuple[str, ...]
 
 

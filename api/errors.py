@@ -38,7 +38,7 @@ class ChangeConflicts(Conflict):
 
 class RequestInvalid(InvalidPayload):
     title = "Request does not fit its schema"
-    detail = "{count} values are not as the schema of the operation says; 'errors' points at each."
+    detail = "The request is not as the operation's schema says: {reason}."
 
 
 class UnstorableValue(InvalidPayload):

@@ -128,7 +128,10 @@ def _validation(errors: Sequence[Mapping[str, Any]]) -> AidosError:
     broken = next((error for error in errors if error["type"] == "json_invalid"), None)
     if broken:
         return MalformedBody(most=NESTING_LIMIT, reason=str((broken.get("ctx") or {}).get("error", "not JSON")).lower())
-    return RequestInvalid(count=len(errors), errors=[_field(error) for error in errors[:_MOST_ERRORS]])
+    fields = [_field(error) for error in errors[:_MOST_ERRORS]]
+    place, what = f"{fields[0]['in']} {fields[0]['pointer'].lstrip('#/')}".strip(), fields[0]["detail"]
+    more = f", and {len(errors) - 1} more: 'errors' points at each" if len(errors) > 1 else ""
+    return RequestInvalid(reason=f"{place}: {what}{more}", count=len(errors), errors=fields)
 
 
 def _field(error: Mapping[str, Any]) -> dict[str, str]:

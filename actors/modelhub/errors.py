@@ -50,6 +50,11 @@ class ModelExists(Conflict):
     detail = "There is already a model '{name}' in this project."
 
 
+class RunIdTaken(Conflict):
+    title = "Id of another run"
+    detail = "'{run_id}' cannot be the id of this run: another one has it, or one that was deleted. Let the platform choose, or make a UUID of version 7."
+
+
 class WrongRunState(Conflict):
     title = "Run cannot change to this state"
     detail = "Run '{run_id}' is {state} and cannot become {wanted}."

@@ -78,6 +78,9 @@ class Experiment:
     description: str
     created_by: str
     created_at: datetime
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,27 @@ class Run:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Latest] = field(default_factory=dict)
+    deleted_at: datetime | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Run:
+        """From a row whose params, tags and metrics are JSON; JSON has no NaN, so that values come as text."""
+        metrics = {key: Latest(float(value), step, datetime.fromisoformat(at)) for key, (value, step, at) in (row["metrics"] or {}).items()}
+        state = RunState(row["state"])
+        return cls(**{**row, "state": state, "params": row["params"] or {}, "tags": row["tags"] or {}, "metrics": metrics})
+
+
+@dataclass(frozen=True)
+class DatasetInput:
+    """Data that a run was given: its name and digest by whoever logged it; ``source`` says where it lies."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,7 +150,7 @@ class Node:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a new run is asked to be; ``inputs`` become lineage edges into it."""
+    """What a new run is asked to be; ``inputs`` become lineage edges into it. ``started_at``: None is now. ``id``: None makes one."""
 
     experiment: str
     name: str = ""
@@ -134,6 +158,8 @@ class RunSpec:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[Node, ...] = ()
+    started_at: datetime | None = None
+    id: UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,14 @@ WITH runs AS (
     UPDATE modelhub.runs SET deleted_at = now()
      WHERE project_id = %(project_id)s AND experiment_id = %(id)s AND deleted_at IS NULL
 )
-UPDATE modelhub.experiments SET deleted_at = now() WHERE project_id = %(project_id)s AND id = %(id)s AND deleted_at IS NULL
+UPDATE modelhub.experiments SET deleted_at = now(), updated_at = now() WHERE project_id = %(project_id)s AND id = %(id)s AND deleted_at IS NULL
 RETURNING id;
 
 -- insert_run --
-INSERT INTO modelhub.runs (id, project_id, experiment_id, name, job_id, created_by)
-VALUES (%(id)s, %(project_id)s, %(experiment_id)s, %(name)s, %(job_id)s, %(created_by)s);
+INSERT INTO modelhub.runs (id, project_id, experiment_id, name, job_id, created_by, started_at)
+VALUES (%(id)s, %(project_id)s, %(experiment_id)s, %(name)s, %(job_id)s, %(created_by)s, coalesce(%(started_at)s, now()))
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
 
 -- find_run --
 SELECT r.id, r.project_id, r.experiment_id, e.name AS experiment, r.name, r.state, r.job_id, r.created_by, r.started_at, r.ended_at,
@@ -62,7 +64,10 @@ SELECT state FROM modelhub.runs WHERE project_id = %(project_id)s AND id = %(id)
 UPDATE modelhub.runs
    SET name = coalesce(%(name)s, name),
        state = coalesce(%(state)s, state),
-       ended_at = CASE WHEN %(state)s::text IS NULL OR %(state)s = state THEN ended_at WHEN %(state)s = 'RUNNING' THEN NULL ELSE now() END
+       ended_at = CASE WHEN %(state)s = 'RUNNING' THEN NULL
+                       WHEN %(ended_at)s::timestamptz IS NOT NULL THEN %(ended_at)s
+                       WHEN %(state)s::text IS NULL OR %(state)s = state THEN ended_at
+                       ELSE now() END
  WHERE project_id = %(project_id)s AND id = %(id)s;
 
 -- delete_run --

@@ -23,6 +23,7 @@ from actors.modelhub.errors import (
     ModelNotFound,
     NodeNotFound,
     ParamChanged,
+    RunIdTaken,
     RunNotFound,
     TooManyParams,
     UploadIncomplete,
@@ -101,11 +102,14 @@ async def _insert_experiment(conn: Connection, scope: Scope, name: str, descript
 
 
 async def create_run(conn: Connection, scope: Scope, spec: RunSpec) -> Run:
-    """Begin a run. What a job makes belongs to the job."""
+    """Begin a run. What a job makes belongs to the job. With an id that its maker chose, the same run again is that run.
+
+    Raises: RunIdTaken when the id is another run's.
+    """
     experiment = await get_or_create_experiment(conn, scope, spec.experiment)
-    run_id, job_id = new_id(), spec.job_id or scope.principal.job_id
+    run_id, job_id = spec.id or new_id(), spec.job_id or scope.principal.job_id
     name = spec.name or f"run-{run_id.hex[-6:]}"
-    await store.insert_run(
+    made = await store.insert_run(
         conn,
         {
             "id": run_id,
@@ -114,8 +118,11 @@ async def create_run(conn: Connection, scope: Scope, spec: RunSpec) -> Run:
             "name": name,
             "job_id": job_id,
             "created_by": scope.actor,
+            "started_at": spec.started_at,
         },
     )
+    if not made:
+        return await _same_run(conn, scope, run_id, experiment)
     await set_params(conn, scope, run_id, spec.params)
     await set_tags(conn, scope, run_id, spec.tags)
     run = Node(NodeKind.RUN, str(run_id), name)
@@ -125,6 +132,13 @@ async def create_run(conn: Connection, scope: Scope, spec: RunSpec) -> Run:
         await add_edge(conn, scope, Node(NodeKind.JOB, str(job_id), str(job_id)), run, "ran as")
     await _emit(conn, scope, "run.created", run_id, name=name, experiment=experiment.name, job_id=str(job_id) if job_id else None)
     return await get_run(conn, scope, run_id)
+
+
+async def _same_run(conn: Connection, scope: Scope, run_id: UUID, experiment: Experiment) -> Run:
+    known = await store.find_run(conn, scope.project, run_id)
+    if known is None or known.experiment_id != experiment.id:
+        raise RunIdTaken(run_id=run_id)
+    return known
 
 
 async def get_run(conn: Connection, scope: Scope, run_id: UUID) -> Run:
@@ -139,14 +153,23 @@ async def list_runs(conn: Connection, scope: Scope, wanted: RunFilter, before: U
     return await store.list_runs(conn, scope.project, wanted, before, limit)
 
 
-async def update_run(conn: Connection, scope: Scope, run_id: UUID, *, name: str | None = None, state: RunState | None = None) -> Run:
-    """Rename, end or resume a run. Raises: RunNotFound, WrongRunState."""
+async def update_run(
+    conn: Connection,
+    scope: Scope,
+    run_id: UUID,
+    *,
+    name: str | None = None,
+    state: RunState | None = None,
+    ended_at: datetime | None = None,
+    reopen: bool = False,
+) -> Run:
+    """Rename, end or resume a run; ``reopen`` also one that is FINISHED. Raises: RunNotFound, WrongRunState."""
     stands = await store.lock_run(conn, scope.project, run_id)
     if stands is None:
         raise RunNotFound(run_id=run_id)
-    if state is not None:
+    if state is not None and not reopen:
         policy.check_transition(run_id, stands, state)
-    await store.update_run(conn, scope.project, run_id, name=name, state=state)
+    await store.update_run(conn, scope.project, run_id, name=name, state=state, ended_at=ended_at)
     if state is not None and state != stands:
         await _emit(conn, scope, "run.resumed" if state is RunState.RUNNING else "run.ended", run_id, state=state)
     return await get_run(conn, scope, run_id)
@@ -165,9 +188,9 @@ async def delete_run(conn: Connection, scope: Scope, run_id: UUID) -> None:
     await _emit(conn, scope, "run.deleted", run_id)
 
 
-async def set_params(conn: Connection, scope: Scope, run_id: UUID, params: Mapping[str, str]) -> None:
-    """A param is set once. Raises: RunNotFound, RunEnded, ParamChanged, TooManyParams."""
-    await _require_running(conn, scope, run_id)
+async def set_params(conn: Connection, scope: Scope, run_id: UUID, params: Mapping[str, str], *, late: bool = False) -> None:
+    """A param is set once; ``late`` also in a run that has ended. Raises: RunNotFound, RunEnded, ParamChanged, TooManyParams."""
+    await _require_running(conn, scope, run_id, late)
     if not params:
         return
     clash = await store.set_params(conn, scope.project, run_id, params)
@@ -185,9 +208,9 @@ async def set_tags(conn: Connection, scope: Scope, run_id: UUID, tags: Mapping[s
     await _check_counts(conn, scope, run_id)
 
 
-async def log_metrics(conn: Connection, scope: Scope, run_id: UUID, points: Sequence[Point]) -> None:
-    """Append points; a point that is there already changes nothing. Raises: RunNotFound, RunEnded."""
-    await _require_running(conn, scope, run_id)
+async def log_metrics(conn: Connection, scope: Scope, run_id: UUID, points: Sequence[Point], *, late: bool = False) -> None:
+    """Append points, ``late`` also to a run that has ended; one that is there already changes nothing. Raises: RunNotFound, RunEnded."""
+    await _require_running(conn, scope, run_id, late)
     await store.insert_points(conn, scope.project, run_id, points)
 
 
@@ -422,11 +445,12 @@ def _to_uuid(text: str) -> UUID | None:
         return None
 
 
-async def _require_running(conn: Connection, scope: Scope, run_id: UUID) -> None:
+async def _require_running(conn: Connection, scope: Scope, run_id: UUID, late: bool = False) -> None:
     state = await store.share_run(conn, scope.project, run_id)
     if state is None:
         raise RunNotFound(run_id=run_id)
-    policy.check_running(run_id, state)
+    if not late:
+        policy.check_running(run_id, state)
 
 
 async def _check_counts(conn: Connection, scope: Scope, run_id: UUID) -> None:

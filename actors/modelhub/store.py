@@ -15,7 +15,6 @@ from actors.modelhub.models import (
     Edge,
     Experiment,
     Flavour,
-    Latest,
     Model,
     ModelFile,
     ModelVersion,
@@ -58,7 +57,7 @@ async def insert_run(conn: Connection, run: Row) -> None:
 
 async def find_run(conn: Connection, project_id: UUID, id: UUID) -> Run | None:
     row = await (await conn.execute(Q.find_run, {"project_id": project_id, "id": id})).fetchone()
-    return _to_run(row) if row else None
+    return Run.from_row(row) if row else None
 
 
 async def list_runs(conn: Connection, project_id: UUID, wanted: RunFilter, before: UUID | None, limit: int) -> list[Run]:
@@ -73,7 +72,7 @@ async def list_runs(conn: Connection, project_id: UUID, wanted: RunFilter, befor
             "job_id": wanted.job_id,
         },
     )
-    return [_to_run(row) for row in await cursor.fetchall()]
+    return [Run.from_row(row) for row in await cursor.fetchall()]
 
 
 async def lock_run(conn: Connection, project_id: UUID, id: UUID) -> RunState | None:
@@ -86,8 +85,11 @@ async def share_run(conn: Connection, project_id: UUID, id: UUID) -> RunState | 
     return _to_state(await (await conn.execute(Q.share_run, {"project_id": project_id, "id": id})).fetchone())
 
 
-async def update_run(conn: Connection, project_id: UUID, id: UUID, *, name: str | None, state: RunState | None) -> None:
-    await conn.execute(Q.update_run, {"project_id": project_id, "id": id, "name": name, "state": state})
+async def update_run(
+    conn: Connection, project_id: UUID, id: UUID, *, name: str | None, state: RunState | None, ended_at: datetime | None = None
+) -> None:
+    """``ended_at``: None is now, where the state ends the run."""
+    await conn.execute(Q.update_run, {"project_id": project_id, "id": id, "name": name, "state": state, "ended_at": ended_at})
 
 
 async def delete_run(conn: Connection, project_id: UUID, id: UUID) -> bool:
@@ -340,13 +342,6 @@ def _pairs(project_id: UUID, run_id: UUID, pairs: Mapping[str, str]) -> dict[str
 
 def _to_state(row: Row | None) -> RunState | None:
     return RunState(row["state"]) if row else None
-
-
-def _to_run(row: Row) -> Run:
-    # JSON has no NaN: values come as text.
-    metrics = {key: Latest(float(value), step, datetime.fromisoformat(at)) for key, (value, step, at) in (row["metrics"] or {}).items()}
-    state = RunState(row["state"])
-    return Run(**{**row, "state": state, "params": row["params"] or {}, "tags": row["tags"] or {}, "metrics": metrics})
 
 
 def _to_model(row: Row) -> Model:

@@ -1,8 +1,8 @@
 """The one middleware in front of every Serve application, the gateway's and each endpoint's.
 
 Pure ASGI: a request id, a body limit, the caller, its limits, hardened answers, one log line and one span. It reads
-credentials from ``Authorization: Bearer`` and ``X-API-Key`` and from nowhere else, and it is closed: what is not said to
-be public needs a caller.
+credentials from ``Authorization: Bearer`` and ``X-API-Key`` (below paths that it is told, from Basic ones too) and from nowhere
+else, and it is closed: what is not said to be public needs a caller.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def to_json(value: Any) -> Any:
     return [to_json(each) for each in value] if isinstance(value, Iterable) else to_jsonable_python(value)
 
 
-def show_table(screen: Screen, items: list[Any], columns: tuple[str, ...] | None = None) -> None:
-    """Rows under the fields that fit; ``--json`` has them all."""
+def show_table(screen: Screen, items: list[Any], columns: tuple[str, ...] | None = None, *, verbatim: bool = False) -> None:
+    """Rows under the fields that fit; ``--json`` has them all. ``verbatim``: names and values are a user's, and mean nothing here."""
     from rich.table import Table
     from rich.text import Text
 
@@ -87,11 +87,10 @@ def show_table(screen: Screen, items: list[Any], columns: tuple[str, ...] | None
     wanted = list(columns) if columns else fitting_columns(rows, screen.out.width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     for name in wanted:
-        table.add_column(
-            title(name), no_wrap=not screen.out.is_terminal, overflow="fold", justify="right" if _numeric(rows, name) else "left"
-        )
+        heading = Text(CONTROL.sub("\ufffd", name)) if verbatim else title(name)
+        table.add_column(heading, no_wrap=not screen.out.is_terminal, overflow="fold", justify="right" if _numeric(rows, name) else "left")
     for row in rows:
-        table.add_row(*(Text(cell(name, row.get(name))) for name in wanted))
+        table.add_row(*(Text(cell("" if verbatim else name, row.get(name))) for name in wanted))
     screen.out.print(table)
 
 
@@ -168,11 +167,19 @@ def _show_record(screen: Screen, record: Mapping[str, Any]) -> None:
     }
     for name, value in record.items():
         if name not in _NEVER and name not in lists:
-            table.add_row(Text(name), Text(cell(name, value)))
+            for place, part in _parts(name, value):
+                table.add_row(Text(place), Text(cell(place, part)))
     screen.out.print(table)
     for name, value in lists.items():
         screen.out.print(f"\n{title(name)}", style="bold")
         show_table(screen, value)
+
+
+def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
+    """A record in a record line by line, without what says nothing."""
+    if not isinstance(value, dict) or not value:
+        return [(name, value)]
+    return [(f"{name}.{inner}", part) for inner, part in value.items() if inner not in _NEVER and part not in (None, "", [], {})]
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

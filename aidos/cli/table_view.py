@@ -29,7 +29,7 @@ def show(screen: output.Screen, table: TableRead, *, as_csv: bool) -> None:
         screen.note(f"No rows; the columns are {', '.join(names)}.")
         return
     shown = _fitting(names, rows, screen.out.width) if screen.out.is_terminal else names
-    output.show_table(screen, rows, tuple(shown))
+    output.show_table(screen, rows, tuple(shown), verbatim=True)
     if len(shown) < len(names):
         screen.note(
             f"{len(names) - len(shown)} columns do not fit: {', '.join(name for name in names if name not in shown)}. --column chooses."
@@ -40,7 +40,7 @@ def _fitting(names: list[str], rows: list[dict[str, Any]], width: int) -> list[s
     """The columns from the left that fit side by side, one at least."""
     shown: list[str] = []
     for name in names:
-        width -= max([len(output.title(name)), *(min(40, len(output.cell(name, row[name]))) for row in rows)]) + 2
+        width -= max([len(name), *(min(40, len(output.cell("", row[name]))) for row in rows)]) + 2
         if shown and width < 0:
             break
         shown.append(name)

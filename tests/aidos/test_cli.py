@@ -22,8 +22,9 @@ from typer.testing import CliRunner, Result
 
 from aidos import resources
 from aidos.cli.generated import kind_of, parse_pairs
-from aidos.cli.output import bytes_text, cell, fitting_columns
+from aidos.cli.output import bytes_text, cell, fitting_columns, show, show_table
 from aidos.cli.root import RootGroup, VerbGroup, add_generated, app, root
+from aidos.cli.session import Session
 from aidos.client import Client
 from aidos.errors import InvalidRequest
 from tests.aidos.counterpart import Counterpart, events, problem
@@ -155,6 +156,18 @@ class TestOutput:
         lines = aidos("platform", "status", of=app).stdout.splitlines()
         assert lines[0].split() == ["version", "0.1.0"] and "LEASES" in lines
         assert re.search(r"reconciler +vm:1 +3 +2026-11-2\d \d\d:\d\d:40$", lines[-1].rstrip())
+
+    def test_a_record_in_a_record_is_read_line_by_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        show(Session(), {"outcome": "merged", "commit": {"id": "c-1", "org_id": "o", "author": "ada", "size_bytes": 1536, "metadata": {}}})
+        lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+        assert [(name, value.strip()) for name, value in lines] == [
+            ("outcome", "merged"), ("commit.id", "c-1"), ("commit.author", "ada"), ("commit.size_bytes", "1.5 kB"),
+        ]  # fmt: skip
+
+    def test_a_users_table_keeps_its_own_names_and_numbers(self, capsys: pytest.CaptureFixture[str]) -> None:
+        show_table(Session(), [{"seen_at": "today", "paid_bytes": 1536}], verbatim=True)
+        heading, row = capsys.readouterr().out.splitlines()
+        assert heading.split() == ["seen_at", "paid_bytes"] and row.split() == ["today", "1536"]
 
     def test_columns_fit_and_the_name_stays(self) -> None:
         rows = [{"id": "0" * 36, "name": "digits", "description": "x" * 60, "state": "READY", "org_id": "1", "spec": {"a": 1}}]

@@ -24,6 +24,8 @@ class Operation:
     permission: str
     in_project: bool
     module: str
+    documented: bool
+    """A foreign protocol's routes are documented by the protocol."""
 
     def target(self, values: dict[str, str] | None = None) -> str:
         """The path with its parameters filled in; those not given name nothing that exists."""
@@ -46,7 +48,7 @@ def operations(app: Any) -> list[Operation]:
     """Every operation but the probes'."""
     found = [route for route in walk(app.routes) if isinstance(route, ApiRoute) and not route.path.startswith("/v1/probe")]
     return [
-        Operation(method, route.path, route.permission, route.in_project, str((route.tags or ["?"])[0]))
+        Operation(method, route.path, route.permission, route.in_project, str((route.tags or ["?"])[0]), route.include_in_schema)
         for route in found
         for method in sorted(route.methods or ())
     ]

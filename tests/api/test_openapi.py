@@ -34,8 +34,12 @@ def problems_of(operation: dict[str, Any]) -> dict[str, Any]:
 
 class TestDocument:
     async def test_has_every_route_and_no_other(self, world: World, document: dict[str, Any]) -> None:
-        routes = {(operation.method, operation.path) for operation in operations(world.app)}
+        routes = {(operation.method, operation.path) for operation in operations(world.app) if operation.documented}
         assert {(method, path) for method, path, _ in documented(document)} == routes
+
+    async def test_leaves_out_foreign_protocols_alone(self, world: World) -> None:
+        left_out = [route for route in walk(world.app.routes) if isinstance(route, ApiRoute) and not route.include_in_schema]
+        assert {route.endpoint.__module__.rpartition(".")[0] for route in left_out} <= {"api.protocols.mlflow", "tests.api"}
 
     async def test_is_served_as_it_is(self, world: World, anonymous: httpx.AsyncClient, document: dict[str, Any]) -> None:
         app = build_app(world.edge)

@@ -68,6 +68,11 @@ class TestAnswer:
         errors = [{"type": "int", "loc": ("body", "a/b", 0), "msg": "must be an integer", "input": "hunter2"}]
         status, body, _ = document(RequestValidationError(errors))
         assert status == 422 and body["errors"] == [{"in": "body", "pointer": "#/a~1b/0", "detail": "must be an integer"}]
+        assert body["detail"].endswith("says: body a~1b/0: must be an integer.")
+
+    def test_names_the_first_of_many(self) -> None:
+        errors = [{"type": "missing", "loc": ("query", name), "msg": "is missing"} for name in "ab"]
+        assert "query a: is missing, and 1 more" in document(RequestValidationError(errors))[1]["detail"]
 
     def test_broken_json_is_400(self) -> None:
         assert (

@@ -1,0 +1,121 @@
+"""Searches over ModelHub: what a filter, an order and a page token ask for, read and answered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from uuid import UUID
+
+from actors.modelhub.models import Experiment, Run
+from actors.modelhub.search import store
+from actors.modelhub.search.errors import InvalidPageToken
+from actors.modelhub.search.grammar import parse_filter, parse_order
+from actors.modelhub.search.models import Comparison, Entity, Lifecycle, OrderBy, Search, Vocabulary
+from actors.securityvault.models import Scope
+from cluster.db import Connection
+
+EXPERIMENTS = Vocabulary(
+    texts=frozenset({"name", "experiment_id"}),
+    numbers=frozenset({"creation_time", "last_update_time"}),
+    entities=frozenset({Entity.TAG}),
+)
+RUNS = Vocabulary(
+    texts=frozenset({"run_id", "run_name", "status", "user_id", "artifact_uri", "experiment_id"}),
+    numbers=frozenset({"start_time", "end_time"}),
+    entities=frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG, Entity.DATASET}),
+    aliases={"created": "start_time", "Created": "start_time", **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name")},
+    nested={Entity.DATASET: frozenset({"name", "digest", "context"})},
+)
+T = TypeVar("T")
+RUN_NAME = "mlflow.runName"
+"""The tag that is the name of the run."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A search as it was asked, in text."""
+
+    filter: str = ""
+    order_by: tuple[str, ...] = ()
+    lifecycle: Lifecycle = Lifecycle.ACTIVE
+    limit: int = 1000
+    page_token: str = ""
+
+
+def read_search(question: Question, vocabulary: Vocabulary, within: object = None) -> Search:
+    """``within``: what else decides the answer, such as the experiments. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    return Search(
+        tuple(_to_run_name(comparison) for comparison in parse_filter(question.filter, vocabulary)),
+        tuple(_to_run_name(by) for by in parse_order(question.order_by, vocabulary)),
+        question.lifecycle,
+        question.limit,
+        offset(question, within),
+    )
+
+
+def cut(question: Question, search: Search, found: list[T], within: object = None) -> tuple[list[T], str]:
+    """The page, of which ``found`` has one row more where there is a next one, and the token of that."""
+    if len(found) <= search.limit:
+        return found, ""
+    token = json.dumps([search.offset + search.limit, _digest(question, within)])
+    return found[: search.limit], base64.urlsafe_b64encode(token.encode()).decode()
+
+
+Asked = TypeVar("Asked", Comparison, OrderBy)
+
+
+def _to_run_name(asked: Asked) -> Asked:
+    if asked.entity is Entity.TAG and asked.key == RUN_NAME:
+        return replace(asked, entity=Entity.ATTRIBUTE, key="run_name")
+    return asked
+
+
+def _digest(question: Question, within: object) -> str:
+    asked = [question.filter, question.order_by, question.lifecycle, str(within)]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+
+def offset(question: Question, within: object = None) -> int:
+    """Where the page begins that the token stands for. Raises: InvalidPageToken when it is of another search."""
+    if not question.page_token:
+        return 0
+    try:
+        begins, of = json.loads(base64.urlsafe_b64decode(question.page_token))
+    except (ValueError, TypeError):
+        raise InvalidPageToken from None
+    if of != _digest(question, within) or not isinstance(begins, int) or not 0 <= begins < 2**31:
+        raise InvalidPageToken
+    return begins
+
+
+async def search_experiments(conn: Connection, scope: Scope, question: Question) -> tuple[list[Experiment], str]:
+    """Newest first unless ordered, and the token of the next page. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    search = read_search(question, EXPERIMENTS)
+    return cut(question, search, await store.search_experiments(conn, scope.project, search))
+
+
+async def search_runs(conn: Connection, scope: Scope, experiments: Sequence[UUID], question: Question) -> tuple[list[Run], str]:
+    """Newest first unless ordered, and the token of the next page. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    within = sorted(map(str, experiments))
+    search = read_search(question, RUNS, within)
+    return cut(question, search, await store.search_runs(conn, scope.project, search, experiments=experiments), within)
+
+
+async def find_experiments(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[Experiment]:
+    """By id, deleted ones too."""
+    return await store.search_experiments(conn, scope.project, Search(lifecycle=Lifecycle.ALL), ids)
+
+
+async def find_experiments_by_name(conn: Connection, scope: Scope, name: str) -> list[Experiment]:
+    """Newest first, deleted ones too."""
+    named = Comparison(Entity.ATTRIBUTE, "name", "=", name)
+    return await store.search_experiments(conn, scope.project, Search((named,), lifecycle=Lifecycle.ALL))
+
+
+async def find_runs(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[Run]:
+    """By id, deleted ones too."""
+    return await store.search_runs(conn, scope.project, Search(lifecycle=Lifecycle.ALL), ids=ids)

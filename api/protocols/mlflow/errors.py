@@ -1,0 +1,92 @@
+"""Refusals as MLflow's clients read them: ``{"error_code", "message"}`` beside the members of the problem that they are.
+
+A middleware, outside of all others: what the edge refuses before a route is found must be understood too.
+Codes and statuses: https://github.com/mlflow/mlflow/blob/master/mlflow/protos/databricks.proto
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aidos.http.problems import MEDIA_TYPE
+
+PREFIXES = ("/api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/2.0/mlflow", "/version")
+_BY_STATUS = {
+    400: "INVALID_PARAMETER_VALUE",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    405: "ENDPOINT_NOT_FOUND",
+    409: "INVALID_PARAMETER_VALUE",
+    412: "INVALID_PARAMETER_VALUE",
+    413: "INVALID_PARAMETER_VALUE",
+    422: "INVALID_PARAMETER_VALUE",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+_STATUS = {409: 400, 412: 400, 413: 400, 422: 400}
+_ROUTES = ("route-not-found", "method-not-allowed")
+
+
+def to_mlflow(problem: dict[str, Any]) -> dict[str, Any]:
+    """The problem with MLflow's two members, and MLflow's status."""
+    status, kind = int(problem["status"]), str(problem["type"]).rsplit(":", 1)[-1]
+    code = _BY_STATUS.get(status, "INTERNAL_ERROR")
+    if kind.endswith("-exists"):
+        code = "RESOURCE_ALREADY_EXISTS"
+    elif kind in _ROUTES:
+        code = "ENDPOINT_NOT_FOUND"
+    return {**problem, "status": _STATUS.get(status, status), "error_code": code, "message": _message(problem)}
+
+
+def _message(problem: dict[str, Any]) -> str:
+    errors = problem.get("errors")
+    return " ".join(_field(error) for error in errors) if isinstance(errors, list) and errors else str(problem["detail"])
+
+
+def _field(error: dict[str, str]) -> str:
+    name = error["pointer"].removeprefix("#/").replace("/", ".") or "body"
+    if error["detail"] == "Field required":
+        return f"Missing value for required parameter '{name}'."
+    return f"Invalid value for parameter '{name}' supplied: {error['detail']}."
+
+
+class MlflowErrors:
+    """Wraps the application; other paths pass untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIXES):
+            send = _Translation(send).send
+        await self._app(scope, receive, send)
+
+
+class _Translation:
+    """One answer: a problem is held until it is whole."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._body = send, b""
+        self._start: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and dict(message.get("headers", ())).get(b"content-type") == MEDIA_TYPE.encode():
+            self._start = message
+        elif self._start is None:
+            await self._send(message)
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._answer(self._start)
+
+    async def _answer(self, start: Message) -> None:
+        problem = to_mlflow(json.loads(self._body))
+        body = json.dumps(problem).encode()
+        headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await self._send({**start, "status": problem["status"], "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})

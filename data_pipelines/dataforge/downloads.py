@@ -11,7 +11,6 @@ from cluster.db import Connection
 from cluster.objects import Objects, blob_key
 from data_pipelines.dataforge import store, trees
 from data_pipelines.dataforge.errors import FileNotFound
-from data_pipelines.dataforge.manifest import Manifests
 from data_pipelines.dataforge.models import Download, Downloads, Place, StoredBlob
 from data_pipelines.dataforge.nodes import Entry
 from data_pipelines.dataforge.places import find_places
@@ -21,8 +20,7 @@ from data_pipelines.dataforge.refs import get_commit
 async def create_downloads(conn: Connection, scope: Scope, objects: Objects, dataset: str, ref: str, paths: Sequence[str]) -> Downloads:
     """Presigned URLs for files of a commit. Raises: DatasetNotFound, RefNotFound, FileNotFound, BucketNotAllowed."""
     commit = await get_commit(conn, scope, dataset, ref)
-    manifests = Manifests()
-    found = await trees.drive(conn, scope, manifests, manifests.find(commit.tree, paths))
+    found = await trees.find(conn, scope, commit.tree, paths)
     for path in paths:
         if path not in found:
             raise FileNotFound(dataset=dataset, commit=commit.id, path=path)

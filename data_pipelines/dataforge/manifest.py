@@ -187,6 +187,27 @@ class Manifests:
                     found[path] = entry
         return found
 
+    def holding(self, roots: Set[bytes], paths: Set[str], content: bytes) -> Steps[set[bytes]]:
+        """Those of the trees in which one of the paths leads to ``content``. What they have in common is read once."""
+        above: dict[bytes, set[bytes]] = {}
+        holding: set[bytes] = set()
+        owned: dict[bytes, Set[str]] = dict.fromkeys(roots, paths)
+        while owned:
+            below: dict[bytes, set[str]] = {}
+            for node, (digest, wanted) in zip((yield from self._load(list(owned))), owned.items(), strict=True):
+                if not node.level and any((entry := node.find(path)) and entry.digest == content for path in wanted):
+                    holding.add(digest)
+                for path in wanted if node.level else ():
+                    child = node.digest(node.child(path))
+                    below.setdefault(child, set()).add(path)
+                    above.setdefault(child, set()).add(digest)
+            owned = dict(below)
+        rising = holding
+        while rising:
+            rising = {parent for digest in rising for parent in above.get(digest, ())} - holding
+            holding = holding | rising
+        return holding & roots
+
     def following(self, root: bytes, keys: Iterable[str]) -> Steps[dict[str, str]]:
         """For each key the first path of the tree that is not before it; keys after all paths are left out."""
         bounds: dict[str, str] = {}

@@ -124,13 +124,6 @@ def level_of(data: bytes) -> int:
     return int(_HEADER.unpack_from(data)[1])
 
 
-def digests_of(data: bytes) -> Iterator[bytes]:
-    """What the entries of an encoded node lead to."""
-    _, _, count, paths_bytes = _HEADER.unpack_from(data)
-    start = _HEADER.size + paths_bytes
-    return (data[at : at + _DIGEST_BYTES] for at in range(start, start + _DIGEST_BYTES * count, _DIGEST_BYTES))
-
-
 def _to_bytes(column: array[int]) -> bytes:
     return _from_bytes(column.tobytes()).tobytes() if sys.byteorder == "big" else column.tobytes()
 

@@ -109,12 +109,16 @@ SELECT EXISTS (SELECT FROM dataforge.commits WHERE project_id = %(project_id)s A
     OR EXISTS (SELECT FROM dataforge.nodes
                 WHERE project_id = %(project_id)s AND sha256 = %(tree)s AND touched_at > clock_timestamp() - %(fresh)s::interval) AS found;
 
--- find_nodes_holding --
-SELECT n.sha256, n.data
-  FROM dataforge.nodes n
- WHERE n.project_id = %(project_id)s
-   AND (n.level > 0) = %(inner)s
-   AND EXISTS (SELECT FROM unnest(%(digests)b::bytea[]) wanted WHERE position(wanted IN n.data) > 0);
+-- record_content_paths --
+INSERT INTO dataforge.content_paths (project_id, sha256, path)
+SELECT %(project_id)s, * FROM unnest(%(contents)b::bytea[], %(paths)s::text[])
+    ON CONFLICT DO NOTHING;
+
+-- list_content_paths --
+SELECT path FROM dataforge.content_paths WHERE project_id = %(project_id)s AND sha256 = %(content)b;
+
+-- list_trees --
+SELECT DISTINCT tree FROM dataforge.commits WHERE project_id = %(project_id)s;
 
 -- find_blobs --
 SELECT encode(sha256, 'hex') AS sha256, size_bytes, encode(pack_sha256, 'hex') AS pack_sha256, offset_bytes

@@ -52,9 +52,5 @@ async def compare_commits(conn: Connection, scope: Scope, dataset: str, base: st
 
 async def find_commits_with_blob(conn: Connection, scope: Scope, sha256: str) -> list[Commit]:
     """Every commit of the project that has a file with this content, newest first: file → commit of the lineage graph."""
-    holding = await store.find_nodes_holding(conn, scope.project, {bytes.fromhex(sha256)}, inner=False)
-    trees = set(holding)
-    while holding:
-        holding = await store.find_nodes_holding(conn, scope.project, holding, inner=True) - trees
-        trees |= holding
-    return await store.list_commits_of_trees(conn, scope.project, trees) if trees else []
+    holding = await trees.find_holding(conn, scope, bytes.fromhex(sha256))
+    return await store.list_commits_of_trees(conn, scope.project, holding) if holding else []

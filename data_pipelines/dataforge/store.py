@@ -26,7 +26,7 @@ from data_pipelines.dataforge.models import (
     RefKind,
     StoredBlob,
 )
-from data_pipelines.dataforge.nodes import digests_of, level_of
+from data_pipelines.dataforge.nodes import level_of
 
 Q = load_queries(__package__)
 FRESH = timedelta(hours=12)
@@ -134,11 +134,23 @@ async def find_base(conn: Connection, project_id: UUID, tree: bytes) -> bool:
     return bool((await _row(conn, Q.find_base, {"project_id": project_id, "tree": tree, "fresh": FRESH}))["found"])
 
 
-async def find_nodes_holding(conn: Connection, project_id: UUID, digests: set[bytes], *, inner: bool) -> set[bytes]:
-    """Digests of the leaves, or of the inner nodes, that lead to any of ``digests``."""
-    rows = await conn.execute(Q.find_nodes_holding, {"project_id": project_id, "digests": list(digests), "inner": inner}, binary=True)
-    # The bytes may also stand across two columns or in a path, so the node itself decides.
-    return {row["sha256"] for row in await rows.fetchall() if not digests.isdisjoint(digests_of(row["data"]))}
+async def record_content_paths(conn: Connection, project_id: UUID, files: Iterable[tuple[bytes, str]]) -> None:
+    """``files``: content and path of each."""
+    known = sorted(files)  # one order for all writers, so that none waits for another in a ring
+    row = {"project_id": project_id, "contents": [content for content, _ in known], "paths": [path for _, path in known]}
+    await conn.execute(Q.record_content_paths, row)
+
+
+async def list_content_paths(conn: Connection, project_id: UUID, content: bytes) -> set[str]:
+    """Paths at which the content stood at any time."""
+    rows = await conn.execute(Q.list_content_paths, {"project_id": project_id, "content": content})
+    return {row["path"] for row in await rows.fetchall()}
+
+
+async def list_trees(conn: Connection, project_id: UUID) -> set[bytes]:
+    """The trees of all commits."""
+    rows = await conn.execute(Q.list_trees, {"project_id": project_id}, binary=True)
+    return {row["tree"] for row in await rows.fetchall()}
 
 
 async def find_blobs(conn: Connection, project_id: UUID, sha256: Iterable[str]) -> dict[str, StoredBlob]:

@@ -20,6 +20,7 @@ from data_pipelines.dataforge.nodes import Entry
 from data_pipelines.dataforge.places import find_places
 
 _CACHE = NodeCache()
+_TREES_AT_ONCE = 500
 
 
 async def create_tree(conn: Connection, scope: Scope, dataset: str, spec: TreeSpec) -> Tree:
@@ -53,6 +54,23 @@ async def list_files(
     return [File(path, entry.digest.hex(), entry.size_bytes) for path, entry in items]
 
 
+async def find(conn: Connection, scope: Scope, root: bytes, paths: Iterable[str]) -> dict[str, Entry]:
+    """The entries of those paths that are files of the tree."""
+    manifests = open_manifests(scope)
+    return await drive(conn, scope, manifests, manifests.find(root, paths))
+
+
+async def find_holding(conn: Connection, scope: Scope, content: bytes) -> set[bytes]:
+    """The trees of the project's commits in which a file has this content."""
+    paths = await store.list_content_paths(conn, scope.project, content)
+    roots = sorted(await store.list_trees(conn, scope.project)) if paths else []
+    found: set[bytes] = set()
+    for start in range(0, len(roots), _TREES_AT_ONCE):
+        manifests = open_manifests(scope)
+        found |= await drive(conn, scope, manifests, manifests.holding(set(roots[start : start + _TREES_AT_ONCE]), paths, content))
+    return found
+
+
 async def compare(conn: Connection, scope: Scope, old: bytes, new: bytes) -> list[Differing]:
     """What differs between two trees, by path."""
     manifests = open_manifests(scope)
@@ -77,6 +95,7 @@ async def apply(conn: Connection, scope: Scope, base: bytes, changes: Mapping[st
     await _refuse_collisions(conn, scope, manifests, edited)
     if manifests.made:
         await store.store_nodes(conn, scope.project, manifests.made)
+        await store.record_content_paths(conn, scope.project, ((entry.digest, path) for path, entry in changes.items() if entry))
         _CACHE.keep(scope.project, ((digest, manifests.nodes[digest]) for digest in manifests.made))
     return edited.root
 

@@ -172,6 +172,9 @@ class TestCollect:
         assert (done.commits, done.nodes, done.contents, done.size_bytes) == (0, would.nodes, 1, 4)
         assert would.nodes > 0
         assert not await digits.stored(lost_files[0])
+        async with digits.db.platform() as conn:
+            rows = await (await conn.execute("SELECT path FROM dataforge.content_paths ORDER BY path")).fetchall()
+        assert [row["path"] for row in rows] == ["one", "three", "two"]
         assert await digits.read(first) == {"one": "one", "two": "two"}  # the log leads to it
         assert await digits.read(second) == {"two": "two", "three": "three"}
         with pytest.raises(RefNotFound):

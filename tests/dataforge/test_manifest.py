@@ -148,6 +148,29 @@ class TestCompare:
         assert store.reads <= 2 * (manifests.nodes[old].level + 2)
 
 
+class TestHolding:
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(EDITS, min_size=1, max_size=6), ENTRIES, st.sets(PATHS, max_size=8))
+    def test_names_the_trees_where_a_path_leads_to_the_content(
+        self, history: list[dict[str, Entry | None]], wanted: Entry, paths: set[str]
+    ) -> None:
+        store, roots = Store(), [EMPTY]
+        for edits in history:
+            roots.append(store.edit(roots[-1], edits))
+        manifests = Manifests()
+        found = store.run(manifests, manifests.holding(set(roots), paths, wanted.digest))
+        held = {root: store.files(root) for root in roots}
+        assert found == {root for root, files in held.items() if any(files.get(path) == wanted for path in paths)}
+
+    def test_what_trees_have_in_common_is_read_once(self) -> None:
+        store, first = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
+        roots = {first, *(store.edit(first, {"019999": entry(i)}) for i in range(20))}
+        store.reads = 0
+        manifests = Manifests()
+        assert store.run(manifests, manifests.holding(roots, {"000001"}, entry(1).digest)) == roots
+        assert store.reads <= len(roots) + manifests.nodes[first].level
+
+
 class TestWhatIsAtHand:
     def test_saves_reading_it(self) -> None:
         store, root = tree_of({f"{i:06}": entry(i) for i in range(20_000)})

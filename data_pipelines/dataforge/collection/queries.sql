@@ -179,6 +179,8 @@ WITH dead AS (
      WHERE project_id = %(project_id)s AND id = ANY(%(ids)b) AND touched_at < %(young)s
      ORDER BY id
        FOR UPDATE
+), nowhere AS (
+    DELETE FROM dataforge.content_paths p USING dead WHERE p.project_id = %(project_id)s AND p.sha256 = dead.id
 )
 DELETE FROM dataforge.places p USING dead WHERE p.project_id = %(project_id)s AND p.id = dead.id;
 
@@ -209,7 +211,9 @@ SELECT DISTINCT encode(coalesce(pack_sha256, sha256), 'hex') AS sha256
 WITH gone AS (
     DELETE FROM dataforge.blobs
      WHERE project_id = %(project_id)s AND coalesce(pack_sha256, sha256) = ANY(%(objects)b) AND condemned_at IS NOT NULL
-    RETURNING size_bytes
+    RETURNING sha256, size_bytes
+), nowhere AS (
+    DELETE FROM dataforge.content_paths p USING gone WHERE p.project_id = %(project_id)s AND p.sha256 = gone.sha256
 )
 SELECT count(*) AS contents, coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM gone;
 

@@ -51,8 +51,9 @@ async def delete_experiment(conn: Connection, project_id: UUID, id: UUID) -> boo
     return await (await conn.execute(Q.delete_experiment, {"project_id": project_id, "id": id})).fetchone() is not None
 
 
-async def insert_run(conn: Connection, run: Row) -> None:
-    await conn.execute(Q.insert_run, run)
+async def insert_run(conn: Connection, run: Row) -> bool:
+    """Whether the run was made; its id may be taken."""
+    return await (await conn.execute(Q.insert_run, run)).fetchone() is not None
 
 
 async def find_run(conn: Connection, project_id: UUID, id: UUID) -> Run | None:

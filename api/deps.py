@@ -74,6 +74,7 @@ class Edge:
             await stack.enter_async_context(self.db)
             await stack.enter_async_context(self.wakeup)
             await self.vault.start()
+            await self.viewer.start()
             stack.push_async_callback(self.vault.stop)
             yield self
 

@@ -7,11 +7,15 @@ import hashlib
 import io
 import json
 import struct
+import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +25,7 @@ from aidos.errors import InvalidPayload
 from data_pipelines.dataforge.tables import service
 from data_pipelines.dataforge.tables.cache import Cache
 from data_pipelines.dataforge.tables.confinement import landlock_version
-from data_pipelines.dataforge.tables.errors import FileTooLarge, FileUnreadable, QueryFailed, QueryRefused, TooMuchWork
+from data_pipelines.dataforge.tables.errors import FileChanged, FileTooLarge, FileUnreadable, QueryFailed, QueryRefused, TooMuchWork
 from data_pipelines.dataforge.tables.models import Located, RowsSpec
 from data_pipelines.dataforge.tables.viewer import Viewer
 
@@ -156,6 +160,74 @@ class TestStrangersFiles:
         with pytest.raises(FileTooLarge):
             await service.get_schema(viewer, place(viewer, "t.parquet", table()))
         viewer.close()
+
+
+class Store(ThreadingHTTPServer):
+    """An object store of one object, that counts what is read of it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Ranges)
+        self.data, self.read_bytes = data, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def locate(self, sha256: str = "") -> Located:
+        url = f"http://127.0.0.1:{self.server_port}/"
+        return Located(PROJECT, COMMIT, "t.parquet", sha256 or hashlib.sha256(self.data).hexdigest(), len(self.data), url)
+
+
+class Ranges(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Store)
+        first, last = (int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-"))
+        data = self.server.data[first : last + 1]
+        self.server.read_bytes += len(data)
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is said."""
+
+
+@pytest.fixture
+def large() -> Iterator[Store]:
+    """Eighty megabytes of Parquet in forty row groups, incompressible."""
+    numbers, target = np.random.default_rng(0), io.BytesIO()
+    columns = {"id": pa.array(range(1_000_000)), **{name: pa.array(numbers.random(1_000_000)) for name in "abcdefghi"}}
+    pq.write_table(pa.table(columns), target, row_group_size=25_000)
+    store = Store(target.getvalue())
+    yield store
+    store.shutdown()
+    store.server_close()
+
+
+class TestLargeFiles:
+    async def test_are_read_in_part_for_a_page(self, viewer: Viewer, large: Store) -> None:
+        file = large.locate()
+        assert json.loads((await service.get_schema(viewer, file)).body)["rows"] == 1_000_000
+        assert large.read_bytes < 10**6
+        page = json.loads((await service.list_rows(viewer, file, RowsSpec(offset=899_990, limit=100))).body)
+        assert [row[0] for row in page["rows"]] == page["row_numbers"] == list(range(899_990, 900_090)) and page["total_rows"] == 1_000_000
+        assert large.read_bytes < 6 * 10**6  # two row groups of two megabytes
+        read_bytes = large.read_bytes
+        again = json.loads((await service.list_rows(viewer, file, RowsSpec(columns=("id", "c"), limit=5, after=900_085))).body)
+        assert [row[0] for row in again["rows"]] == list(range(900_085, 900_090)) and large.read_bytes < read_bytes + 10**6
+
+    async def test_are_read_whole_for_what_needs_all_rows(self, viewer: Viewer, large: Store) -> None:
+        file = large.locate()
+        page = json.loads((await service.list_rows(viewer, file, RowsSpec(filter="id % 500000 = 7"))).body)
+        assert [row[0] for row in page["rows"]] == [7, 500_007] and large.read_bytes == file.size_bytes
+        await service.list_rows(viewer, file, RowsSpec(offset=500))
+        assert large.read_bytes == file.size_bytes
+
+    async def test_are_checked_whole_before_they_are_called_broken(self, viewer: Viewer, large: Store) -> None:
+        file = large.locate()
+        large.data = large.data[:-4008] + bytes(4000) + large.data[-8:]
+        with pytest.raises(FileChanged):
+            await service.list_rows(viewer, file, RowsSpec())
+        with pytest.raises(FileUnreadable):
+            await service.list_rows(viewer, large.locate(), RowsSpec())
 
 
 class TestThumbnails:

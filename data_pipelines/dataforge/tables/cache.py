@@ -13,6 +13,7 @@ import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ from aidos.transfers.downloading import object_changed
 from data_pipelines.dataforge.tables.errors import FileChanged
 from data_pipelines.dataforge.tables.models import Located
 
+Part = tuple[int, int]
+"""Bytes ``[start, end)`` of a file."""
 _LOCKS = 64
 _BLOCK = 2**20
 _ABANDONED_S = 3600
@@ -48,6 +51,10 @@ class Cache:
                 await asyncio.to_thread(self._keep, partial, name, target)
             finally:
                 partial.unlink(missing_ok=True)
+
+    def holds(self, name: str) -> bool:
+        """Whether the entry is there; it may go at any time."""
+        return (self.folder / name).exists()
 
     def _find(self, name: str, target: Path) -> bool:
         entry = self.folder / name
@@ -108,6 +115,16 @@ def fetch(http: urllib3.PoolManager, file: Located, target: Path) -> None:
         raise object_changed(file, f"it had SHA-256 {expected} when it was verified, and has {digest.hexdigest()}")
     if file.place is None and digest.hexdigest() != expected:
         raise FileChanged(path=file.path, sha256=file.sha256, reason=f"what is stored has SHA-256 {digest.hexdigest()}")
+
+
+def fetch_part(http: urllib3.PoolManager, file: Located, part: Part, target: Path) -> None:
+    """Write a part as the object store keeps it: only a whole file has a SHA-256. Raises: as ``fetch``."""
+    start, end = part
+    with target.open("wb") as out:
+        for block in _blocks(http, replace(file, offset_bytes=file.offset_bytes + start, size_bytes=end - start)):
+            out.write(block)
+        if out.tell() != end - start:
+            raise FileChanged(path=file.path, sha256=file.sha256, reason="what is stored is shorter")
 
 
 def _blocks(http: urllib3.PoolManager, file: Located):  # type: ignore[no-untyped-def]  # a generator of bytes

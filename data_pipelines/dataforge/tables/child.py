@@ -119,6 +119,8 @@ def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
             return reading.read_schema(connection, files[0], head)
         case "rows":
             return reading.read_rows(connection, files[0], question["asked"], head)
+        case "parts":
+            return reading.list_parts(connection, files[0], question["asked"])
         case "query":
             tables = dict(zip(question["tables"], files, strict=True))
             return reading.run_query(connection, tables, question["sql"], question["limit"], question["arrow"], head)

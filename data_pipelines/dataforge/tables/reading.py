@@ -81,7 +81,8 @@ def read_rows(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str
         start, order = None, None
         skipped = 0 if after is not None or not asked["filter"] else offset
         first = after if after is not None else 0 if asked["filter"] else offset
-        chosen = f"{where} AND {row} >= {first} ORDER BY {row} LIMIT {limit + 1} OFFSET {skipped}"
+        last = "" if asked["filter"] else f" AND {row} <= {first + limit}"
+        chosen = f"{where} AND {row} >= {first}{last} ORDER BY {row} LIMIT {limit + 1} OFFSET {skipped}"
     cells = ", ".join([row, *(to_cell_sql(quote(column.name), column.type) for column in shown)])
     fetched = connection.execute(f"SELECT {cells} FROM {numbered} WHERE {chosen}")
     rows = _fetch(fetched) if order is None else iter(sorted(fetched.fetchall(), key=lambda row: order[row[0]]))
@@ -91,6 +92,23 @@ def read_rows(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str
     cursor = None if after is None else encode_cursor(head["commit_id"], after)
     numbers = page.numbers
     return page.to_answer({**head, "row_numbers": numbers, "total_rows": total, "next_cursor": cursor})
+
+
+def list_parts(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str, Any]) -> Answer:
+    """Which bytes hold the rows of a page by row number: the column chunks of its row groups. Only the footer is read."""
+    lock(connection, [file])
+    first = asked["offset"] if asked["after"] is None else asked["after"]
+    chunks = connection.execute(f"""
+        WITH chunks AS (
+            SELECT row_group_id AS number, row_group_num_rows AS rows, path_in_schema AS path, total_compressed_size AS size_bytes,
+                   least(data_page_offset, coalesce(nullif(dictionary_page_offset, 0), data_page_offset)) AS start
+              FROM parquet_metadata({quote_text(file)})),
+        groups AS (SELECT number, any_value(rows) AS rows FROM chunks GROUP BY number),
+        placed AS (SELECT number, rows, sum(rows) OVER (ORDER BY number) - rows AS first FROM groups)
+        SELECT path, start, start + size_bytes FROM chunks JOIN placed USING (number)
+         WHERE placed.first <= {first + asked["limit"]} AND placed.first + placed.rows > {first} ORDER BY start""").fetchall()
+    wanted = tuple(f"{name}, " for name in asked["columns"])
+    return Answer(json.dumps([[start, end] for path, start, end in chunks if not wanted or f"{path}, ".startswith(wanted)]).encode())
 
 
 def run_query(

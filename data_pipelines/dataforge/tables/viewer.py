@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 import urllib3
 
 from aidos.errors import AidosError
-from data_pipelines.dataforge.tables.cache import Cache, fetch
+from data_pipelines.dataforge.tables.cache import Cache, Part, fetch, fetch_part
 from data_pipelines.dataforge.tables.errors import (
     FileTooLarge,
     FileUnreadable,
@@ -36,13 +36,16 @@ from data_pipelines.dataforge.tables.errors import (
     ViewerBusy,
 )
 from data_pipelines.dataforge.tables.models import CONVERSION_S, MEMORY_BYTES, TIME_S, Answer, Format, Located
-from data_pipelines.dataforge.tables.policy import find_format
+from data_pipelines.dataforge.tables.policy import find_format, join_parts
 
 ROOT = Path(__file__).resolve().parents[3]
 AT_ONCE = 4
 """Questions that are worked at: of all projects, and half of it of one."""
 WAITING = 64
 READY = 2
+WHOLE_BYTES = 64 * 2**20
+"""Parquet files up to here are always fetched whole."""
+FOOTER_BYTES, MAX_FOOTER_BYTES = 2**19, 2**25
 _GRACE_S = 5
 _LINE_BYTES = 2**20
 
@@ -55,7 +58,7 @@ class _Child:
 
 
 class Viewer:
-    """One for a gateway process; it starts with the first question. ``folder`` is shared with the machine's other gateways."""
+    """One for a gateway process; it starts with the first question at the latest. ``folder`` is shared with the machine's other gateways."""
 
     def __init__(self, folder: Path, cache_bytes: int, time_s: float = TIME_S) -> None:
         self.time_s = time_s
@@ -69,6 +72,10 @@ class Viewer:
         self._ready: deque[_Child] = deque()
         self._turns, self._waiting, self._made = asyncio.Semaphore(AT_ONCE), 0, 0
         self._projects: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def start(self) -> None:
+        """Begin to load what a question needs, half a second to two of it: the first question would wait for that."""
+        await asyncio.to_thread(self._start)
 
     def close(self) -> None:
         """End the processes. Another question would start them again."""
@@ -84,6 +91,8 @@ class Viewer:
         """Ask something of tables, each brought into Parquet. Raises: NoTable and as ``ask``."""
         formats = [find_format(file.path) for file in files]
         async with self._turn(files[0].project_id):
+            if self._takes_little(files[0], question) and (answer := await self._ask_of_parts(files[0], question)):
+                return answer
             child = await self._take()
             with self._using(child):
                 for number, (file, (format, packing)) in enumerate(zip(files, formats, strict=True)):
@@ -104,6 +113,52 @@ class Viewer:
                 shown = child.folder / "thumbnail"
                 await self.cache.link(f"{_name(file)}.{size}.webp", shown, make)
                 return await asyncio.to_thread(shown.read_bytes)
+
+    def _takes_little(self, file: Located, question: Mapping[str, Any]) -> bool:
+        """Whether the footer and some row groups of a large file that is not here can answer it."""
+        asked = question.get("asked", {})
+        little = question["kind"] == "schema" or (question["kind"] == "rows" and not asked["filter"] and not asked["sort"])
+        return (
+            little and find_format(file.path)[0] is Format.PARQUET and file.size_bytes > WHOLE_BYTES and not self.cache.holds(_name(file))
+        )
+
+    async def _ask_of_parts(self, file: Located, question: Mapping[str, Any]) -> Answer | None:
+        """The answer out of the parts of a Parquet file that it needs. None: ask the whole file, which also says what is wrong with it."""
+        child = await self._take()
+        with self._using(child), contextlib.suppress(FileUnreadable):
+            footer = await self._find_footer(file, child.folder)
+            if question["kind"] == "schema":
+                return await self._ask_with_holes(child, file, [footer], question)
+            found = await self._ask_with_holes(child, file, [footer], {**question, "kind": "parts"})
+            if parts := join_parts(json.loads(found.body), footer):
+                following = await self._take()
+                with self._using(following):
+                    return await self._ask_with_holes(following, file, parts, question)
+        return None
+
+    async def _ask_with_holes(self, child: _Child, file: Located, parts: Sequence[Part], question: Mapping[str, Any]) -> Answer:
+        """Ask of a file of which only the parts are there. No column chunk begins with the zeros of a hole: one that is read is an error."""
+        with (child.folder / "in" / "0").open("wb") as target:
+            target.truncate(file.size_bytes)
+            for part in parts:
+                held = await self._provide_part(file, part, child.folder)
+                await asyncio.to_thread(_copy, held, target.fileno(), part[0])
+        return await self._converse(child, [file], question, Format.PARQUET.value)
+
+    async def _find_footer(self, file: Located, folder: Path) -> Part:
+        """Where a Parquet file's footer is: its length stands before the last four bytes."""
+        end = file.size_bytes
+        ending = await self._provide_part(file, (end - FOOTER_BYTES, end), folder)
+        size_bytes = 8 + int.from_bytes((await asyncio.to_thread(ending.read_bytes))[-8:-4], "little")
+        return end - (size_bytes if FOOTER_BYTES < size_bytes <= MAX_FOOTER_BYTES else FOOTER_BYTES), end
+
+    async def _provide_part(self, file: Located, part: Part, folder: Path) -> Path:
+        held = folder / f"{part[0]}-{part[1]}"
+        if not held.exists():
+            await self.cache.link(
+                f"{_name(file)}.{held.name}", held, lambda path: asyncio.to_thread(fetch_part, self.http, file, part, path)
+            )
+        return held
 
     async def _provide(self, file: Located, target: Path, format: str) -> None:
         limit_bytes = self.cache.limit_bytes // 2
@@ -237,6 +292,13 @@ def _to_error(error: str, reason: str, files: Sequence[Located], format: str) ->
         case "unreadable":
             return FileUnreadable(path=files[0].path, format=format, reason=reason)
     return None
+
+
+def _copy(source: Path, target: int, at: int) -> None:
+    with source.open("rb") as held:
+        os.lseek(target, at, os.SEEK_SET)
+        while os.sendfile(target, held.fileno(), None, 2**30):
+            pass
 
 
 def _name(file: Located) -> str:

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from aidos.errors import InvalidRequest
+from aidos.schemas.dataforge.expectations import ABOUT
 from aidos.schemas.dataforge.versions import FileRead
 from aidos.streaming.chunks import ID, Chunk, TableChunk
 from aidos.streaming.order import Order, Ordinals
@@ -175,9 +176,12 @@ def open_source(
 ) -> Source:
     """Rows where all files that match are tables (or ``rows`` says so), else files. ``*`` in a pattern matches ``/`` too.
 
+    What a dataset says about itself (``.aidos/``) is no sample, unless the pattern names it.
+
     Raises: NothingToRead, FilesMixed, RowsUnreadable, LibraryMissing.
     """
-    chosen = [file for file in files if fnmatchcase(file.path, pattern)]
+    about = pattern.startswith(ABOUT)
+    chosen = [file for file in files if fnmatchcase(file.path, pattern) and file.path.startswith(ABOUT) is about]
     name = f"{dataset}@{commit_id}"
     if not chosen:
         raise NothingToRead(source=name, pattern=pattern)

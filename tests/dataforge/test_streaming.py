@@ -103,6 +103,14 @@ class TestTables:
         assert len(list(data.to_torch("*.parquet"))) == 70
         assert {sample["_id"] for sample in data.to_torch(rows=False)} == {"0.parquet", "read.me"}
 
+    def test_what_a_dataset_says_about_itself_is_no_sample(self, client: Client, root: Path) -> None:
+        write_parquet(root, 1)
+        (root / ".aidos").mkdir()
+        (root / ".aidos" / "expectations.yaml").write_text("tables: []")
+        data = opened(client, root)
+        assert len(list(data.to_torch())) == 70
+        assert [sample["_id"] for sample in data.to_torch(".aidos/*")] == [".aidos/expectations.yaml"]
+
 
 def decode(sample: Sample) -> dict[str, Any]:
     image = numpy.asarray(Image.open(io.BytesIO(sample["data"])))

@@ -10,7 +10,8 @@ from pydantic import Field, StringConstraints
 from aidos.schemas.common import Asked, Name
 from aidos.schemas.dataforge.versions import FilePath, RefName
 
-PATH = ".aidos/expectations.yaml"
+ABOUT = ".aidos/"
+PATH = f"{ABOUT}expectations.yaml"
 Column = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Age = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[smhdw]$")]
 """A number with its unit: seconds, minutes, hours, days or weeks, as ``36h``."""

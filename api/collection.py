@@ -7,15 +7,11 @@ from uuid import UUID
 
 from actors.modelhub import service as modelhub
 from actors.modelhub.models import NodeKind
-from actors.securityvault.models import Scope
-from aidos.schemas.dataforge.storage import CollectionCreate, CollectionRead, CollectionState
+from aidos.schemas.dataforge.storage import CollectionRead, CollectionState
 from cluster.db import Connection
 from cluster.host import Host
-from data_pipelines.dataforge.collection import service
-from data_pipelines.dataforge.collection.models import Collection, CollectionSpec
+from data_pipelines.dataforge.collection.models import Collection
 from data_pipelines.dataforge.collection.reconciler import CollectionReconciler
-
-_MOST_TOLD = 100
 
 
 async def held_commits(conn: Connection, project_id: UUID) -> Sequence[UUID]:
@@ -26,17 +22,6 @@ async def held_commits(conn: Connection, project_id: UUID) -> Sequence[UUID]:
 async def collect_garbage(host: Host) -> None:
     """Loop of an actor."""
     await CollectionReconciler(host.db, host.objects, held_commits).run(host.holder, host.wakeup)
-
-
-async def create_collection(conn: Connection, scope: Scope, body: CollectionCreate) -> CollectionRead:
-    """Begin one, or say what it would do. Raises: DatasetNotFound, CollectionRunning."""
-    spec = CollectionSpec(body.dataset, body.keep_days, body.force)
-    if not body.dry_run:
-        return read(await service.request_collection(conn, scope, spec))
-    found = await service.find_garbage(conn, scope, spec, held_commits)
-    counts = {**found.__dict__, "commits": len(found.commits), "unreachable": found.commits[:_MOST_TOLD]}
-    asked = {"id": None, "created_by": scope.principal.name, "created_at": None, "finished_at": None}
-    return CollectionRead.model_validate({**counts, **asked, "state": CollectionState.DRY_RUN})
 
 
 def read(collection: Collection) -> CollectionRead:

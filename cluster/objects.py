@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
@@ -29,18 +30,24 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """Size and ETag of a stored object."""
+    """Size and ETag of a stored object; of one that was listed, also when it was stored."""
 
     key: str
     size_bytes: int
     etag: str
+    modified_at: datetime | None = None
 
 
 def blob_key(project_id: UUID, sha256: str) -> str:
     """Key of the content-addressed blob. Raises: ValueError unless ``sha256`` is 64 lower-case hex digits."""
     if not _SHA256.fullmatch(sha256):
         raise ValueError(f"not a SHA-256 digest: {sha256!r}")
-    return f"{project_id}/blobs/{sha256[:2]}/{sha256}"
+    return f"{blobs_prefix(project_id)}{sha256[:2]}/{sha256}"
+
+
+def blobs_prefix(project_id: UUID) -> str:
+    """What the keys of all blobs of the project begin with."""
+    return f"{project_id}/blobs/"
 
 
 def prefix_key(project_id: UUID, kind: str, owner_id: UUID, name: str = "") -> str:
@@ -185,12 +192,16 @@ class Objects:
 
     async def list_prefix(self, prefix: str) -> list[ObjectInfo]:
         """Everything under ``prefix``, sorted by key."""
-        return await self._call(
-            lambda: [
-                ObjectInfo(o.object_name, o.size or 0, (o.etag or "").strip('"'))
-                for o in self.client.list_objects(self.bucket, prefix=prefix, recursive=True)
-            ]
-        )
+        return await self.list_page(prefix, limit=None)
+
+    async def list_page(self, prefix: str, after: str = "", limit: int | None = 1000) -> list[ObjectInfo]:
+        """The next objects under ``prefix`` whose keys come after ``after``, sorted by key."""
+
+        def listed() -> list[ObjectInfo]:
+            found = self.client.list_objects(self.bucket, prefix=prefix, recursive=True, start_after=after or None)
+            return [ObjectInfo(o.object_name or "", o.size or 0, (o.etag or "").strip('"'), o.last_modified) for o in islice(found, limit)]
+
+        return await self._call(listed)
 
     async def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
         """Store small data that the platform itself made."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -15,16 +17,17 @@ import pytest
 from actors.securityvault.models import Scope
 from aidos.client import Client
 from aidos.errors import AidosError, Unavailable
+from aidos.schemas.dataforge.storage import CollectionRead
 from aidos.transfers import directories
 from api.collection import held_commits
 from cluster.db import Connection, Database
-from cluster.objects import Objects, blob_key
+from cluster.objects import Objects, blob_key, prefix_key
 from data_pipelines.dataforge import service, trees
 from data_pipelines.dataforge.collection import service as collection
 from data_pipelines.dataforge.collection.errors import CollectionRunning
-from data_pipelines.dataforge.collection.models import Collection, CollectionSpec, Garbage
+from data_pipelines.dataforge.collection.models import Collection, CollectionSpec
 from data_pipelines.dataforge.collection.reconciler import CollectionReconciler
-from data_pipelines.dataforge.errors import BlobsMissing, RefNotFound, TreeNotFound
+from data_pipelines.dataforge.errors import BlobsMissing, PackInvalid, RefNotFound, TreeNotFound
 from data_pipelines.dataforge.models import Blob, Commit, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob, TreeSpec
 from data_pipelines.dataforge.node_cache import NodeCache
 
@@ -114,9 +117,18 @@ class Store:
         assert done.finished_at, done.last_error
         return done
 
-    async def garbage(self, spec: CollectionSpec = NOW) -> Garbage:
+    async def garbage(self, spec: CollectionSpec = NOW) -> Collection:
+        """What a dry run finds."""
+        asked = await self.ask(replace(spec, dry_run=True))
+        await collection.collect(self.db.platform, self.objects, asked, self.hold)
+        async with self.db.platform() as conn:
+            await conn.execute("UPDATE dataforge.collections SET finished_at = now()")
         async with self.transaction() as conn:
-            return await collection.find_garbage(conn, self.scope, spec, self.hold)
+            return await collection.get_collection(conn, self.scope, asked.id)
+
+    async def left_over(self, content: str) -> str:
+        """An object that was uploaded by one PUT, and never reported."""
+        return await self.objects.put_blob(self.scope.project, content.encode())
 
     async def waits(self) -> bool:
         """Whether somebody waits for another's lock."""
@@ -163,8 +175,9 @@ class TestCollect:
         await digits.delete_branch("topic")
         await digits.age()
         would = await digits.garbage()
-        assert (would.commits, would.contents, would.size_bytes) == ((lost.id,), 1, 4)
-        assert await digits.garbage() == would
+        assert (would.commits, would.unreachable, would.contents, would.size_bytes) == (1, [lost.id], 1, 4)
+        again = await digits.garbage()
+        assert (again.commits, again.nodes, again.contents, again.size_bytes) == (1, would.nodes, 1, 4)
         done = await digits.collect()
         assert (done.commits, done.contents) == (1, 0)  # its files stay a day longer
         await digits.age()
@@ -222,7 +235,7 @@ class TestCollect:
         assert (await digits.collect()).commits == 0
         await digits.age()
         assert await digits.read(read) == {"one": "one", "read": "read"}
-        assert (await digits.garbage(CollectionSpec(keep_days=0, force=True))).commits == (read.id,)
+        assert (await digits.garbage(CollectionSpec(keep_days=0, force=True))).unreachable == [read.id]
         assert (await digits.collect(CollectionSpec(keep_days=0, force=True))).commits == 1
 
     async def test_a_pack_stays_whole_until_all_in_it_is_dead(self, digits: Store) -> None:
@@ -253,15 +266,19 @@ class TestCollect:
         asked = await digits.ask()
         with pytest.raises(CollectionRunning, match=str(asked.id)):
             await digits.ask()
+        looking = await digits.ask(CollectionSpec(dry_run=True))  # beside it
+        with pytest.raises(CollectionRunning, match=str(looking.id)):
+            await digits.ask(CollectionSpec(dry_run=True))
 
     async def test_every_project_is_collected_daily_without_being_asked(self, digits: Store) -> None:
         await digits.upload("garbage")
         await digits.age()
+        await digits.garbage()  # does not count as one
         reconciler = CollectionReconciler(digits.db, digits.objects, digits.hold)
         assert await reconciler.run_once() == 1
         assert await reconciler.run_once() == 0
         async with digits.transaction() as conn:
-            (done,) = await collection.list_collections(conn, digits.scope)
+            done, _ = await collection.list_collections(conn, digits.scope)
         assert (done.created_by, done.contents) == ("platform:dataforge", 1)
 
     async def test_uploads_that_nobody_completed_are_dropped(self, digits: Store) -> None:
@@ -275,6 +292,34 @@ class TestCollect:
         assert row and (await digits.garbage()).uploads == 1
         assert (await digits.collect()).uploads == 1
         assert await digits.objects.find_parts(blob_key(digits.scope.project, blob.sha256), row["upload_id"]) is None
+
+    async def test_objects_that_nobody_reported_are_dropped(self, digits: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = await digits.commit(await digits.upload("one") + await digits.upload_pack("two", "three"))
+        sha256 = await digits.left_over("left")
+        key, elsewhere = blob_key(digits.scope.project, sha256), prefix_key(digits.scope.project, "code", digits.scope.project, "a.zip")
+        await digits.objects.put(elsewhere, b"not ours")
+        await digits.collect()
+        await digits.age()
+        assert (await digits.collect()).contents == 0, "it may be on its way yet"
+        monkeypatch.setattr(collection, "UPLOAD_LIFETIME", timedelta(minutes=-1))  # it is older than that now
+        assert (await digits.collect()).contents == 0, "whoever is reporting it has a day"
+        assert await digits.objects.find(key)
+        await digits.age()
+        assert (await digits.garbage()).contents == 1
+        done = await digits.collect()
+        assert (done.contents, done.size_bytes) == (1, 4)
+        assert await digits.objects.find(key) is None and await digits.objects.find(elsewhere)
+        assert await digits.read(first) == {"one": "one", "two": "two", "three": "three"}
+
+    async def test_objects_are_looked_through_page_by_page(self, digits: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        keys = [blob_key(digits.scope.project, await digits.left_over(f"left {n}")) for n in range(7)]
+        listed = digits.objects.list_page
+        monkeypatch.setattr(digits.objects, "list_page", lambda prefix, after: listed(prefix, after, 3))
+        monkeypatch.setattr(collection, "UPLOAD_LIFETIME", timedelta(minutes=-1))
+        await digits.collect()
+        await digits.age()
+        assert (await digits.collect()).contents == 7
+        assert [await digits.objects.find(key) for key in keys] == [None] * 7
 
 
 class TestRaces:
@@ -346,6 +391,35 @@ class TestRaces:
                 await conn.execute("UPDATE dataforge.collections SET finished_at = now()")
             assert await digits.read(made) == {content: content for content in contents}
 
+    async def test_what_was_left_over_and_is_reported_now_stays(self, digits: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its uploader comes back and reports it, alone or in a pack, while collections find it, wherever they are cut off."""
+        monkeypatch.setattr(collection, "UPLOAD_LIFETIME", timedelta(minutes=-1))
+        for step in range(14):
+            contents = [f"{step} single"]
+            packed = [f"{step} pack {n}" for n in range(2)]
+            await digits.left_over(contents[0])
+            await digits.left_over("".join(packed))
+            if step % 2:
+                await digits.collect()  # on record
+                await digits.age()
+            asked = await digits.ask()
+            digits.left = step
+            with contextlib.suppress(CutOff):
+                await collection.collect(digits.platform, digits.objects, asked, digits.hold)
+            digits.left = -1
+
+            async def push(contents: list[str] = contents, packed: list[str] = packed, branch: str = f"branch-{step}") -> Commit:
+                while True:
+                    try:
+                        return await digits.commit(await digits.upload(*contents) + await digits.upload_pack(*packed), None, branch)
+                    except (Unavailable, BlobsMissing, PackInvalid):
+                        continue
+
+            made, _ = await asyncio.gather(push(), CollectionReconciler(digits.db, digits.objects, digits.hold).run_once())
+            assert await digits.read(made) == {content: content for content in (*contents, *packed)}
+            await digits.collect()
+            assert await digits.read(made) == {content: content for content in (*contents, *packed)}
+
     async def test_cut_off_before_any_transaction_it_is_done_by_the_next(self, digits: Store) -> None:
         first = await digits.commit(await digits.upload("one"))
         step, cut = 0, True
@@ -375,6 +449,14 @@ class TestRaces:
 
 
 async def test_the_client_looks_first_and_then_collects(client: Client, database: Database, objects: Objects, tmp_path: Path) -> None:
+    reconciler, loop = CollectionReconciler(database, objects, held_commits), asyncio.get_running_loop()
+
+    def dry_run(*, force: bool = False) -> CollectionRead:
+        asked = client.datasets.gc(keep_days=0, dry_run=True, force=force)
+        while asyncio.run_coroutine_threadsafe(reconciler.run_once(), loop).result(30):
+            pass
+        return client.datasets.collection(asked.id, wait="30s")
+
     def tell() -> UUID:
         folder = tmp_path / "digits"
         folder.mkdir()
@@ -384,9 +466,9 @@ async def test_the_client_looks_first_and_then_collects(client: Client, database
         lost = directories.push(folder, "digits", client=client).commit
         client.datasets.reset("digits", "main", commit=str(first.id))
         client.jobs.create(name="reads", command=["true"], datasets=[f"digits@{lost.id}"])
-        assert client.datasets.gc(keep_days=0, dry_run=True).commits == 0  # a job reads it
-        would = client.datasets.gc(keep_days=0, dry_run=True, force=True)
-        assert (would.id, would.state, would.unreachable) == (None, "dry_run", [lost.id])
+        assert dry_run().commits == 0  # a job reads it
+        would = dry_run(force=True)
+        assert (would.dry_run, would.state, would.unreachable) == (True, "finished", [lost.id])
         assert (would.contents, would.size_bytes) == (1, 5)
         assert client.datasets.set_retention("digits", keep_days=7).keep_days == 7
         assert client.datasets.retention("digits").keep_days == 7
@@ -395,6 +477,6 @@ async def test_the_client_looks_first_and_then_collects(client: Client, database
         return asked.id
 
     asked = await asyncio.to_thread(tell)
-    assert await CollectionReconciler(database, objects, held_commits).run_once() == 1
+    assert await reconciler.run_once() == 1
     done = await asyncio.to_thread(lambda: client.datasets.collection(asked, wait="30s"))
     assert (done.state, done.commits, done.contents) == ("finished", 1, 0)

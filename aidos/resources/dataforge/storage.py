@@ -13,7 +13,14 @@ _RETENTION = "/v1/dataforge/datasets/{dataset}/retention"
 class Storage(History):
     """Garbage collection and retention."""
 
-    gc = operation("POST", _ALL, body=CollectionCreate, returns=CollectionRead, help="Delete what no commit needs; --dry-run: say what.")
+    gc = operation(
+        "POST",
+        _ALL,
+        body=CollectionCreate,
+        returns=CollectionRead,
+        query={"wait": str},
+        help="Delete what no commit needs, in the background; --dry-run --wait 60s: say what.",
+    )
     collections = operation("GET", _ALL, returns=CollectionRead, paged=True, help="Garbage collections of the project, newest first.")
     collection = operation(
         "GET", f"{_ALL}/{{collection}}", returns=CollectionRead, query={"wait": str}, help="One; --wait 30s answers once it has ended."

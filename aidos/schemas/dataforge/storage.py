@@ -14,7 +14,6 @@ MOST_DAYS = 36_500
 
 
 class CollectionState(StrEnum):
-    DRY_RUN = "dry_run"
     RUNNING = "running"
     FINISHED = "finished"
 
@@ -33,8 +32,9 @@ class CollectionCreate(Asked):
 class CollectionRead(Wire):
     """What a collection deleted so far; a dry run's counts are of what would go."""
 
-    id: UUID | None = Field(description="Absent of a dry run.")
+    id: UUID
     state: CollectionState
+    dry_run: bool
     commits: int
     nodes: int = Field(description="Parts of manifests.")
     contents: int = Field(description="Contents of files.")
@@ -44,7 +44,7 @@ class CollectionRead(Wire):
     unreachable: list[UUID] = Field([], description="Of a dry run: the commits that would go, at most 100.")
     last_error: str | None = Field(None, description="Why it is being tried again.")
     created_by: str
-    created_at: datetime | None
+    created_at: datetime
     finished_at: datetime | None
 
 

@@ -12,14 +12,17 @@ from api import collection as collections
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
 from api.pages import id_of, page_of
 from data_pipelines.dataforge.collection import service
+from data_pipelines.dataforge.collection.models import CollectionSpec
 
 router = APIRouter(prefix="/v1/dataforge", tags=["dataforge"], route_class=ApiRoute)
 
 
-@router.post("/collections", status_code=201, openapi_extra=needs("dataforge:manage"))
-async def create_collection(body: CollectionCreate, tx: TxDep) -> CollectionRead:
+@router.post("/collections", status_code=201, openapi_extra=needs("dataforge:manage", transaction=False))
+async def create_collection(body: CollectionCreate, session: SessionDep, wait: WaitS) -> CollectionRead:
     """Delete, in the background, what no branch, tag, labelling, run or model leads to; one at a time in a project."""
-    return await collections.create_collection(tx.conn, tx.scope, body)
+    async with session.change() as conn:
+        made = await service.request_collection(conn, session.scope, CollectionSpec(**body.model_dump()))
+    return await get_collection(made.id, session, wait)
 
 
 @router.get("/collections", openapi_extra=needs("dataforge:read"))

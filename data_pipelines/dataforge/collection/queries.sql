@@ -1,32 +1,34 @@
 -- create_collection --
-INSERT INTO dataforge.collections (project_id, id, dataset_id, keep_days, force, created_by)
-VALUES (%(project_id)s, %(id)s, %(dataset_id)s, %(keep_days)s, %(force)s, %(created_by)s)
-ON CONFLICT (project_id) WHERE finished_at IS NULL DO NOTHING
-RETURNING id, project_id, dataset_id, keep_days, force, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
-          places, attempts, last_error;
+INSERT INTO dataforge.collections (project_id, id, dataset_id, keep_days, force, dry_run, created_by)
+VALUES (%(project_id)s, %(id)s, %(dataset_id)s, %(keep_days)s, %(force)s, %(dry_run)s, %(created_by)s)
+ON CONFLICT (project_id, dry_run) WHERE finished_at IS NULL DO NOTHING
+RETURNING id, project_id, dataset_id, keep_days, force, dry_run, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
+          places, unreachable, attempts, last_error;
 
 -- find_collection --
-SELECT id, project_id, dataset_id, keep_days, force, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
-       places, attempts, last_error
+SELECT id, project_id, dataset_id, keep_days, force, dry_run, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
+       places, unreachable, attempts, last_error
   FROM dataforge.collections
- WHERE project_id = %(project_id)s AND (id = %(id)s OR (%(id)s::uuid IS NULL AND finished_at IS NULL));
+ WHERE project_id = %(project_id)s AND (id = %(id)s OR (%(id)s::uuid IS NULL AND finished_at IS NULL AND dry_run = %(dry_run)s));
 
 -- list_collections --
-SELECT id, project_id, dataset_id, keep_days, force, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
-       places, attempts, last_error
+SELECT id, project_id, dataset_id, keep_days, force, dry_run, created_by, created_at, finished_at, commits, nodes, contents, size_bytes, uploads,
+       places, unreachable, attempts, last_error
   FROM dataforge.collections
  WHERE project_id = %(project_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
  ORDER BY id DESC
  LIMIT %(limit)s;
 
 -- plan_collections --
--- Projects that hold contents and were not collected for a day; the next project in the key's order is found without reading all rows.
+-- Projects that hold contents or datasets and were not collected for a day; the next project in the key's order is found without reading all rows.
 WITH RECURSIVE holding AS (
     SELECT least((SELECT project_id FROM dataforge.blobs ORDER BY project_id LIMIT 1),
-                 (SELECT project_id FROM dataforge.places ORDER BY project_id LIMIT 1)) AS project_id
+                 (SELECT project_id FROM dataforge.places ORDER BY project_id LIMIT 1),
+                 (SELECT project_id FROM dataforge.datasets ORDER BY project_id LIMIT 1)) AS project_id
      UNION ALL
     SELECT least((SELECT b.project_id FROM dataforge.blobs b WHERE b.project_id > holding.project_id ORDER BY b.project_id LIMIT 1),
-                 (SELECT p.project_id FROM dataforge.places p WHERE p.project_id > holding.project_id ORDER BY p.project_id LIMIT 1))
+                 (SELECT p.project_id FROM dataforge.places p WHERE p.project_id > holding.project_id ORDER BY p.project_id LIMIT 1),
+                 (SELECT d.project_id FROM dataforge.datasets d WHERE d.project_id > holding.project_id ORDER BY d.project_id LIMIT 1))
       FROM holding WHERE holding.project_id IS NOT NULL
 )
 INSERT INTO dataforge.collections (project_id, id, created_by)
@@ -34,8 +36,8 @@ SELECT project_id, uuidv7(), 'platform:dataforge'
   FROM holding
  WHERE project_id IS NOT NULL
    AND NOT EXISTS (SELECT FROM dataforge.collections c
-                    WHERE c.project_id = holding.project_id AND c.created_at > now() - %(every)s::interval)
-    ON CONFLICT (project_id) WHERE finished_at IS NULL DO NOTHING;
+                    WHERE c.project_id = holding.project_id AND NOT c.dry_run AND c.created_at > now() - %(every)s::interval)
+    ON CONFLICT (project_id, dry_run) WHERE finished_at IS NULL DO NOTHING;
 
 -- claim_collection --
 WITH due AS (
@@ -49,8 +51,8 @@ UPDATE dataforge.collections c
    SET lock_token = %(token)s, locked_until = clock_timestamp() + make_interval(secs => %(lock_s)s)
   FROM due
  WHERE c.id = due.id
-RETURNING c.id, c.project_id, c.dataset_id, c.keep_days, c.force, c.created_by, c.created_at, c.finished_at, c.commits, c.nodes,
-          c.contents, c.size_bytes, c.uploads, c.places, c.attempts, c.last_error;
+RETURNING c.id, c.project_id, c.dataset_id, c.keep_days, c.force, c.dry_run, c.created_by, c.created_at, c.finished_at, c.commits, c.nodes,
+          c.contents, c.size_bytes, c.uploads, c.places, c.unreachable, c.attempts, c.last_error;
 
 -- finish_collection --
 UPDATE dataforge.collections
@@ -61,6 +63,12 @@ UPDATE dataforge.collections
 UPDATE dataforge.collections
    SET commits = commits + %(commits)s, nodes = nodes + %(nodes)s, contents = contents + %(contents)s,
        size_bytes = size_bytes + %(size_bytes)s, uploads = uploads + %(uploads)s, places = places + %(places)s
+ WHERE id = %(id)s;
+
+-- record_dry_run --
+UPDATE dataforge.collections
+   SET commits = %(commits)s, nodes = %(nodes)s, contents = %(contents)s, size_bytes = %(size_bytes)s, uploads = %(uploads)s,
+       places = %(places)s, unreachable = %(unreachable)s
  WHERE id = %(id)s;
 
 -- set_retention --
@@ -216,6 +224,14 @@ WITH gone AS (
     DELETE FROM dataforge.content_paths p USING gone WHERE p.project_id = %(project_id)s AND p.sha256 = gone.sha256
 )
 SELECT count(*) AS contents, coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM gone;
+
+-- adopt_objects --
+-- As contents that somebody relied on just now: a commit takes them up, or they go like any other in a day.
+INSERT INTO dataforge.blobs (project_id, sha256, size_bytes)
+SELECT %(project_id)s, given.*
+  FROM unnest(%(digests)b::bytea[], %(sizes)b::bigint[]) AS given (sha256, size_bytes)
+ WHERE NOT EXISTS (SELECT FROM dataforge.blobs b WHERE b.project_id = %(project_id)s AND coalesce(b.pack_sha256, b.sha256) = given.sha256)
+    ON CONFLICT DO NOTHING;
 
 -- list_stale_uploads --
 SELECT encode(sha256, 'hex') AS sha256, size_bytes, upload_id, part_size_bytes

@@ -14,31 +14,35 @@ from uuid import UUID
 
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id
-from cluster.objects import Objects, blob_key
+from cluster.objects import Objects, blob_key, blobs_prefix
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.collection import store
 from data_pipelines.dataforge.collection.errors import CollectionNotFound, CollectionRunning
-from data_pipelines.dataforge.collection.models import GRACE, KEEP_DAYS, Collection, CollectionSpec, DeadObject, Garbage, Retention
+from data_pipelines.dataforge.collection.models import GRACE, KEEP_DAYS, UPLOAD_LIFETIME, Collection, CollectionSpec, DeadObject, Retention
 from data_pipelines.dataforge.uploads import Transact
 
 Held = Callable[[Connection, UUID], Awaitable[Sequence[UUID]]]
 """The commits of a project that something outside DataForge came of."""
 _BATCH = 500
+_MOST_NAMED = 100
 
 
 async def request_collection(conn: Connection, scope: Scope, spec: CollectionSpec) -> Collection:
-    """Have the project's garbage deleted in the background. Raises: DatasetNotFound, CollectionRunning."""
+    """Have the project's garbage deleted, or counted, in the background. Raises: DatasetNotFound, CollectionRunning."""
     values = {
         "id": new_id(),
         "dataset_id": (await dataforge.get_dataset(conn, scope, spec.dataset)).id if spec.dataset else None,
         "keep_days": spec.keep_days,
         "force": spec.force,
+        "dry_run": spec.dry_run,
         "created_by": scope.principal.name,
     }
     made = await store.create_collection(conn, scope.project, values)
     if made is None:
-        running = await store.find_collection(conn, scope.project, None)
+        running = await store.find_collection(conn, scope.project, None, dry_run=spec.dry_run)
         raise CollectionRunning(id=running.id if running else None)
+    asked = {"dataset": spec.dataset, "dry_run": spec.dry_run}
+    await dataforge.publish_change(conn, scope, "collection.requested", made.id, asked)
     return made
 
 
@@ -67,27 +71,12 @@ async def get_retention(conn: Connection, scope: Scope, dataset: str) -> Retenti
     return await store.find_retention(conn, scope.project, found.id) or Retention(KEEP_DAYS)
 
 
-async def find_garbage(conn: Connection, scope: Scope, spec: CollectionSpec, held: Held) -> Garbage:
-    """What a collection would delete; nothing is changed. Raises: DatasetNotFound."""
-    project = scope.project
-    only = (await dataforge.get_dataset(conn, scope, spec.dataset)).id if spec.dataset else None
-    keeping = [] if spec.force else await held(conn, project)
-    expired: list[UUID] = []
-    for dataset in await store.list_dataset_ids(conn, project, only):
-        expired += await store.list_expired(conn, project, dataset, keeping, await _keep_days(conn, project, dataset, spec.keep_days))
-    dead = await store.list_dead_objects(conn, project, expired, None)
-    return Garbage(
-        tuple(expired),
-        await store.count_dead_nodes(conn, project, expired),
-        sum(each.contents for each in dead),
-        sum(each.size_bytes for each in dead),
-        len(await store.list_stale_uploads(conn, project)),
-        len(await store.list_dead_places(conn, project, expired, None)),
-    )
-
-
 async def collect(transaction: Transact, objects: Objects, asked: Collection, held: Held) -> None:
     """Do what a collection is asked to; done again, it goes on where it was. Raises: Unavailable."""
+    if asked.dry_run:
+        async with transaction() as conn:
+            await _count_garbage(conn, asked, held)
+        return
     async with transaction() as conn:
         datasets = await store.list_dataset_ids(conn, asked.project_id, asked.dataset_id)
     for dataset in datasets:
@@ -106,6 +95,26 @@ async def collect(transaction: Transact, objects: Objects, asked: Collection, he
         places = await store.list_dead_places(conn, asked.project_id, [], young)
         await store.count_collected(conn, asked.id, places=await store.delete_places(conn, asked.project_id, places, young))
     await _drop_uploads(transaction, objects, asked)
+    await _adopt_objects(transaction, objects, asked)
+
+
+async def _count_garbage(conn: Connection, asked: Collection, held: Held) -> None:
+    """Write down what a collection would delete; nothing else is changed."""
+    project = asked.project_id
+    keeping = [] if asked.force else await held(conn, project)
+    expired: list[UUID] = []
+    for dataset in await store.list_dataset_ids(conn, project, asked.dataset_id):
+        expired += await store.list_expired(conn, project, dataset, keeping, await _keep_days(conn, project, dataset, asked.keep_days))
+    dead = await store.list_dead_objects(conn, project, expired, None)
+    counts = {
+        "commits": len(expired),
+        "nodes": await store.count_dead_nodes(conn, project, expired),
+        "contents": sum(each.contents for each in dead),
+        "size_bytes": sum(each.size_bytes for each in dead),
+        "uploads": len(await store.list_stale_uploads(conn, project)),
+        "places": len(await store.list_dead_places(conn, project, expired, None)),
+    }
+    await store.record_dry_run(conn, asked.id, expired[:_MOST_NAMED], **counts)
 
 
 async def _delete_commits(conn: Connection, asked: Collection, dataset: UUID, held: Held) -> None:
@@ -153,3 +162,20 @@ async def _drop_uploads(transaction: Transact, objects: Objects, asked: Collecti
             await objects.abort_multipart(key, upload.upload_id)
         async with transaction() as conn:
             await store.count_collected(conn, asked.id, uploads=await store.forget_upload(conn, asked.project_id, upload.upload_id))
+
+
+async def _adopt_objects(transaction: Transact, objects: Objects, asked: Collection) -> None:
+    """Take on record what was uploaded and never reported as complete.
+
+    It is not deleted here, for its uploader may be reporting it now: on record it is a content like any other, which a later
+    collection deletes when nobody relied on it for a day.
+    """
+    async with transaction() as conn:
+        old = await store.now_less(conn, UPLOAD_LIFETIME)
+    after, prefix = "", blobs_prefix(asked.project_id)
+    while page := await objects.list_page(prefix, after):
+        after = page[-1].key
+        sizes = {info.key.rsplit("/", 1)[-1]: info.size_bytes for info in page if info.modified_at and info.modified_at < old}
+        if sizes:
+            async with transaction() as conn:
+                await store.adopt_objects(conn, asked.project_id, sizes)

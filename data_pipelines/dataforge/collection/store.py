@@ -20,9 +20,9 @@ async def create_collection(conn: Connection, project_id: UUID, values: Mapping[
     return one(Collection, await _find(conn, Q.create_collection, {"project_id": project_id, **values}))
 
 
-async def find_collection(conn: Connection, project_id: UUID, id: UUID | None) -> Collection | None:
-    """Without ``id`` the one that is under way."""
-    return one(Collection, await _find(conn, Q.find_collection, {"project_id": project_id, "id": id}))
+async def find_collection(conn: Connection, project_id: UUID, id: UUID | None, *, dry_run: bool = False) -> Collection | None:
+    """Without ``id`` the one, or the dry run, that is under way."""
+    return one(Collection, await _find(conn, Q.find_collection, {"project_id": project_id, "id": id, "dry_run": dry_run}))
 
 
 async def list_collections(conn: Connection, project_id: UUID, before: UUID | None, limit: int) -> list[Collection]:
@@ -48,6 +48,17 @@ async def count_collected(conn: Connection, id: UUID, **counts: int) -> None:
     """Add to what the collection deleted: commits, nodes, contents, size_bytes, uploads, places."""
     none = dict.fromkeys(("commits", "nodes", "contents", "size_bytes", "uploads", "places"), 0)
     await conn.execute(Q.count_collected, {"id": id, **none, **counts})
+
+
+async def record_dry_run(conn: Connection, id: UUID, unreachable: Sequence[UUID], **counts: int) -> None:
+    """What a collection would delete."""
+    await conn.execute(Q.record_dry_run, {"id": id, "unreachable": list(unreachable), **counts})
+
+
+async def adopt_objects(conn: Connection, project_id: UUID, sizes: Mapping[str, int]) -> int:
+    """Take on record the objects that no row knows, by SHA-256 with their sizes; how many."""
+    values = {"digests": [*map(bytes.fromhex, sizes)], "sizes": list(sizes.values())}
+    return (await conn.execute(Q.adopt_objects, {"project_id": project_id, **values})).rowcount
 
 
 async def set_retention(conn: Connection, project_id: UUID, dataset_id: UUID, keep_days: int) -> Retention:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from PIL import Image, ImageChops, ImageDraw
+import shapely
 
 from aidos.schemas.dataforge.label_schema import Boxes, LabelSchema, MultiLabel, Polygons, Question, Spans
 from data_pipelines.dataforge.labelling.agreement import jaccard
 from data_pipelines.dataforge.labelling.models import Value
 
-_GRID = 512
 Shape = Mapping[str, Any]
 
 
@@ -27,23 +26,19 @@ def box_iou(a: Shape, b: Shape) -> float:
 
 
 def polygon_iou(a: Shape, b: Shape) -> float:
-    """Intersection over union of two outlines, counted on a grid of 512 by 512 over both: to about a hundredth."""
-    xs, ys = zip(*a["points"], *b["points"], strict=True)
-    left, top, span_x, span_y = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
-    if not span_x or not span_y:
-        return float(a["points"] == b["points"])
-    masks = []
-    for shape in (a, b):
-        mask = Image.new("1", (_GRID, _GRID))
-        points = [((x - left) / span_x * (_GRID - 1), (y - top) / span_y * (_GRID - 1)) for x, y in shape["points"]]
-        ImageDraw.Draw(mask).polygon(points, fill=1)
-        masks.append(mask)
-    shared, either = (_lit(combine(*masks)) for combine in (ImageChops.logical_and, ImageChops.logical_or))
-    return shared / either if either else 0.0
+    """Intersection over union of two outlines. Of one that crosses itself counts what it goes around an odd number of times."""
+    return area_iou(_area(a), _area(b))
 
 
-def _lit(mask: Image.Image) -> int:
-    return mask.convert("L").histogram()[255]
+def _area(shape: Shape) -> shapely.Geometry:
+    return shapely.make_valid(shapely.Polygon(shape["points"]))
+
+
+def area_iou(a: shapely.Geometry, b: shapely.Geometry) -> float:
+    """Intersection over union of two plane figures; of such as have no area, whether they are equal."""
+    shared = a.intersection(b).area
+    either = a.area + b.area - shared
+    return float(shared / either) if either else float(a.equals(b))
 
 
 def span_iou(a: Shape, b: Shape) -> float:
@@ -52,12 +47,20 @@ def span_iou(a: Shape, b: Shape) -> float:
     return shared / (a["end"] - a["start"] + b["end"] - b["start"] - shared) if shared > 0 else 0.0
 
 
-_IOU: dict[type[Any], Callable[[Shape, Shape], float]] = {Boxes: box_iou, Polygons: polygon_iou, Spans: span_iou}
+_IOU: dict[type[Any], tuple[Callable[[Any, Any], float], Callable[[Shape], Any]]] = {
+    Boxes: (box_iou, dict),
+    Polygons: (area_iou, _area),
+    Spans: (span_iou, dict),
+}
+"""Of each question how two shapes are compared, and the form that each is brought into once for that."""
 
 
-def mean_iou(first: Sequence[Shape], second: Sequence[Shape], iou: Callable[[Shape, Shape], float]) -> float:
+def mean_iou(
+    first: Sequence[Shape], second: Sequence[Shape], iou: Callable[[Any, Any], float], form: Callable[[Shape], Any] = dict
+) -> float:
     """Mean over all shapes of both, matched by label and best overlap first (as COCO matches); one without a partner counts 0."""
-    pairs = [(iou(a, b), i, j) for i, a in enumerate(first) for j, b in enumerate(second) if a["label"] == b["label"]]
+    ours, theirs = list(map(form, first)), list(map(form, second))
+    pairs = [(iou(ours[i], theirs[j]), i, j) for i, a in enumerate(first) for j, b in enumerate(second) if a["label"] == b["label"]]
     matched_first, matched_second, total = set[int](), set[int](), 0.0
     for overlap, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
         if overlap > 0 and i not in matched_first and j not in matched_second:
@@ -72,8 +75,8 @@ def similarity(question: Question, first: Any, second: Any) -> float:
     """How alike two answers to a question are; an answer and none are not."""
     if first is None or second is None:
         return float(first is second)
-    if (iou := _IOU.get(type(question))) is not None:
-        return mean_iou(first, second, iou)
+    if (compared := _IOU.get(type(question))) is not None:
+        return mean_iou(first, second, *compared)
     if isinstance(question, MultiLabel):
         return 1 - jaccard(frozenset(first), frozenset(second))
     return float(first == second)

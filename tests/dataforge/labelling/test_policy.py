@@ -78,8 +78,27 @@ class TestOverlap:
         half = {"label": "cat", "points": [[0, 0], [5, 0], [5, 10], [0, 10]]}
         triangle = {"label": "cat", "points": [[0, 0], [10, 0], [0, 10]]}
         assert polygon_iou(square, square) == 1
-        assert polygon_iou(square, half) == pytest.approx(0.5, abs=0.01)
-        assert polygon_iou(square, triangle) == pytest.approx(0.5, abs=0.01)
+        assert polygon_iou(square, half) == pytest.approx(0.5)
+        assert polygon_iou(triangle, half) == pytest.approx(37.5 / 62.5)
+        far = {"label": "cat", "points": [[10, 10], [20, 10], [20, 20]]}
+        assert polygon_iou(square, far) == 0
+
+    def test_of_outlines_is_exact_however_small_the_shape_in_the_image(self) -> None:
+        def sliver(width: float) -> dict[str, Any]:
+            return {"label": "cat", "points": [[0, 0], [width, 0], [width, 10_000], [0, 10_000]]}
+
+        assert polygon_iou(sliver(2), sliver(3)) == pytest.approx(2 / 3)
+
+    def test_of_an_outline_that_crosses_itself_is_of_what_it_surrounds(self) -> None:
+        hourglass = {"label": "cat", "points": [[0, 0], [10, 10], [10, 0], [0, 10]]}
+        left = {"label": "cat", "points": [[0, 0], [5, 5], [0, 10]]}
+        assert polygon_iou(hourglass, left) == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("other", [[[0, 0], [5, 5], [9, 9]], [[2, 2], [2, 2], [2, 2]]])
+    def test_of_outlines_without_an_area_is_whether_they_are_equal(self, other: list[list[float]]) -> None:
+        line = {"label": "cat", "points": [[0, 0], [9, 9], [3, 3]]}
+        assert polygon_iou(line, line) == 1
+        assert polygon_iou(line, {"label": "cat", "points": other}) == float(other[0] == [0, 0])
 
     def test_of_spans(self) -> None:
         assert span_iou({"start": 0, "end": 4}, {"start": 2, "end": 6}) == pytest.approx(1 / 3)

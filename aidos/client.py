@@ -24,12 +24,18 @@ from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
     from aidos.resources.costoptimizer import Costs, Prices
-    from aidos.resources.dataforge import Datasets, Labelling, PullRequests, Reads, Reports, Tables
+    from aidos.resources.dataforge.labelling import Labelling
+    from aidos.resources.dataforge.pulls import PullRequests
+    from aidos.resources.dataforge.reads import Reads
+    from aidos.resources.dataforge.reports import Reports
+    from aidos.resources.dataforge.tables import Tables
+    from aidos.resources.dataforge.versions import Datasets
     from aidos.resources.deployengine import Endpoints
     from aidos.resources.events import Events
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
     from aidos.resources.platform import Platform
     from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, ServiceAccounts, Sessions, Users
+    from aidos.resources.studies import Studies
     from aidos.resources.trainos import Checkpoints, Jobs
 
 OnWait = Callable[[str, float], None]
@@ -102,6 +108,7 @@ class Client(_Nouns):
     runs: Runs
     service_accounts: ServiceAccounts
     sessions: Sessions
+    studies: Studies
     tables: Tables
     users: Users
 

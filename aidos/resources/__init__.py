@@ -1,4 +1,4 @@
-"""The operations of each module, one file a module: nouns with their verbs.
+"""The operations of each module, one file a module or a part of it: nouns with their verbs.
 
 ``CATALOGUE`` says where a noun is declared, so that ``client.datasets`` and ``aidos --help`` load no more than they
 need; a test holds it against the declarations.
@@ -7,13 +7,12 @@ need; a test holds it against the declarations.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from aidos.http.operation import Resource
-
-MODULES = ("platform", "securityvault", "dataforge", "modelhub", "trainos", "deployengine", "costoptimizer", "events")
 
 
 class Entry(NamedTuple):
@@ -26,14 +25,25 @@ class Entry(NamedTuple):
 
 
 CATALOGUE: tuple[Entry, ...] = (
-    Entry("dataset", "datasets", "dataforge", "Versioned folders of files: commits, branches and tags over content-addressed storage."),
-    Entry("pull-request", "pull_requests", "dataforge", "Branches of data that are to be merged: reviewed, checked, and merged or closed."),
-    Entry("report", "reports", "dataforge", "What pipelines find out about a commit: profile, drift, expectations, label errors."),
-    Entry("read", "reads", "dataforge", "What runs streamed: which run saw which file and which row."),
-    Entry("table", "tables", "dataforge", "What is in the files of a commit: pages, queries, thumbnails."),
-    Entry("labelling", "labelling", "dataforge", "Questions about the files or rows of a commit, answered by people."),
+    Entry(
+        "dataset",
+        "datasets",
+        "dataforge.versions",
+        "Versioned folders of files: commits, branches and tags over content-addressed storage.",
+    ),
+    Entry(
+        "pull-request",
+        "pull_requests",
+        "dataforge.pulls",
+        "Branches of data that are to be merged: reviewed, checked, and merged or closed.",
+    ),
+    Entry("report", "reports", "dataforge.reports", "What pipelines find out about a commit: profile, drift, expectations, label errors."),
+    Entry("read", "reads", "dataforge.reads", "What runs streamed: which run saw which file and which row."),
+    Entry("table", "tables", "dataforge.tables", "What is in the files of a commit: pages, queries, thumbnails."),
+    Entry("labelling", "labelling", "dataforge.labelling", "Questions about the files or rows of a commit, answered by people."),
     Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
     Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),
+    Entry("study", "studies", "studies", "Searches for good hyperparameters: spaces, samplers, budgets, trials."),
     Entry("experiment", "experiments", "modelhub", "Groups of runs that ask the same question."),
     Entry("run", "runs", "modelhub", "Trainings and trials: what went in, what was measured, what came out."),
     Entry("model", "models", "modelhub", "Registered models: versions that were inspected, and aliases that point at them."),
@@ -60,7 +70,7 @@ def declared(module: str) -> Iterator[type[Resource]]:
     for value in vars(loaded).values():
         if (
             isinstance(value, type)
-            and value.__module__.startswith(loaded.__name__)
+            and value.__module__ == loaded.__name__
             and getattr(value, "noun", None)
             and hasattr(value, "operations")
         ):
@@ -69,8 +79,8 @@ def declared(module: str) -> Iterator[type[Resource]]:
 
 def every() -> Iterator[type[Resource]]:
     """All resources of all modules."""
-    for module in MODULES:
-        yield from declared(module)
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        yield from declared(module.name.removeprefix(f"{__name__}."))
 
 
 def find(*, noun: str | None = None, plural: str | None = None) -> type[Resource] | None:

@@ -19,7 +19,7 @@ from aidos.config import cache_directory
 from aidos.errors import Conflict, InvalidRequest, NotFound
 from aidos.schemas.dataforge.versions import CommitRead, FileAdd, FileRead
 from aidos.transfers.downloading import Downloader
-from aidos.transfers.listing import keep_listing, pinned_ref, read_listing
+from aidos.transfers.listing import keep_listing, pinned_ref, read_hashes, read_listing
 from aidos.transfers.local_files import HashCache, LocalFile, walk
 from aidos.transfers.uploading import Uploader
 
@@ -90,8 +90,8 @@ def push(
         meter = Meter(progress, "hash", sum(file.size_bytes for file in local))
         hashes = HashCache().hash_all(local, meter.add)
         head = _prepare(opened, name, branch)
-        before = read_listing(opened, name, head.id) if head else {}
-        add = [file for file in local if _differs(before.get(file.path), hashes[file.source])]
+        before = read_hashes(opened, name, head.id) if head else {}
+        add = [file for file in local if before.get(file.path) != hashes[file.source]]
         remove = sorted(before.keys() - {file.path for file in local})
         if head and not add and not remove:
             return PushResult(head, False, 0, 0, 0, 0, 0)
@@ -106,25 +106,19 @@ def push(
         return PushResult(commit, True, added, len(files) - added, len(remove), uploader.sent_files, uploader.sent_bytes)
 
 
-def _differs(known: FileRead | None, sha256: str) -> bool:
-    return known is None or known.sha256 != sha256
-
-
 def _describe(files: list[FileAdd], remove: list[str]) -> str:
     return f"Push {len(files)} files" + (f", remove {len(remove)}" if remove else "")
 
 
 def _prepare(client: Client, name: str, branch: str) -> CommitRead | None:
     """The branch's head; the dataset is made if it is not there, a new branch begins at the head of main."""
-    try:
-        client.datasets.get(name)
-    except NotFound:
-        with contextlib.suppress(Conflict):  # another push made it at the same moment
-            client.datasets.create(name)
     head = find_commit(client, name, branch)
     if head is None and branch != "main" and (main := find_commit(client, name, "main")):
         client.datasets.set_ref(name, branch, commit=str(main.id))
         return main
+    if head is None:
+        with contextlib.suppress(Conflict):  # it is there without a commit, or another push made it at the same moment
+            client.datasets.create(name)
     return head
 
 

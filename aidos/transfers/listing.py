@@ -19,20 +19,33 @@ if TYPE_CHECKING:
 
 _KEPT = 20
 _ALL = 2**62
+Row = tuple[str, str, int]
+"""Path, SHA-256 and bytes of a file."""
 
 
 def read_listing(client: Client, dataset: str, commit_id: UUID) -> dict[str, FileRead]:
     """Files by path, in the order of their paths. Raises: ValueError for a path that no commit can hold."""
+    rows = _read(client, dataset, commit_id)
+    return {check_path(path): FileRead.model_construct(path=path, sha256=sha256, size_bytes=size) for path, sha256, size in rows}
+
+
+def read_hashes(client: Client, dataset: str, commit_id: UUID) -> dict[str, str]:
+    """The SHA-256 of each file by path, to compare with what is here: its paths are unchecked."""
+    return {path: sha256 for path, sha256, _ in _read(client, dataset, commit_id)}
+
+
+def _read(client: Client, dataset: str, commit_id: UUID) -> list[Row]:
     known = _load(_path(commit_id))
     if known is None:
         # A limit makes the pages as large as the platform gives them.
-        known = list(client.datasets.files(dataset, ref=str(commit_id), limit=_ALL))
-        keep_listing(commit_id, ((file.path, file.sha256, file.size_bytes) for file in known))
-    return {check_path(file.path): file for file in known}
+        files = client.datasets.files(dataset, ref=str(commit_id), limit=_ALL)
+        known = [(file.path, file.sha256, file.size_bytes) for file in files]
+        keep_listing(commit_id, known)
+    return known
 
 
-def keep_listing(commit_id: UUID, files: Iterable[tuple[str, str, int]]) -> None:
-    """Put a listing (path, SHA-256 and bytes of each file) into the cache. A cache that cannot be written only costs time."""
+def keep_listing(commit_id: UUID, files: Iterable[Row]) -> None:
+    """Put a listing into the cache. A cache that cannot be written only costs time."""
     path = _path(commit_id)
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,11 +57,10 @@ def keep_listing(commit_id: UUID, files: Iterable[tuple[str, str, int]]) -> None
             old.unlink(missing_ok=True)
 
 
-def _load(path: Path) -> list[FileRead] | None:
+def _load(path: Path) -> list[Row] | None:
     try:
         lines = gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
-        columns = [line.split(" ", 2) for line in lines]
-        return [FileRead.model_construct(path=name, sha256=sha256, size_bytes=int(size)) for sha256, size, name in columns]
+        return [(name, sha256, int(size)) for sha256, size, name in (line.split(" ", 2) for line in lines)]
     except (OSError, ValueError, EOFError):
         return None
 

@@ -19,6 +19,8 @@ PACKED_BYTES = 2**20
 """Files below this size travel in packs."""
 PACK_BYTES = 16 * 2**20
 PACK_ENTRIES = 4000
+_FEW = 8
+"""Up to so many files go up one by one at once: that takes a request less than a pack."""
 _THREADS = 8
 _LARGE_THREADS = 4  # each holds a part of up to 64 MiB and more in memory
 
@@ -40,18 +42,19 @@ class Uploader:
         """Bring every content (by SHA-256) to the platform. Raises: FileChanged, UploadLost."""
         self._files = files
         states = [BlobState(sha256=sha256, size_bytes=file.size_bytes) for sha256, file in files.items()]
-        missing = [blob for found in each(self._ask, batches(states, 1000), 4) for blob in found]
+        few = len(states) <= _FEW
+        missing = [blob for found in each(lambda batch: self._ask(batch, presign=few), batches(states, 1000), 4) for blob in found]
         self._on_bytes(sum(state.size_bytes for state in states) - sum(blob.size_bytes for blob in missing))
-        small = [blob for blob in missing if blob.size_bytes < PACKED_BYTES]
+        small = [blob for blob in missing if blob.size_bytes < PACKED_BYTES and not few]
         large = [blob for blob in missing if blob.size_bytes > SINGLE_PUT_BYTES]
-        middle = [blob for blob in missing if PACKED_BYTES <= blob.size_bytes <= SINGLE_PUT_BYTES]
+        middle = [blob for blob in missing if blob.size_bytes <= SINGLE_PUT_BYTES and (few or blob.size_bytes >= PACKED_BYTES)]
         each(self._send_pack, _fill_packs(small), _THREADS // 2)
         each(self._send_batch, batches(middle, _THREADS), _LARGE_THREADS)
         for blob in large:
             self._send_parts(blob)
 
-    def _ask(self, states: list[BlobState]) -> list[MissingBlobRead]:
-        return self._datasets.uploads(self._dataset, blobs=states, presign=False).missing
+    def _ask(self, states: list[BlobState], *, presign: bool = True) -> list[MissingBlobRead]:
+        return self._datasets.uploads(self._dataset, blobs=states, presign=presign).missing
 
     def _send_pack(self, blobs: list[MissingBlobRead]) -> None:
         data, entries = bytearray(), []
@@ -59,14 +62,14 @@ class Uploader:
             entries.append(PackEntry(sha256=blob.sha256, size_bytes=blob.size_bytes, offset_bytes=len(data)))
             data += self._read(blob)
         pack = PackState(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), entries=entries)
-        for target in self._datasets.uploads(self._dataset, blobs=[BlobState(sha256=pack.sha256, size_bytes=pack.size_bytes)]).missing:
+        for target in self._ask([BlobState(sha256=pack.sha256, size_bytes=pack.size_bytes)]):
             self._put(target, bytes(data))
         self._datasets.complete_uploads(self._dataset, packs=[pack])
         self._count(blobs)
 
     def _send_batch(self, blobs: list[MissingBlobRead]) -> None:
-        states = [BlobState(sha256=blob.sha256, size_bytes=blob.size_bytes) for blob in blobs]
-        for target in self._datasets.uploads(self._dataset, blobs=states).missing:
+        known = all(blob.url for blob in blobs)
+        for target in blobs if known else self._ask([BlobState(sha256=blob.sha256, size_bytes=blob.size_bytes) for blob in blobs]):
             self._put(target, self._read(target))
         self._complete(blobs)
 

@@ -257,7 +257,7 @@ class TestKinds:
 
 class TestCatalogue:
     def test_names_every_noun_and_nothing_else(self) -> None:
-        declared = {(each.noun, each.plural, each.__module__.split(".")[2]) for each in resources.every()}
+        declared = {(each.noun, each.plural, each.__module__.removeprefix("aidos.resources.")) for each in resources.every()}
         assert {entry[:3] for entry in resources.CATALOGUE} == declared
 
     def test_is_what_the_client_declares_for_type_checkers(self) -> None:

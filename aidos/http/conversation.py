@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class StorageRefused(AidosError):
 
     status = 502
     title = "The object store refused"
-    detail = "The object store answered {status}: {answer}. The permission of an upload or download ends after an hour: start it again."
+    detail = "The object store answered {status}: {answer} {remedy}"
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Converser:
     def _error(self, outcome: Reply | Failure, tries: int, elapsed_s: float, signed: bool) -> AidosError:
         if isinstance(outcome, Failure):
             return self.unreachable(outcome, tries, elapsed_s)
-        return error_of(outcome) if signed else StorageRefused(status=outcome.status, answer=_text(outcome))
+        return error_of(outcome) if signed else storage_error(outcome)
 
     def unreachable(self, failure: Failure, tries: int, elapsed_s: float) -> Unreachable:
         return Unreachable(url=self.url, reason=failure.reason, tries=tries, elapsed_s=round(elapsed_s), retry_after_s=5)
@@ -184,6 +185,17 @@ def error_of(reply: Reply) -> AidosError:
         error.args = (f"{error} (request {request_id})",)
         error.fields["request_id"] = request_id
     return error
+
+
+def storage_error(reply: Reply) -> StorageRefused:
+    """What S3 said (its error document's Code and Message), and what to do about it."""
+    text = reply.content[:2000].decode(errors="replace")
+    said = [found[1] for name in ("Code", "Message") if (found := re.search(rf"<{name}>([^<]*)</{name}>", text))]
+    failed = "It may be out of room: `aidos doctor`, where it runs, looks at its disk. What was uploaded stays; start it again then."
+    ended = "The permission of an upload or download ends after an hour: start it again."
+    return StorageRefused(
+        status=reply.status, answer=": ".join(said) or f"{_text(reply)}.", remedy=failed if reply.status >= 500 else ended
+    )
 
 
 def _text(reply: Reply) -> str:

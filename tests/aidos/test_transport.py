@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 import aidos
 from aidos.client import AsyncClient, Client
 from aidos.errors import AidosError, Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthenticated, Unavailable
-from aidos.http.conversation import NotAidos, Patience, Unreachable, retry_after_s
+from aidos.http.conversation import NotAidos, Patience, StorageRefused, Unreachable, retry_after_s
 from aidos.http.credentials import SignIn, SignIns
 from aidos.http.operation import UnexpectedReply
 from tests.aidos.counterpart import Counterpart, events, free_port, hang_up, problem, serve
@@ -163,6 +163,20 @@ class TestPresigned:
         first, second = counterpart.seen
         assert "authorization" not in second.headers and "idempotency-key" not in second.headers
         assert second.query == {"X-Amz-Signature": "a/b"} and second.body == b"data" == first.body
+
+    @pytest.mark.parametrize(
+        ("status", "code", "said"),
+        [(500, "InternalError", "InternalError: Try again. It may be out of room"), (403, "AccessDenied", "ends after an hour")],
+    )
+    def test_what_the_store_says_is_read_and_what_to_do_is_told(
+        self, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch, status: int, code: str, said: str
+    ) -> None:
+        monkeypatch.setenv("AIDOS_RETRY_BUDGET_S", "0")
+        document = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>Try again.</Message></Error>'
+        counterpart.plan(Response(document, status, media_type="application/xml"))
+        with Client(counterpart.url, "the-key") as client, pytest.raises(StorageRefused, match=said) as refused:
+            client.put_presigned(f"{counterpart.url}/bucket/key", b"data", {})
+        assert "<" not in str(refused.value)
 
 
 class TestPages:

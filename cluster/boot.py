@@ -31,6 +31,7 @@ from cluster.housekeeping import sweep
 from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.settings import Settings, get_settings
+from data_pipelines.dataforge.imports.reconciler import import_objects
 from serve_apps.deployengine.reconciler import reconcile_endpoints, report_endpoints
 from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs, report_jobs
 
@@ -47,7 +48,7 @@ SCHEMAS = (
 
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("securityvault", (seal_audit, sweep)),
-    ("dataforge", (collect_garbage,)),
+    ("dataforge", (collect_garbage, import_objects)),
     ("modelhub", (inspect_versions,)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
     ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs)),

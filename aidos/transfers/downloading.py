@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from aidos.errors import AidosError, InvalidRequest, NotFound, PreconditionFailed
+from aidos.errors import AidosError, InvalidRequest
+from aidos.http.conversation import StorageRefused
 from aidos.schemas.dataforge.versions import DownloadRead, FileRead
 from aidos.transfers.concurrent import batches, each, patiently
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _THREADS = 8
 _SPAN_BYTES = 16 * 2**20
 _BATCH = 1000
+_OTHERWISE = {404: "there is no such object now", 412: "the object has other content now"}
+"""What it means when S3 answers so to a request for exactly what was imported."""
 
 
 class FileDamaged(AidosError):
@@ -96,18 +99,17 @@ def read_range(client: Client, url: str, offset: int, length: int, file: Downloa
         headers |= placed.place.headers
 
     def read() -> bytes:
-        data = client.get_presigned(url, headers).content
+        try:
+            data = client.get_presigned(url, headers).content
+        except StorageRefused as error:
+            if placed and error.fields["status"] in _OTHERWISE:
+                raise object_changed(placed, _OTHERWISE[error.fields["status"]]) from error
+            raise
         if len(data) != length:
             raise RangeCut(given_bytes=len(data), asked_bytes=length)
         return data
 
-    try:
-        return patiently(read)
-    except (NotFound, PreconditionFailed) as error:
-        if placed is None:
-            raise
-        found = "there is no such object now" if isinstance(error, NotFound) else "the object has other content now"
-        raise object_changed(placed, found) from error
+    return patiently(read)
 
 
 def check_content(file: DownloadRead, sha256: str) -> None:

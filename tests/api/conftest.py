@@ -20,7 +20,9 @@ from tests.support.database import make_database
 @pytest.fixture(scope="session")
 def api_settings(storage: Settings) -> Settings:
     # Tests ask far more often than a key may: the limits have tests of their own.
-    return make_database(storage, "api").model_copy(update={"s3_bucket": "api", "rate_limit_per_minute": 1_000_000})
+    return make_database(storage, "api").model_copy(
+        update={"s3_bucket": "api", "rate_limit_per_minute": 1_000_000, "import_buckets": "lake"}
+    )
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -82,6 +82,8 @@ async def create_dataforge(made: Made) -> None:
     await create_reports(made, dataset["name"])
     await made.ask("PUT", f"{base}/{dataset['name']}/retention", {"keep_days": 7})
     await create_collection(made)
+    imported = await made.ask("POST", f"{base}/{dataset['name']}/imports", {"source": f"s3://lake/{made.marker}", "message": made.marker})
+    made.note(import_id=imported["id"])
     await create_labelling(made, dataset["name"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aidos.http.operation import operation
-from aidos.resources.dataforge.storage import Storage
+from aidos.resources.dataforge.imports import Imports
 from aidos.schemas.dataforge.versions import (
     BlobState,
     ChangeRead,
@@ -32,7 +32,7 @@ _ONE = f"{_ALL}/{{dataset}}"
 _REF: dict[str, Any] = {"ref": (str, "main")}
 
 
-class Datasets(Storage):
+class Datasets(Imports):
     """Versioned folders of files: commits, branches and tags over content-addressed storage."""
 
     noun = "dataset"

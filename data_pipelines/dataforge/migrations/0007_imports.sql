@@ -36,7 +36,7 @@ CREATE TABLE dataforge.imports (
     skipped bigint NOT NULL DEFAULT 0,
     skipped_keys jsonb NOT NULL DEFAULT '[]',
     commit_id uuid,
-    error jsonb,
+    error text,
     created_by text NOT NULL,
     creator_kind text NOT NULL,
     creator_id uuid NOT NULL,

@@ -1,0 +1,61 @@
+"""``aidos dataset import``: a folder of a bucket becomes a branch, followed until it has."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aidos.cli.session import Session, session
+from aidos.errors import Conflict
+
+if TYPE_CHECKING:
+    from aidos.schemas.dataforge.imports import ImportRead
+
+_LOOK_EVERY = "2s"
+
+
+class ImportNotDone(Conflict):
+    title = "The import made no commit"
+    detail = "Import {id} of {source} is {state}: {reason}"
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verb to ``aidos dataset``."""
+    group.command("import", help="Make a branch equal to a folder of a bucket, object by object as they lie: nothing is copied.")(import_)
+
+
+def import_(
+    source: Annotated[str, typer.Argument(metavar="s3://BUCKET/FOLDER", help="A bucket that is open to imports.", show_default=False)],
+    name: Annotated[str, typer.Option(help="The dataset; made if it is not there.")],
+    branch: Annotated[str, typer.Option(help="The branch that gets the commit; a new one begins at main.")] = "main",
+    message: Annotated[str, typer.Option("--message", "-m", help="What it is, for the log.")] = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it has ended; it goes on without you.")] = True,
+) -> None:
+    from aidos.errors import NotFound
+
+    current = session()
+    try:
+        current.client.datasets.get(name)
+    except NotFound:
+        with contextlib.suppress(Conflict):  # somebody made it at the same moment
+            current.client.datasets.create(name)
+    asked = current.client.datasets.import_(name, source, branch=branch, message=message)
+    if wait:
+        asked = _follow(current, asked)
+    current.show(asked)
+    if asked.skipped:
+        current.note(f"{asked.skipped} keys cannot be paths and were passed over; --json shows them.")
+    if wait and asked.state != "finished":
+        raise ImportNotDone(id=asked.id, source=asked.source, state=asked.state.value, reason=asked.error or "somebody ended it")
+
+
+def _follow(current: Session, asked: ImportRead) -> ImportRead:
+    with current.progress("Listing") as advance:
+        shown = 0
+        while asked.state == "running":
+            asked = current.client.datasets.get_import(asked.dataset, str(asked.id), wait=_LOOK_EVERY)
+            advance(asked.files - shown)
+            shown = asked.files
+    return asked

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aidos.streaming.consumed import Consumed
     from aidos.streaming.dataset import dataset
     from aidos.tracking.run import run
+    from aidos.tracking.syncing import sync_runs
     from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
     from aidos.transfers.directories import pull, push
 
@@ -29,6 +30,7 @@ __all__ = [
     "push",
     "run",
     "save_checkpoint",
+    "sync_runs",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "pull": "aidos.transfers.directories",
     "push": "aidos.transfers.directories",
     "run": "aidos.tracking.run",
+    "sync_runs": "aidos.tracking.syncing",
 }
 
 

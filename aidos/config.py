@@ -97,6 +97,12 @@ def cache_directory() -> Path:
     return Path(given).expanduser() if given else user_cache_path("aidos", appauthor=False)
 
 
+def offline_directory() -> Path:
+    """``AIDOS_OFFLINE_DIR``, or ``offline`` in ``AIDOS_HOME`` (``~/.aidos``): runs that the platform has not got yet. Nothing in it is elsewhere."""
+    given = os.environ.get("AIDOS_OFFLINE_DIR")
+    return Path(given or Path(os.environ.get("AIDOS_HOME") or "~/.aidos") / "offline").expanduser().absolute()
+
+
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)

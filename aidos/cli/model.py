@@ -30,14 +30,15 @@ def push(
     experiment: Annotated[str, typer.Option(help="Experiment of the new run.")] = "default",
     description: Annotated[str, typer.Option(help="What is to be said about it.")] = "",
 ) -> None:
+    from aidos.tracking.recorder import Recorder
     from aidos.tracking.run import ActiveRun
     from aidos.tracking.run import run as begin
 
     current = session()
     client = current.client
     # A run that goes on elsewhere is not ended by this.
-    active = ActiveRun(client, client.runs.get(run), ends=False, closes=False) if run else begin(experiment, client=client)
-    with active:
+    known = ActiveRun(Recorder(client, client.runs.get(run), ends=False), closes=False) if run else None
+    with known or begin(experiment, offline=False, client=client) as active:
         current.show(active.log_model(path, name, alias=alias, description=description))
 
 

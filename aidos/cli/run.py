@@ -1,4 +1,4 @@
-"""``aidos run show``, ``compare`` and ``download``: what no single route does."""
+"""``aidos run show``, ``compare``, ``download`` and ``sync``: what no single route does."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def register(group: typer.Typer) -> None:
     group.command("show", help="One run with its parameters, metrics, tags and artifacts.")(show)
     group.command("compare", help="Runs side by side: what differs, in parameters and metrics.")(compare)
     group.command("download", help="Write a run's artifacts into a directory.")(download)
+    group.command("sync", help="Bring runs that were kept on this machine to the platform, each once.")(sync)
 
 
 def show(run: RunId) -> None:
@@ -89,3 +90,23 @@ def download(
             files = current.client.runs.downloads(run, paths=paths[start : start + 200]).files
             written += write_files(current.client, files, folder, lambda _: advance())
     current.show([{"path": str(path), "size_bytes": path.stat().st_size} for path in written])
+
+
+def sync(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Of one run or of several.", show_default="AIDOS_OFFLINE_DIR")
+    ] = None,
+) -> None:
+    from aidos.tracking.syncing import sync_runs
+
+    current = session()
+    results = sync_runs(folder, client=current.client)
+    shown = [
+        {"run": result.path.name, "name": result.run.name, "state": result.run.state.value}
+        if result.run
+        else {"run": result.path.name, "state": "KEPT", "reason": result.reason}
+        for result in results
+    ]
+    current.show(shown)
+    if any(result.run is None for result in results):
+        raise typer.Exit(1)

@@ -169,23 +169,14 @@ class Operation(Generic[R]):
             if not rest and "body" not in given:
                 raise TypeError(f"{self.owner_name}.{self.name}() needs 'body'; it takes {self.signature}")
             value = rest[0] if rest else given.pop("body")
-            return value if self.body is bytes else plain(self._checked(TypeAdapter(self.body), value))
+            return value if self.body is bytes else plain(checked(self.body, value))
         if len(rest) == 1 and isinstance(rest[0], self.body | Mapping if isinstance(self.body, type) else Mapping):
-            return self._dumped(self._checked(TypeAdapter(self.body), rest[0]))
+            return self._dumped(checked(self.body, rest[0]))
         if len(rest) > len(self.positional):
             raise TypeError(f"{self.owner_name}.{self.name}() got too many arguments; it takes {self.signature}")
         values = dict(zip(self.positional, rest, strict=False))
         values |= {name: given.pop(name) for name in list(given) if name in self.fields}
-        return self._dumped(self._checked(TypeAdapter(self.body), values))
-
-    @staticmethod
-    def _checked(adapter: TypeAdapter[Any], value: Any) -> Any:
-        try:
-            return adapter.validate_python(value, by_name=True, by_alias=True)
-        except ValidationError as error:
-            wrong = [{"field": ".".join(map(str, item["loc"])) or "body", "message": item["msg"]} for item in error.errors()]
-            reason = "; ".join(f"{item['field']}: {item['message']}" for item in wrong)
-            raise InvalidPayload(reason=f"{reason}.", errors=wrong) from error
+        return self._dumped(checked(self.body, values))
 
     def _dumped(self, model: BaseModel) -> Any:
         # What a change leaves out stays as it is; a creation is sent whole, with the defaults that this client promises.
@@ -270,6 +261,16 @@ class Resource:
         other = copy.copy(self)
         other._transport = self._transport.with_options(timeout_s=timeout_s, idempotency_key=idempotency_key, headers=headers)
         return other
+
+
+def checked(kind: Any, value: Any) -> Any:
+    """The value as a payload of that kind. Raises: InvalidPayload, which names each field that is wrong."""
+    try:
+        return TypeAdapter(kind).validate_python(value, by_name=True, by_alias=True)
+    except ValidationError as error:
+        wrong = [{"field": ".".join(map(str, item["loc"])) or "body", "message": item["msg"]} for item in error.errors()]
+        reason = "; ".join(f"{item['field']}: {item['message']}" for item in wrong)
+        raise InvalidPayload(reason=f"{reason}.", errors=wrong) from error
 
 
 def query_text(name: str, value: Any) -> str:

@@ -23,12 +23,14 @@ class RunState(StrEnum):
 class VersionState(StrEnum):
     PENDING = "PENDING"
     READY = "READY"
+    QUARANTINED = "QUARANTINED"
     REJECTED = "REJECTED"
 
 
 class Flavour(StrEnum):
     ONNX = "onnx"
     SAFETENSORS = "safetensors"
+    MLFLOW = "mlflow"
 
 
 class NodeKind(StrEnum):
@@ -109,17 +111,34 @@ class ExperimentRead(Wire):
     created_at: datetime
 
 
+def _check_run_id(id: UUID) -> UUID:
+    if id.version != 7:
+        raise ValueError("must be a UUID of version 7, which begins with the time")
+    return id
+
+
+RunId = Annotated[
+    UUID,
+    AfterValidator(_check_run_id),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"}),
+]
+"""Chosen by who begins the run: lists are in the order of ids, so they begin with the time (RFC 9562)."""
+
+
 class RunCreate(Asked):
+    id: RunId | None = Field(None, description="Asking twice with the same id is one run; one is chosen where none is given.")
     experiment: Name = Field("default", description="Name of the experiment; made if there is none.")
     name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,100}$")] = Field("", description="Empty: one is chosen.")
     params: dict[Key, Value] = Field(default_factory=dict, max_length=1000)
     tags: dict[Key, Value] = Field(default_factory=dict, max_length=1000)
     inputs: list[Reference] = Field(default_factory=list, max_length=100, description="Datasets that the run reads, as `DATASET@REF`.")
+    started_at: Moment | None = Field(None, description="Of a run that began before the platform could be told; now where none is given.")
 
 
 class RunUpdate(Asked):
     name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")] | None = None
     state: RunState | None = Field(None, description="End a run, or resume one that FAILED or was KILLED.")
+    ended_at: Moment | None = Field(None, description="When a run ended that ends with this; now where none is given.")
 
 
 class LatestRead(Wire):
@@ -181,7 +200,7 @@ class ArtifactsAnnounce(Asked):
 
 class ArtifactRead(Wire):
     path: str
-    sha256: str
+    sha256: str = Field(description="Empty where a client sent the bytes in parts, straight to the object store.")
     size_bytes: int
     stored: bool
     created_at: datetime
@@ -247,10 +266,10 @@ class VersionRead(Wire):
     id: UUID
     model: str
     version: int
-    run_id: UUID
+    run_id: UUID | None
     flavour: Flavour
     state: VersionState
-    reason: str = Field(description="Why it was rejected.")
+    reason: str = Field(description="Why it was rejected, or is never served.")
     description: str
     signature: dict[str, Any] | None = Field(description="`inputs` and `outputs`, each with `name`, `dtype` and `shape`.")
     files: list[ModelFileRead]

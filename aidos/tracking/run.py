@@ -6,7 +6,8 @@ with aidos.run(experiment="digits", params={"lr": 0.1}) as run:
     run.log_model("model.onnx", name="digits")
 
 Metrics are buffered and sent in batches by a thread; a restart of the platform only delays them. Leaving the block waits until
-all is stored, and says if something could not be. In a job the job's own run is taken, which the platform ends with the job.
+all is stored, and says if something could not be. While the platform cannot be reached, and with ``offline=True``, a run is kept on
+this machine, and ``aidos run sync`` brings it over, once. In a job the job's own run is taken, which the platform ends with the job.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import itertools
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,11 @@ from uuid import UUID
 from aidos.client import Client
 from aidos.config import job as read_job
 from aidos.errors import InvalidPayload, InvalidRequest, Unavailable
-from aidos.schemas.modelhub import ArtifactAnnounce, ArtifactRead, Flavour, PointLog, RunRead, RunState, VersionRead, VersionState
+from aidos.http.operation import checked
+from aidos.schemas.modelhub import ArtifactRead, Flavour, PointLog, RunCreate, RunState, VersionRead, VersionState
 from aidos.tracking import provenance
 from aidos.tracking.point_buffer import PointBuffer
+from aidos.tracking.recorder import Recorder, begin, new_id, tell
 from aidos.transfers.local_files import sha256_of
 
 _FLAVOURS = {".onnx": Flavour.ONNX, ".safetensors": Flavour.SAFETENSORS}
@@ -50,36 +52,38 @@ def run(
     *,
     inputs: Iterable[str] = (),
     resume: str | UUID | None = None,
+    offline: bool | None = None,
     client: Client | None = None,
 ) -> ActiveRun:
     """Begin a run, or go on with one: ``resume``, or inside a job the job's own (``experiment`` and ``name`` are then the job's).
 
-    ``inputs``: datasets that the run reads, as ``DATASET@REF``. Raises: DatasetNotFound, RunNotFound, ParamChanged.
+    ``inputs``: datasets that the run reads, as ``DATASET@REF``. ``offline``: True keeps the run on this machine until it is synced;
+    None does so from the moment on that the platform cannot be reached; False raises then.
+    Raises: DatasetNotFound, RunNotFound, ParamChanged; Unavailable where a run is resumed of which nothing is known here.
     """
-    job = read_job()
-    opened = client or Client()
-    attached = str(resume or job.run_id or "")
+    attached = str(resume or read_job().run_id or "")
     known = provenance.describe() | {key: str(value) for key, value in (tags or {}).items()}
-    if attached:
-        read = opened.runs.get(attached)
-        if resume and read.state in {RunState.FAILED, RunState.KILLED}:
-            read = opened.runs.update(attached, state=RunState.RUNNING)
-        opened.runs.set_tags(attached, tags=known)
-        if params:
-            opened.runs.log_params(attached, params=_texts(params))
-    else:
-        read = opened.runs.create(experiment=experiment, name=name, params=_texts(params or {}), tags=known, inputs=list(inputs))
-    return ActiveRun(opened, read, ends=not attached or resume is not None, closes=client is None)
+    asked: dict[str, Any] = {
+        "id": attached or new_id(),
+        "experiment": experiment,
+        "name": name,
+        "params": _texts(params or {}),
+        "tags": known,
+    }
+    asked |= {"inputs": list(inputs), "started_at": datetime.now(UTC)}
+    wanted = checked(RunCreate, asked)
+    opened = client or Client()
+    recorder = begin(opened, wanted, attached=bool(attached), ends=not attached or resume is not None, offline=offline)
+    return ActiveRun(recorder, closes=client is None)
 
 
 class ActiveRun:
     """A run that is being written. Use it in a ``with`` block, or call ``end`` (the end of the program does it too)."""
 
-    def __init__(self, client: Client, read: RunRead, *, ends: bool, closes: bool) -> None:
-        self.id, self.name, self.experiment = read.id, read.name, read.experiment
-        self._client, self._ends, self._closes, self._ended = client, ends, closes, False
-        self._steps: dict[str, Iterable[int]] = {}
-        self._points = PointBuffer(lambda points: client.runs.log_metrics(str(self.id), points=points))
+    def __init__(self, recorder: Recorder, *, closes: bool) -> None:
+        self.id, self.name, self.experiment = recorder.run_id, recorder.name, recorder.experiment
+        self._recorder, self._client, self._closes, self._ended = recorder, recorder.client, closes, False
+        self._points = PointBuffer(recorder.log_metrics)
         _OPEN.add(self)
 
     def log_metric(self, key: str, value: float, step: int | None = None, *, at: datetime | None = None) -> None:
@@ -93,15 +97,16 @@ class ActiveRun:
         Raises: InvalidPayload for what no metric can be, and what an earlier batch was refused for.
         """
         moment = at or datetime.now(UTC)
-        self._points.add([_point(key, value, self._next_step(key) if step is None else step, moment) for key, value in metrics.items()])
+        next_step = self._recorder.next_step
+        self._points.add([_point(key, value, next_step(key) if step is None else step, moment) for key, value in metrics.items()])
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Set parameters, each once. Raises: ParamChanged."""
-        self._client.runs.log_params(str(self.id), params=_texts(params))
+        self._recorder.log_params(_texts(params))
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set tags; None removes one."""
-        self._client.runs.set_tags(str(self.id), tags=dict(tags))
+        self._recorder.set_tags(tags)
 
     def log_artifact(self, path: str | Path, name: str | None = None) -> list[ArtifactRead]:
         """Store a file, or all files of a directory, under ``name`` (its own where none is given). The same bytes go once."""
@@ -111,14 +116,7 @@ class ActiveRun:
             files = {f"{folder}/{file.relative_to(source).as_posix()}": file for file in sorted(source.rglob("*")) if file.is_file()}
         else:
             files = {folder: source}
-        return [artifact for batch in _batches(files) for artifact in self._upload(batch)]
-
-    def _upload(self, files: Mapping[str, Path]) -> list[ArtifactRead]:
-        asked = [ArtifactAnnounce(path=path, sha256=sha256_of(file), size_bytes=file.stat().st_size) for path, file in files.items()]
-        for target in self._client.runs.announce(str(self.id), files=asked).files:
-            if target.upload_url is not None:
-                self._client.put_presigned(target.upload_url, files[target.path].read_bytes())
-        return self._client.runs.complete(str(self.id), paths=list(files)).files
+        return [artifact for batch in _batches(files) for artifact in self._recorder.store(batch)]
 
     def log_model(
         self, path: str | Path, name: str, *, flavour: str | None = None, alias: str | None = None, description: str = ""
@@ -128,6 +126,9 @@ class ActiveRun:
         ``alias`` then points at it (moving one needs the permission ``modelhub:manage``).
         Raises: ModelRejected; Unavailable where it was not inspected within five minutes.
         """
+        self._recorder.require_platform(
+            "A model is registered by the platform, and this run is kept here. Log its files with log_artifact and register them after `aidos run sync`."
+        )
         source = Path(path)
         files = sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
         kind = Flavour(flavour) if flavour else _flavour_of(files)
@@ -170,8 +171,7 @@ class ActiveRun:
             self._points.close()
         finally:
             try:
-                if self._ends:
-                    self._client.runs.update(str(self.id), state=RunState(state))
+                self._recorder.end(RunState(state))
             finally:
                 if self._closes:
                     self._client.close()
@@ -186,10 +186,7 @@ class ActiveRun:
         try:
             self.end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
         except Exception as second:  # the block's own error is the one to see
-            sys.stderr.write(f"aidos: run {self.name} could not be ended: {second}\n")
-
-    def _next_step(self, key: str) -> int:
-        return next(iter(self._steps.setdefault(key, itertools.count())))
+            tell(f"run {self.name} could not be ended: {second}")
 
     def __repr__(self) -> str:
         return f"<run {self.name} of {self.experiment}: {self.id}>"
@@ -201,7 +198,7 @@ def _end_all() -> None:
         try:
             active.end()
         except Exception as error:
-            sys.stderr.write(f"aidos: run {active.name} could not be ended: {error}\n")
+            tell(f"run {active.name} could not be ended: {error}")
 
 
 def _point(key: str, value: Any, step: int, at: datetime) -> PointLog:

@@ -83,7 +83,8 @@ async def delete_experiment(experiment: Name, tx: TxDep) -> None:
 @router.post("/runs", status_code=201, openapi_extra=WRITE)
 async def create_run(body: RunCreate, tx: TxDep) -> RunRead:
     inputs = await lineage.commit_nodes(tx.conn, tx.scope, body.inputs)
-    spec = RunSpec(body.experiment, body.name, params=body.params, tags=body.tags, inputs=inputs)
+    asked = body.model_dump(include={"experiment", "name", "params", "tags", "started_at", "id"})
+    spec = RunSpec(**asked, inputs=inputs)
     return RunRead.model_validate(await service.create_run(tx.conn, tx.scope, spec))
 
 
@@ -108,8 +109,8 @@ async def get_run(run_id: UUID, session: SessionDep, wait: WaitS) -> RunRead:
 
 @router.patch("/runs/{run_id}", openapi_extra=WRITE)
 async def update_run(run_id: UUID, body: RunUpdate, tx: TxDep) -> RunRead:
-    state = RunState(body.state) if body.state else None
-    return RunRead.model_validate(await service.update_run(tx.conn, tx.scope, run_id, name=body.name, state=state))
+    state, ended_at = (RunState(body.state), body.ended_at) if body.state else (None, None)
+    return RunRead.model_validate(await service.update_run(tx.conn, tx.scope, run_id, name=body.name, state=state, ended_at=ended_at))
 
 
 @router.delete("/runs/{run_id}", status_code=204, openapi_extra=MANAGE)
@@ -248,7 +249,7 @@ async def delete_model_version(model: Name, version: VersionName, tx: TxDep) -> 
 
 @router.post("/models/{model}/versions/{version}/downloads", openapi_extra=needs("modelhub:read", audit=False))
 async def download_model_version(model: Name, version: VersionName, tx: TxDep) -> FileDownloads:
-    found = await service.get_ready_version(tx.conn, tx.scope, model, version)
+    found = await service.get_kept_version(tx.conn, tx.scope, model, version)
     return FileDownloads(
         files=[FileDownload(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes, url=tx.objects.presign_get(f.key)) for f in found.files]
     )

@@ -18,6 +18,7 @@ from actors.modelhub.errors import (
     InvalidModelFiles,
     ParamChanged,
     RunEnded,
+    RunIdTaken,
     RunNotFound,
     TooManyParams,
     UploadIncomplete,
@@ -126,6 +127,32 @@ class TestRuns:
         assert [run.name for run in first + rest] == ["r4", "r3", "r2", "r1", "r0"]
         assert [run.id for run in await service.list_runs(conn, scope, RunFilter(state=RunState.FINISHED), None, 9)] == [made[0].id]
         assert other.id not in {run.id for run in first + rest}
+
+
+class TestChosenIds:
+    async def test_the_same_run_asked_for_twice_is_one(self, database: Database, scope: Scope) -> None:
+        spec = RunSpec("digits", "mine", params={"lr": "0.1"}, started_at=START, id=new_id())
+
+        async def begin() -> Run:
+            async with tenant(database, scope) as conn:
+                return await service.create_run(conn, scope, spec)
+
+        runs = await asyncio.gather(*(begin() for _ in range(5)))
+        assert {run.id for run in runs} == {spec.id} and {run.started_at for run in runs} == {START}
+        async with tenant(database, scope) as conn:
+            assert len(await list_events(conn, after_seq=0, subject=str(spec.id))) == 1
+
+    async def test_another_experiments_a_deleted_and_another_tenants_are_refused(
+        self, database: Database, conn: Connection, scope: Scope, run: Run, other_scope: Scope
+    ) -> None:
+        with pytest.raises(RunIdTaken):
+            await service.create_run(conn, scope, RunSpec("other", id=run.id))
+        async with tenant(database, other_scope) as theirs:
+            with pytest.raises(RunIdTaken):
+                await service.create_run(theirs, other_scope, RunSpec("digits", id=run.id))
+        await service.delete_run(conn, scope, run.id)
+        with pytest.raises(RunIdTaken):
+            await service.create_run(conn, scope, RunSpec("digits", id=run.id))
 
 
 class TestParams:

@@ -67,6 +67,7 @@ def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     """The SDK as the operator; child processes find the same settings."""
     monkeypatch.setenv("AIDOS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("AIDOS_OFFLINE_DIR", str(tmp_path / "offline"))
     monkeypatch.setenv("AIDOS_URL", url)
     monkeypatch.setenv("AIDOS_API_KEY", admin_key)
     AidosFileSystem.clear_instance_cache()  # fsspec's own, which knows the address of the test before

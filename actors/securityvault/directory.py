@@ -206,14 +206,20 @@ def _require_rank(scope: Scope, role: Role) -> None:
 
 async def delete_member(conn: Connection, scope: Scope, key: str) -> None:
     """Raises: AccountNotFound, MemberNotFound."""
-    account = await get_account(conn, scope, key)
-    known = await store.find_member(conn, scope.org_id, scope.project, account.id)
-    if known is None:
-        raise MemberNotFound(name=key)
+    known = await get_member(conn, scope, key)
     _require_rank(scope, known.role)
-    await store.delete_member(conn, scope.org_id, scope.project, account.id)
-    await store.announce(conn, f"account:{account.id}")
-    await emit(conn, scope, "member.deleted", account.id, scope.project, name=account.name)
+    await store.delete_member(conn, scope.org_id, scope.project, known.account_id)
+    await store.announce(conn, f"account:{known.account_id}")
+    await emit(conn, scope, "member.deleted", known.account_id, scope.project, name=known.name)
+
+
+async def get_member(conn: Connection, scope: Scope, key: str) -> Member:
+    """By the account's name or id. Raises: AccountNotFound, MemberNotFound."""
+    account = await get_account(conn, scope, key)
+    member = await store.find_member(conn, scope.org_id, scope.project, account.id)
+    if member is None:
+        raise MemberNotFound(name=key)
+    return member
 
 
 async def list_members(conn: Connection, scope: Scope, before: UUID | None, limit: int) -> list[Member]:

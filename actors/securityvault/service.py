@@ -21,6 +21,7 @@ from actors.securityvault.directory import (
     default_scope,
     delete_member,
     get_account,
+    get_member,
     get_organisation,
     get_project,
     invite,
@@ -42,7 +43,7 @@ from cluster.db import Connection
 __all__ = [
     "CHANNEL", "AuditEntry", "AuditVerdict", "Authenticator", "Caller", "Limit", "Pepper", "RateLimiter", "accept_invitation", "archive_project",
     "bootstrap", "canonical", "create_key", "create_organisation", "create_project", "create_service_account", "create_user",
-    "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
+    "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_member", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
     "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "refresh",
     "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "rotate_key", "seal", "sign_in", "sign_out",
     "verify_audit", "verify_chain", "write_audit",

@@ -9,6 +9,8 @@ from aidos.schemas.dataforge.labelling import (
     AnnotatorsRead,
     AnswerSet,
     AskedTaskRead,
+    AssignmentSet,
+    AssignmentsRead,
     GuideRead,
     LabellingCreate,
     LabellingRead,
@@ -72,6 +74,22 @@ class Labelling(Resource):
         help="Accept, correct or reject a label.",
     )
     gold = operation("PUT", f"{_TASK}/gold", body=AnswerSet, returns=TaskDetailRead, help="Make a task a gold question.")
+    assign = operation(
+        "POST",
+        f"{_ONE}/assign",
+        body=AssignmentSet,
+        returns=AssignmentsRead,
+        positional=("annotator",),
+        help="Keep tasks for an annotator.",
+    )
+    unassign = operation(
+        "POST",
+        f"{_ONE}/unassign",
+        body=AssignmentSet,
+        returns=AssignmentsRead,
+        positional=("annotator",),
+        help="Keep tasks for an annotator no longer.",
+    )
     predict = operation(
         "PUT", f"{_ONE}/predictions", body=PredictionsSet, returns=PredictionsRead, help="Post what a model thinks of items."
     )

@@ -210,6 +210,8 @@ class TaskRead(Wire):
     state: TaskState
     overlap: int
     taken: int
+    reserved: int = Field(description="Slots that are kept for assignees.")
+    assignees: list[str] = Field(description="Annotators for whom it is meant.")
     submitted: int
     skips: int
     priority: float
@@ -234,6 +236,22 @@ class TaskReview(Asked):
     verdict: Verdict
     value: Answers | None = Field(None, description="The right label, for `correct`.")
     comment: Text = Field("", description="Shown to the annotators when the task is sent back.")
+
+
+class AssignmentSet(Asked):
+    """Tasks, and the annotator for whom they are meant (or not any more)."""
+
+    annotator: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="As `progress` or `member list` names them."
+    )
+    tasks: list[UUID] = Field(min_length=1, max_length=1000)
+
+
+class AssignmentsRead(Wire):
+    """How many tasks were assigned, or are not any more."""
+
+    annotator: str
+    tasks: int
 
 
 class PredictionSet(Asked):

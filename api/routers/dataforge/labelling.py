@@ -15,6 +15,8 @@ from aidos.schemas.dataforge.labelling import (
     AnnotatorsRead,
     AnswerSet,
     AskedTaskRead,
+    AssignmentSet,
+    AssignmentsRead,
     GuideRead,
     LabellingCreate,
     LabellingName,
@@ -180,6 +182,20 @@ async def review_task(labelling: LabellingName, task: UUID, body: TaskReview, tx
 async def set_gold(labelling: LabellingName, task: UUID, body: AnswerSet, tx: TxDep) -> TaskDetailRead:
     """Make the task a gold question. A review that rejects it makes it a task again."""
     return _detail(*await service.set_gold(tx.conn, tx.scope, labelling, task, body.value))
+
+
+@router.post("/{labelling}/assign", openapi_extra=WRITE)
+async def assign_tasks(labelling: LabellingName, body: AssignmentSet, tx: TxDep) -> AssignmentsRead:
+    """Keep a slot of each task for an annotator, who is given them before any other. All of the tasks, or none."""
+    tasks = await service.assign(tx.conn, tx.scope, labelling, body.annotator, body.tasks)
+    return AssignmentsRead(annotator=body.annotator, tasks=len(tasks))
+
+
+@router.post("/{labelling}/unassign", openapi_extra=WRITE)
+async def unassign_tasks(labelling: LabellingName, body: AssignmentSet, tx: TxDep) -> AssignmentsRead:
+    """Keep the tasks for the annotator no longer; what they hold or have answered stays theirs."""
+    tasks = await service.unassign(tx.conn, tx.scope, labelling, body.annotator, body.tasks)
+    return AssignmentsRead(annotator=body.annotator, tasks=len(tasks))
 
 
 @router.put("/{labelling}/predictions", openapi_extra=WRITE)

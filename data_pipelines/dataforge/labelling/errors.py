@@ -40,6 +40,19 @@ class TaskDecided(Conflict):
     detail = "Task {task} was decided by a reviewer or an import; its label changes only by another review."
 
 
+class TaskHasNoSlot(Conflict):
+    title = "Task has no free slot"
+    detail = "Task {task} {reason}, so it cannot be assigned. Choose others; 'unassign' frees what is kept for someone."
+
+
+class AnnotatorUnknown(InvalidPayload):
+    title = "No such annotator"
+    detail = (
+        "'{annotator}' has not labelled in '{name}', and no member of the project who may label has that name. "
+        "'aidos member put' gives the role 'annotator'."
+    )
+
+
 class TaskNotReviewable(Conflict):
     title = "Nothing to accept"
     detail = "Task {task} is {state}, so there is no proposed label to {verdict}. Send the right label with verdict 'correct'."

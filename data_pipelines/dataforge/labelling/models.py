@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -148,7 +148,10 @@ class LabellingSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """An item with what has become of it. ``taken`` slots of ``overlap`` are leased or submitted."""
+    """An item with what has become of it.
+
+    ``taken`` slots of ``overlap`` are leased or submitted, ``reserved`` are kept for those ``assignees`` who hold none.
+    """
 
     id: UUID
     ordinal: int
@@ -166,6 +169,8 @@ class Task:
     decided_by: str | None
     comment: str
     updated_at: datetime
+    reserved: int = 0
+    assignees: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ WITH lost AS (
 )
 UPDATE dataforge.label_tasks t SET taken = taken - freed.slots
   FROM (SELECT task_id, count(*) AS slots FROM lost GROUP BY task_id) freed
- WHERE t.project_id = %(project_id)s AND t.id = freed.task_id;
+ WHERE t.project_id = %(project_id)s AND t.id = freed.task_id
+RETURNING t.id;
 
 -- find_leased --
 SELECT task_id
@@ -71,18 +72,29 @@ SELECT task_id
 SELECT t.id
   FROM dataforge.label_tasks t
  WHERE t.project_id = %(project_id)s AND t.labelling_id = %(labelling_id)s
-   AND t.state = 'open' AND t.gold IS NULL AND t.taken < t.overlap
+   AND t.state = 'open' AND t.gold IS NULL AND t.taken + t.reserved < t.overlap
    AND NOT EXISTS (SELECT FROM dataforge.label_slots s
                     WHERE s.project_id = t.project_id AND s.task_id = t.id AND s.annotator_id = %(annotator_id)s AND s.state <> 'returned')
  ORDER BY t.priority DESC, t.ordinal
  LIMIT 1
    FOR UPDATE OF t SKIP LOCKED;
 
+-- pick_assigned --
+SELECT t.id
+  FROM dataforge.label_assignments a JOIN dataforge.label_tasks t ON t.project_id = a.project_id AND t.id = a.task_id
+ WHERE a.project_id = %(project_id)s AND a.labelling_id = %(labelling_id)s AND a.annotator_id = %(annotator_id)s
+   AND t.state = 'open' AND t.gold IS NULL AND t.taken < t.overlap
+   AND NOT EXISTS (SELECT FROM dataforge.label_slots s
+                    WHERE s.project_id = t.project_id AND s.task_id = t.id AND s.annotator_id = %(annotator_id)s AND s.state <> 'returned')
+ ORDER BY t.priority DESC, t.ordinal
+ LIMIT 1
+   FOR UPDATE OF t;
+
 -- await_task --
 SELECT t.id
   FROM dataforge.label_tasks t
  WHERE t.project_id = %(project_id)s AND t.labelling_id = %(labelling_id)s
-   AND t.state = 'open' AND t.gold IS NULL AND t.taken < t.overlap
+   AND t.state = 'open' AND t.gold IS NULL AND t.taken + t.reserved < t.overlap
    AND NOT EXISTS (SELECT FROM dataforge.label_slots s
                     WHERE s.project_id = t.project_id AND s.task_id = t.id AND s.annotator_id = %(annotator_id)s AND s.state <> 'returned')
  ORDER BY t.priority DESC, t.ordinal
@@ -117,19 +129,25 @@ UPDATE dataforge.label_slots SET leased_until = clock_timestamp() + make_interva
  WHERE project_id = %(project_id)s AND task_id = %(task_id)s AND annotator_id = %(annotator_id)s AND state = 'leased';
 
 -- find_task --
-SELECT * FROM dataforge.label_tasks
- WHERE project_id = %(project_id)s AND labelling_id = %(labelling_id)s AND id = %(id)s;
+SELECT t.*, ARRAY(SELECT a.annotator FROM dataforge.label_assignments a
+                    WHERE a.project_id = t.project_id AND a.task_id = t.id ORDER BY a.annotator) AS assignees
+  FROM dataforge.label_tasks t
+ WHERE t.project_id = %(project_id)s AND t.labelling_id = %(labelling_id)s AND t.id = %(id)s;
 
 -- lock_task --
-SELECT * FROM dataforge.label_tasks
- WHERE project_id = %(project_id)s AND labelling_id = %(labelling_id)s AND id = %(id)s
-   FOR UPDATE;
+SELECT t.*, ARRAY(SELECT a.annotator FROM dataforge.label_assignments a
+                    WHERE a.project_id = t.project_id AND a.task_id = t.id ORDER BY a.annotator) AS assignees
+  FROM dataforge.label_tasks t
+ WHERE t.project_id = %(project_id)s AND t.labelling_id = %(labelling_id)s AND t.id = %(id)s
+   FOR UPDATE OF t;
 
 -- list_tasks --
-SELECT * FROM dataforge.label_tasks
- WHERE project_id = %(project_id)s AND labelling_id = %(labelling_id)s AND ordinal > %(after)s
-   AND (%(state)s::text IS NULL OR state = %(state)s)
- ORDER BY ordinal
+SELECT t.*, ARRAY(SELECT a.annotator FROM dataforge.label_assignments a
+                    WHERE a.project_id = t.project_id AND a.task_id = t.id ORDER BY a.annotator) AS assignees
+  FROM dataforge.label_tasks t
+ WHERE t.project_id = %(project_id)s AND t.labelling_id = %(labelling_id)s AND t.ordinal > %(after)s
+   AND (%(state)s::text IS NULL OR t.state = %(state)s)
+ ORDER BY t.ordinal
  LIMIT %(limit)s;
 
 -- save_task --
@@ -267,8 +285,42 @@ SELECT %(project_id)s, task_id, annotator_id, slots.version, 'imported', given.v
 
 -- lock_tasks --
 SELECT t.*, (SELECT count(*) FROM dataforge.label_slots s
-              WHERE s.project_id = t.project_id AND s.task_id = t.id AND s.state IN ('leased', 'submitted')) AS held
+              WHERE s.project_id = t.project_id AND s.task_id = t.id AND s.state IN ('leased', 'submitted')) AS held,
+       ARRAY(SELECT a.annotator FROM dataforge.label_assignments a
+                    WHERE a.project_id = t.project_id AND a.task_id = t.id ORDER BY a.annotator) AS assignees
   FROM dataforge.label_tasks t
  WHERE t.project_id = %(project_id)s AND t.labelling_id = %(labelling_id)s AND t.id = ANY(%(ids)s)
  ORDER BY t.id
    FOR UPDATE OF t;
+
+-- find_annotator --
+SELECT annotator_id, annotator, asked, gold_asked, gold_right
+  FROM dataforge.label_annotators
+ WHERE project_id = %(project_id)s AND labelling_id = %(labelling_id)s AND annotator = %(annotator)s;
+
+-- assign_tasks --
+WITH asked_again AS (
+    UPDATE dataforge.label_slots SET state = 'returned'
+     WHERE project_id = %(project_id)s AND task_id = ANY(%(task_ids)s) AND annotator_id = %(annotator_id)s AND state = 'skipped'
+)
+INSERT INTO dataforge.label_assignments (project_id, labelling_id, task_id, annotator_id, annotator, assigned_by)
+SELECT %(project_id)s, %(labelling_id)s, task_id, %(annotator_id)s, %(annotator)s, %(assigned_by)s
+  FROM unnest(%(task_ids)s::uuid[]) AS task_id
+    ON CONFLICT DO NOTHING;
+
+-- unassign_tasks --
+DELETE FROM dataforge.label_assignments
+ WHERE project_id = %(project_id)s AND labelling_id = %(labelling_id)s AND task_id = ANY(%(task_ids)s) AND annotator = %(annotator)s;
+
+-- decline_task --
+DELETE FROM dataforge.label_assignments
+ WHERE project_id = %(project_id)s AND task_id = %(task_id)s AND annotator_id = %(annotator_id)s;
+
+-- recount_reserved --
+UPDATE dataforge.label_tasks t
+   SET reserved = (SELECT count(*) FROM dataforge.label_assignments a
+                    WHERE a.project_id = t.project_id AND a.task_id = t.id
+                      AND NOT EXISTS (SELECT FROM dataforge.label_slots s
+                                       WHERE s.project_id = a.project_id AND s.task_id = a.task_id AND s.annotator_id = a.annotator_id
+                                         AND s.state IN ('leased', 'submitted')))
+ WHERE t.project_id = %(project_id)s AND t.id = ANY(%(task_ids)s);

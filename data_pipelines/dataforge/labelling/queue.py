@@ -50,6 +50,7 @@ async def next_task(conn: Connection, scope: Scope, objects: Objects, name: str)
     if task_id is None:
         task_id = await _pick(conn, scope, labelling, me.annotator_id, gold=policy.asks_gold(me.asked, labelling.gold_every))
         await store.take_slot(conn, scope.project, labelling.id, task_id, me.annotator_id, labelling.lease_s)
+        await store.recount_reserved(conn, scope.project, [task_id])
     else:
         await store.renew_slot(conn, scope.project, task_id, me.annotator_id, labelling.lease_s)
     return await get_mine(conn, scope, objects, name, task_id)
@@ -57,6 +58,7 @@ async def next_task(conn: Connection, scope: Scope, objects: Objects, name: str)
 
 async def _pick(conn: Connection, scope: Scope, labelling: Labelling, me: UUID, *, gold: bool) -> UUID:
     picked = await store.pick_gold(conn, scope.project, labelling.id, me) if gold else None
+    picked = picked or await store.pick_assigned(conn, scope.project, labelling.id, me)
     picked = picked or await store.pick_task(conn, scope.project, labelling.id, me)
     # What was passed over because another was at it may still have a slot free when that one is done.
     picked = picked or await store.await_task(conn, scope.project, labelling.id, me)
@@ -222,6 +224,7 @@ async def skip(conn: Connection, scope: Scope, name: str, task_id: UUID, reason:
     """Leave the task to others; enough skips send it to an adjudicator. Raises: as ``renew_lease``."""
     held = await _hold(conn, scope, name, task_id, submitted=False)
     await store.save_slot(conn, scope.project, held.slot, SlotState.SKIPPED, reason=reason)
+    await store.decline_task(conn, scope.project, held.slot)
     task = dataclasses.replace(held.task, taken=held.task.taken - 1, skips=held.task.skips + 1)
     if task.skips >= held.labelling.most_skips and task.gold is None:
         task = dataclasses.replace(task, state=TaskState.DISPUTED)
@@ -234,3 +237,4 @@ async def release(conn: Connection, scope: Scope, name: str, task_id: UUID) -> N
     held = await _hold(conn, scope, name, task_id, submitted=False)
     await store.save_slot(conn, scope.project, held.slot, SlotState.RETURNED)
     await store.save_task(conn, scope.project, dataclasses.replace(held.task, taken=held.task.taken - 1))
+    await store.recount_reserved(conn, scope.project, [task_id])

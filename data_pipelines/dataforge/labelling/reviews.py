@@ -59,6 +59,7 @@ async def review(
         label = _right_label(labelling, task, verdict, value)
         task = _decide(scope, task, label, comment)
     await store.save_task(conn, scope.project, task)
+    await store.recount_reserved(conn, scope.project, [task_id])
     await publish(conn, scope, labelling, "reviewed", {"task": str(task_id), "verdict": verdict.value})
     return await get_task(conn, scope, name, task_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from data_pipelines.dataforge.labelling.assignments import assign, unassign
 from data_pipelines.dataforge.labelling.exchange import commit_labels, export, import_labels
 from data_pipelines.dataforge.labelling.projects import (
     create_labelling,
@@ -28,8 +29,8 @@ from data_pipelines.dataforge.labelling.queue import (
 from data_pipelines.dataforge.labelling.reviews import get_task, list_tasks, post_predictions, rerank, review, set_gold
 
 __all__ = [
-    "commit_labels", "create_labelling", "delete_labelling", "export", "get_agreement", "get_labelling", "get_mine", "get_progress",
+    "assign", "commit_labels", "create_labelling", "delete_labelling", "export", "get_agreement", "get_labelling", "get_mine", "get_progress",
     "get_task", "import_labels", "list_annotators", "list_labellings", "list_mine", "list_tasks", "list_versions", "next_task",
     "post_predictions", "release", "renew_lease", "rerank", "restore_version", "review", "save_draft", "set_gold", "skip", "submit",
-    "update_labelling",
+    "unassign", "update_labelling",
 ]  # fmt: skip

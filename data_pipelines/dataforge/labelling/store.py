@@ -86,7 +86,38 @@ async def enter_annotator(conn: Connection, project_id: UUID, labelling_id: UUID
 
 async def return_expired(conn: Connection, project_id: UUID, labelling_id: UUID) -> None:
     """Free the slots whose leases have ended."""
-    await conn.execute(Q.return_expired, {"project_id": project_id, "labelling_id": labelling_id})
+    if freed := await _rows(conn, Q.return_expired, project_id, labelling_id=labelling_id):
+        await recount_reserved(conn, project_id, [row["id"] for row in freed])
+
+
+async def find_annotator(conn: Connection, project_id: UUID, labelling_id: UUID, name: str) -> Annotator | None:
+    """Who has labelled here under that name."""
+    rows = await _rows(conn, Q.find_annotator, project_id, labelling_id=labelling_id, annotator=name)
+    return Annotator(**rows[0]) if rows else None
+
+
+async def assign_tasks(
+    conn: Connection, project_id: UUID, labelling_id: UUID, task_ids: Sequence[UUID], annotator_id: UUID, annotator: str, assigned_by: str
+) -> None:
+    """Locked tasks are the annotator's; what they skipped is given back."""
+    who = {"annotator_id": annotator_id, "annotator": annotator, "assigned_by": assigned_by}
+    await conn.execute(Q.assign_tasks, {"project_id": project_id, "labelling_id": labelling_id, "task_ids": list(task_ids), **who})
+
+
+async def unassign_tasks(conn: Connection, project_id: UUID, labelling_id: UUID, task_ids: Sequence[UUID], annotator: str) -> None:
+    values = {"labelling_id": labelling_id, "task_ids": list(task_ids), "annotator": annotator}
+    await conn.execute(Q.unassign_tasks, {"project_id": project_id, **values})
+
+
+async def decline_task(conn: Connection, project_id: UUID, slot: Slot) -> None:
+    """The task is not kept for whoever skipped it."""
+    values = {"task_id": slot.task_id, "annotator_id": slot.annotator_id}
+    await conn.execute(Q.decline_task, {"project_id": project_id, **values})
+
+
+async def recount_reserved(conn: Connection, project_id: UUID, task_ids: Sequence[UUID]) -> None:
+    """Count, of locked tasks, the slots that are kept for assignees."""
+    await conn.execute(Q.recount_reserved, {"project_id": project_id, "task_ids": list(task_ids)})
 
 
 async def find_leased(conn: Connection, project_id: UUID, labelling_id: UUID, annotator_id: UUID) -> UUID | None:
@@ -97,6 +128,11 @@ async def find_leased(conn: Connection, project_id: UUID, labelling_id: UUID, an
 async def pick_task(conn: Connection, project_id: UUID, labelling_id: UUID, annotator_id: UUID) -> UUID | None:
     """Lock the first task with a free slot that the annotator has not had, passing over those that others are at."""
     return await _id(conn, Q.pick_task, project_id, labelling_id, annotator_id)
+
+
+async def pick_assigned(conn: Connection, project_id: UUID, labelling_id: UUID, annotator_id: UUID) -> UUID | None:
+    """Lock the first task that is meant for the annotator and that they have not had."""
+    return await _id(conn, Q.pick_assigned, project_id, labelling_id, annotator_id)
 
 
 async def await_task(conn: Connection, project_id: UUID, labelling_id: UUID, annotator_id: UUID) -> UUID | None:

@@ -14,6 +14,7 @@ from aidos.schemas.dataforge.versions import FilePath
 
 MOST_ROWS = 100_000_000
 Column = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+Marker = Annotated[Column | None, Field(description="Column that is true in every row, so that none is taken for a real one; null: none.")]
 Value = str | int | float | bool | None
 Bound = Annotated[float | str, Field(description="A number, or a date as ISO 8601 text.")]
 
@@ -91,7 +92,11 @@ class TableGenerator(Asked):
     marginals: Literal["empirical", "kernel"] = "empirical"
     fit_rows: int = Field(50_000, ge=100, le=500_000, description="Rows of a uniform sample that the copula is fitted to.")
     target: Column | None = Field(None, description="Column that a model predicts, trained on synthetic and tested on real rows.")
+    by: Column | None = Field(
+        None, description="Category for each of whose values a copula of its own is fitted; made rows are nearer to real ones."
+    )
     write: TableFormat = TableFormat.PARQUET
+    marker: Marker = "synthetic"
     privacy: Privacy | None = None
 
     @model_validator(mode="after")
@@ -104,6 +109,10 @@ class TableGenerator(Asked):
                 raise ValueError(f"under privacy category '{name}' needs its values")
             if column.kind in {ColumnKind.NUMBER, ColumnKind.INTEGER, ColumnKind.DATE} and (column.min is None or column.max is None):
                 raise ValueError(f"under privacy column '{name}' needs min and max")
+        if self.privacy and self.by:
+            raise ValueError("under privacy rows are not told apart 'by' a column: how many have which value would be published")
+        if self.marker in self.columns:
+            raise ValueError(f"'{self.marker}' is the column that marks rows: give 'marker' another name, or null")
         if self.privacy and not self.columns:
             raise ValueError("under privacy 'columns' says all that is known; a column that is not there is left out")
         return self
@@ -309,6 +318,7 @@ class TextGenerator(Asked):
     like_label: Column | None = Field(None, description="Column with the labels of those texts, for what a model learns.")
     files: FilePath | None = Field(None, description="Only tables that match this are read: a path, or a pattern with * and ?.")
     write: TableFormat = TableFormat.JSONL
+    marker: Marker = "synthetic"
 
     @model_validator(mode="after")
     def _check_slots(self) -> TextGenerator:
@@ -322,7 +332,7 @@ class TextGenerator(Asked):
             if isinstance(slot, ModelSlot) and (later := set(slots_of(slot.prompt)) - before):
                 raise ValueError(f"the prompt of '{name}' names {', '.join(sorted(later))}, which do not stand before it")
             before.add(name)
-        if reserved := known & {"text", "label", "template", "spans"}:
+        if reserved := known & {"text", "label", "template", "spans", self.marker}:
             raise ValueError(f"a slot cannot be named {', '.join(sorted(reserved))}: the table has columns of that name")
         return self
 

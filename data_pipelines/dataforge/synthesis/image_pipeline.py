@@ -86,9 +86,9 @@ def compare_images(source: Source, written: Tree, spec: ImageGenerator) -> dict[
         return {"rows": {"seen": len(seen.rows), "held_out": len(held.rows), "synthetic": len(copies.rows)}, "columns": []}
     columns, _, _ = look(seen.table(), TableGenerator(make="table"))
     found = compare_tables(columns, seen.table(), held.table(), copies.table(), None)
-    known = {file.sha256 for file in files}
+    known = {row["digest"] for row in real.rows}
     nearest = compare_distances(seen.matrix(), held.matrix(), copies.matrix())
-    found["nearest"] = nearest | {"copies_synthetic": sum(file.sha256 in known for file in made) / len(made)}
+    found["nearest"] = nearest | {"copies_synthetic": sum(row["digest"] in known for row in copies.rows) / len(copies.rows)}
     return found | _learn(seen, held, copies)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from aidos.schemas.dataforge.synthesis import ImageGenerator
 from data_pipelines.dataforge.files.images import encode_image, open_image
@@ -24,6 +25,11 @@ from data_pipelines.dataforge.synthesis.augmentation import Picture, Shape, augm
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP"}
 _COPY = re.compile(r"-\d{4}$")
+_XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
+    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+    ' Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"/></rdf:RDF></x:xmpmeta>'
+)
 Read = Callable[[str], bytes]
 
 
@@ -86,6 +92,7 @@ def _finish(path: str, copy: int, made: Picture, spec: ImageGenerator, found: Va
     about = {
         "path": name,
         "source": path,
+        "synthetic": True,
         "labels": made.labels,
         "steps": made.steps,
         "width": made.image.width,
@@ -96,9 +103,17 @@ def _finish(path: str, copy: int, made: Picture, spec: ImageGenerator, found: Va
 
 
 def encode(image: Image.Image, format: str) -> bytes:
-    """A file's bytes, equal for equal pixels."""
+    """A file's bytes, equal for equal pixels; they say that a program has changed the image (IPTC's digital source type, as XMP)."""
     sink = io.BytesIO()
-    (image.convert("RGB") if format in {"JPEG", "BMP"} and image.mode == "RGBA" else image).save(sink, format, quality=95)
+    shown = image.convert("RGB") if format in {"JPEG", "BMP"} and image.mode == "RGBA" else image
+    if format == "PNG":
+        about = PngInfo()
+        about.add_itxt("XML:com.adobe.xmp", _XMP)
+        shown.save(sink, format, pnginfo=about)
+    elif format == "BMP":  # it has no place for metadata
+        shown.save(sink, format)
+    else:
+        shown.save(sink, format, quality=95, xmp=_XMP.encode())
     return sink.getvalue()
 
 
@@ -164,7 +179,7 @@ def write_coco(described: Sequence[Mapping[str, Any]]) -> bytes:
             }
             annotations.append(annotation if shape["box"] else annotation | {"segmentation": [points.ravel().tolist()]})
     categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
-    return json.dumps({"images": images, "annotations": annotations, "categories": categories}).encode()
+    return json.dumps({"info": {"synthetic": True}, "images": images, "annotations": annotations, "categories": categories}).encode()
 
 
 @dataclass
@@ -179,7 +194,7 @@ class Described:
         self.pixels += other.pixels
 
     def table(self) -> pa.Table:
-        return pa.Table.from_pylist([{name: value for name, value in row.items() if name != "path"} for row in self.rows])
+        return pa.Table.from_pylist([{name: value for name, value in row.items() if name not in {"path", "digest"}} for row in self.rows])
 
     def chosen(self, wanted: Callable[[str], bool]) -> Described:
         at = [number for number, row in enumerate(self.rows) if wanted(row["path"])]
@@ -197,7 +212,9 @@ def describe(read: Read, unit: Sequence[Piece]) -> Described:
             image, _ = open_image(data := read(piece.path))
             grey = np.asarray(image.convert("L"), dtype=np.float64) / 255
             row = {"path": piece.path, "width": image.width, "height": image.height, "brightness": grey.mean(), "contrast": grey.std()}
-            found.rows.append({**row, "label": folder_of(piece.path)})
+            found.rows.append(
+                {**row, "label": folder_of(piece.path), "digest": hashlib.sha256(image.convert("RGBA").tobytes()).hexdigest()}
+            )
             found.pixels.append(encode_image(data))
         except BadFile:
             continue

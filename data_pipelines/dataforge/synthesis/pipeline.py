@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -24,6 +25,7 @@ from data_pipelines.dataforge.synthesis import privacy, texts
 from data_pipelines.dataforge.synthesis.columns import MODELLED
 from data_pipelines.dataforge.synthesis.comparing import compare_tables
 from data_pipelines.dataforge.synthesis.image_pipeline import compare_images, make_images
+from data_pipelines.dataforge.synthesis.mixture import fit_mixture, generate_mixture
 from data_pipelines.dataforge.synthesis.publishing import Output, describe_generator
 from data_pipelines.dataforge.synthesis.sampling import Sample, read_unit, sample_unit
 from data_pipelines.dataforge.synthesis.tables import TableModel, fit_table, generate, look
@@ -72,7 +74,7 @@ def make_writing(
 
 def _write_texts(pools: Callable[[], texts.Pools], spec: TextGenerator, seed: int, output: Output, part: Part) -> list[FileAdd]:
     table = texts.make_texts(spec, pools(), part.rows, np.random.default_rng([seed, part.number]))
-    table = texts.as_cells(table) if spec.write is TableFormat.CSV else table
+    table = mark(texts.as_cells(table) if spec.write is TableFormat.CSV else table, spec.marker)
     return output.upload({f"part-{part.number:05d}.{spec.write.value}": write_table(table, spec.write)})
 
 
@@ -122,12 +124,13 @@ def make_table(source: Source, params: SynthesizeParams, spec: TableGenerator, o
     """A table of rows that are like the source's."""
     pieces = split_pieces(source, source.tree, matching_tables(source.files(), spec.files or "*"))
     sample = _sample(source, source.tree, pieces, spec.fit_rows, "sample")
+    sample.table = unmark(sample.table, spec.marker)
     if sample.table.num_rows < LEAST_ROWS:
         raise ValueError(f"{sample.table.num_rows} rows can be read; a table is fitted to {LEAST_ROWS} or more")
     held = sample.table.slice(0, int(sample.table.num_rows * _HELD_SHARE))
     seen = sample.table.slice(held.num_rows)
     if commit is None:
-        model = _fit_private(source, spec, pieces) if spec.privacy else fit_table(seen, spec)
+        model = _fit_private(source, spec, pieces) if spec.privacy else (fit_mixture if spec.by else fit_table)(seen, spec)
         parts = _parts(spec, sample.rows)
         work = partial(_write_part, source.share(model), spec, params.seed, output)
         files = [file for found in source.each("rows", parts, work) for file in found]
@@ -212,10 +215,25 @@ def _parts(spec: TableGenerator, source_rows: int) -> list[Part]:
     return found
 
 
-def _write_part(model: Callable[[], TableModel], spec: TableGenerator, seed: int, output: Output, part: Part) -> list[FileAdd]:
-    random = np.random.default_rng([seed, part.number])
-    table = generate(model(), part.rows, random, part.first, part.condition.where if part.condition else None)
+def _write_part(model: Callable[[], Any], spec: TableGenerator, seed: int, output: Output, part: Part) -> list[FileAdd]:
+    random, where = np.random.default_rng([seed, part.number]), part.condition.where if part.condition else None
+    table = (generate_mixture if spec.by else generate)(model(), part.rows, random, part.first, where)
+    table = mark(table, spec.marker)
     return output.upload({f"part-{part.number:05d}.{spec.write.value}": write_table(table, spec.write)})
+
+
+def mark(table: pa.Table, marker: str | None) -> pa.Table:
+    """The table with a column that says of every row that it is synthetic."""
+    return table if marker is None else table.append_column(marker, pa.repeat(pa.scalar(True), table.num_rows))
+
+
+def unmark(table: pa.Table, marker: str | None) -> pa.Table:
+    """The table without the mark that it has where it is synthetic itself. Raises: ValueError where that column says something else."""
+    if marker is None or marker not in table.column_names:
+        return table
+    if {str(value).lower() for value in pc.unique(table[marker]).to_pylist()} - {"true"}:
+        raise ValueError(f"the source has a column '{marker}' of its own: give 'marker' another name, or null")
+    return table.drop_columns([marker])
 
 
 def write_table(table: pa.Table, format: TableFormat) -> bytes:

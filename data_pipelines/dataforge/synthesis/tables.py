@@ -59,8 +59,14 @@ def look(table: pa.Table, spec: TableGenerator) -> tuple[list[ColumnModel], list
 
 def fit_table(table: pa.Table, spec: TableGenerator) -> TableModel:
     """The model of a sample. Raises: ValueError as ``look``."""
-    columns, orders, left_out = look(table, spec)
-    numbers, kernel = encode(table, columns, orders), spec.marginals == "kernel"
+    return fit_columns(table, *look(table, spec), kernel=spec.marginals == "kernel")
+
+
+def fit_columns(
+    table: pa.Table, columns: Sequence[ColumnModel], orders: Sequence[AtMost], left_out: Mapping[str, str], *, kernel: bool
+) -> TableModel:
+    """The model of these rows, of columns that are known already."""
+    numbers = encode(table, columns, orders)
     columns = [fit_numbers(column, numbers[column.name], kernel=kernel) if column.kind in MODELLED else column for column in columns]
     drawn = [column for column in columns if column.marginal is not None]
     grades = grade_rows(drawn, numbers)
@@ -185,6 +191,14 @@ def generate(
         numbers[column.name] = np.where(uniforms[:, len(drawn) + at] > 1 - column.nulls, np.nan, numbers[column.name])
     arrays = [_write(column, numbers, rows, first, random) for column in model.columns]
     return pa.table(arrays, names=[column.name for column in model.columns])
+
+
+def write_keys(model: TableModel, table: pa.Table, first: int, random: np.random.Generator) -> pa.Table:
+    """The table with its keys anew, in the order of its rows."""
+    for at, column in enumerate(model.columns):
+        if column.kind is ColumnKind.KEY:
+            table = table.set_column(at, column.name, _write(column, {}, table.num_rows, first, random))
+    return table
 
 
 def _within_bounds(model: TableModel, numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from aidos.client import Client
 from aidos.schemas.dataforge.synthesis import ImageGenerator
 from aidos.transfers.directories import pull, push
 from data_pipelines.dataforge.synthesis.augmentation import Picture, Shape, area, augment, clip, visible
-from data_pipelines.dataforge.synthesis.pictures import read_coco
+from data_pipelines.dataforge.synthesis.pictures import encode, read_coco
 from tests.dataforge.synthesis.conftest import Ask
 
 SIZE = (80, 60)
@@ -70,6 +70,14 @@ class TestGeometry:
         assert visible(gone, SIZE, 0.0) is None and visible(half, SIZE, 0.6) is None
         kept = visible(half, SIZE, 0.4)
         assert kept is not None and kept.points.tolist() == [[0, 0], [5, 0], [5, 10], [0, 10]]
+
+
+@pytest.mark.plain
+class TestFiles:
+    @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+    def test_say_that_they_are_synthetic(self, format: str) -> None:
+        image = Image.open(io.BytesIO(encode(square().image, format)))
+        assert image.format == format and "algorithmicallyEnhanced" in str(image.getxmp())
 
 
 @pytest.mark.plain
@@ -131,3 +139,5 @@ class TestImages:
         assert {column["column"] for column in result["columns"]} >= {"brightness", "contrast", "label"}
         assert client.datasets.show("varied", "main").metadata["generator"]["make"] == "images"
         assert Image.open(io.BytesIO(made[0].read_bytes())).format == "PNG"
+        assert "algorithmicallyEnhanced" in str(Image.open(made[0]).getxmp()) and all(line["synthetic"] for line in lines)
+        assert written["info"] == {"synthetic": True}

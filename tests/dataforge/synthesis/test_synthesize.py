@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def source(client: Client, tmp_path: Path) -> str:
 
 def read(client: Client, dataset: str, path: str) -> pd.DataFrame:
     commit = client.datasets.show(dataset, "main")
-    return pd.read_parquet(f"aidos://default/{dataset}@{commit.id}/{path}")
+    read = {"parquet": pd.read_parquet, "csv": pd.read_csv, "jsonl": partial(pd.read_json, lines=True)}[path.rpartition(".")[2]]
+    return read(f"aidos://default/{dataset}@{commit.id}/{path}")
 
 
 class TestTable:
@@ -78,12 +80,14 @@ class TestTable:
             result: dict[str, Any] = synthesize(source, out=f"private-{epsilon}", generator=spec).result or {}
             assert (result["privacy"]["epsilon"], result["privacy"]["epsilon_of_all"]) == (epsilon, spent)
         assert client.datasets.show("private-1.0", "main").metadata["privacy"]["epsilon"] == 1.0
-        assert sorted(read(client, "private-1.0", "part-00000.parquet").columns) == ["age", "kind"]
+        assert sorted(read(client, "private-1.0", "part-00000.parquet").columns) == ["age", "kind", "synthetic"]
 
     def test_has_rows_under_conditions_in_the_formats_of_tables(self, client: Client, source: str, synthesize: Ask) -> None:
         conditions = [{"rows": 30, "where": {"kind": "high"}}, {"rows": 20, "where": {"kind": "low", "age": {"min": 20, "max": 30}}}]
         for write in ("parquet", "csv", "jsonl"):
-            synthesize(source, out=f"as-{write}", generator={"make": "table", "conditions": conditions, "write": write})
+            synthesize(source, out=f"as-{write}", generator={"make": "table", "conditions": conditions, "write": write, "by": "kind"})
+            found = read(client, f"as-{write}", f"part-00000.{write}")
+            assert len(found) == 30 and found["synthetic"].tolist() == [True] * 30
         frame = pd.concat([read(client, "as-parquet", f"part-0000{part}.parquet") for part in range(2)])
         assert frame["kind"].value_counts().to_dict() == {"high": 30, "low": 20} and frame["id"].is_unique
 

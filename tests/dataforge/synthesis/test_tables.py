@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import ks_2samp, spearmanr
+from sklearn.datasets import load_wine
 
 from aidos.schemas.dataforge.synthesis import AtMost, Between, TableGenerator
 from data_pipelines.dataforge.synthesis.codes import fit_shapes
 from data_pipelines.dataforge.synthesis.comparing import compare_tables, total_variation
 from data_pipelines.dataforge.synthesis.marginals import fit_marginal
-from data_pipelines.dataforge.synthesis.tables import TableModel, fit_table, generate
+from data_pipelines.dataforge.synthesis.mixture import fit_mixture, generate_mixture
+from data_pipelines.dataforge.synthesis.pipeline import mark, unmark
+from data_pipelines.dataforge.synthesis.tables import TableModel, fit_table, generate, look
 
 pytestmark = pytest.mark.plain
 ROWS = 4000
@@ -184,6 +188,54 @@ class TestRows:
         assert generate(found, 2000, np.random.default_rng(0))["mixed"].null_count == pytest.approx(1000, abs=100)
         assert set(found.left_out or ()) == {"list"}
         assert set(generate(found, 200, np.random.default_rng(0))["zip"].to_pylist()) == {"02139", "10115"}
+
+
+class TestByClass:
+    def test_keep_what_tells_the_classes_apart(self) -> None:
+        wine = load_wine()
+        rows = np.random.default_rng(0).permutation(len(wine.target))
+        columns = {f"x{at}": wine.data[rows, at] for at in range(wine.data.shape[1])}
+        table = pa.table({**columns, "wine": [f"w{label}" for label in wine.target[rows]]})
+        held, seen = table.slice(0, 45), table.slice(45)
+        scores = []
+        for spec, fit, draw in ((asked(), fit_table, generate), (asked(by="wine"), fit_mixture, generate_mixture)):
+            made = draw(fit(seen, spec), 1000, np.random.default_rng(1))  # type: ignore[operator]  # each with its own model
+            scores.append(compare_tables(look(seen, spec)[0], seen, held, made, "wine")["learning"]["train_on_synthetic"])
+        assert scores[1] > 0.95 and scores[1] >= scores[0]
+
+    def test_has_the_shares_keys_and_conditions_of_the_rest(self, real: pa.Table) -> None:
+        mixture = fit_mixture(real, asked(by="kind", at_most=[{"low": "start", "high": "end"}]))
+        made = generate_mixture(mixture, ROWS, np.random.default_rng(1), first=100)
+        assert made["id"].to_pylist() == list(range(101, 101 + ROWS)) and made.schema.names == real.schema.names
+        assert total_variation(real["kind"].to_pylist(), made["kind"].to_pylist()) < 0.03
+        assert np.all(numbers(made, "start") <= numbers(made, "end"))
+        where: dict[str, Any] = {"kind": "high", "age": Between(min=30, max=35)}
+        found = generate_mixture(mixture, 200, np.random.default_rng(2), where=where)
+        assert set(found["kind"].to_pylist()) == {"high"} and set(found["age"].to_pylist()) <= {30, 31, 32, 33, 34, 35}
+        with pytest.raises(ValueError, match="must say which"):
+            generate_mixture(mixture, 10, np.random.default_rng(0), where={"age": 30})
+        with pytest.raises(ValueError, match="there is kind"):
+            fit_mixture(real, asked(by="income"))
+
+    def test_draws_rare_values_and_missing_ones_from_the_whole(self) -> None:
+        random = np.random.default_rng(0)
+        table = pa.table({"x": random.normal(size=500), "kind": ["a"] * 400 + ["b"] * 12 + [None] * 88})
+        made = generate_mixture(fit_mixture(table, asked(by="kind")), 5000, random)
+        shares = Counter(made["kind"].to_pylist())
+        assert shares["a"] / 5000 == pytest.approx(0.8, abs=0.03) and shares[None] / 5000 == pytest.approx(0.176, abs=0.03)
+        assert 0 < shares["b"] / 5000 < 0.05
+
+
+class TestMark:
+    def test_stands_in_every_row_and_is_no_column_of_the_source(self, real: pa.Table) -> None:
+        marked = mark(real, "synthetic")
+        assert marked["synthetic"].to_pylist() == [True] * ROWS and unmark(marked, "synthetic").equals(real)
+        assert unmark(pa.table({"synthetic": ["true", "true"], "a": [1, 2]}), "synthetic").column_names == ["a"]
+        assert mark(real, None).equals(real) and unmark(marked, None).equals(marked)
+        with pytest.raises(ValueError, match="of its own"):
+            unmark(pa.table({"synthetic": ["nylon", "true"]}), "synthetic")
+        with pytest.raises(ValidationError, match="another name"):
+            asked(columns={"made_up": {"kind": "number"}}, marker="made_up")
 
 
 class TestReport:

@@ -13,6 +13,7 @@ from typing import Any
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge.expectations import ABOUT
 from aidos.schemas.dataforge.versions import FileRead
+from aidos.streaming import optional
 from aidos.streaming.chunks import ID, Chunk, TableChunk
 from aidos.streaming.order import Order, Ordinals
 from aidos.streaming.tables import FORMATS, Block, TableReader, format_of
@@ -20,7 +21,7 @@ from aidos.transfers.concurrent import each
 from aidos.transfers.filesystem import AidosFileSystem
 
 _LISTED_AT_ONCE = 4096
-_BATCH_FILES = 512
+_BATCH_FILES = 2048
 _BATCH_BYTES = 16 * 2**20
 _THREADS = 8
 
@@ -138,7 +139,7 @@ class Rows(Source):
             yield listed
 
     def fetch(self, ordinals: list[int]) -> Chunk:
-        blocks = [bisect_right(self._block_starts, ordinal) - 1 for ordinal in ordinals]
+        blocks = _places(self._block_starts, ordinals)
         needed = sorted(set(blocks))
         tables = each(self._read_block, needed, _THREADS)
         # Where the rows of a block begin when the blocks that are needed stand one after the other.
@@ -147,17 +148,25 @@ class Rows(Source):
             for block, start in zip(needed, accumulate((len(table) for table in tables), initial=0), strict=False)
         }
         rows = self._reader.take(tables, [ordinal + moved[block] for ordinal, block in zip(ordinals, blocks, strict=True)])
-        ids = [self._id(ordinal, self._flat[block][0]) for ordinal, block in zip(ordinals, blocks, strict=True)]
+        files = {block: self._flat[block][0] for block in needed}
+        marks = {block: (f"{self.files[number].path}#", self._file_starts[number]) for block, number in files.items()}
+        ids = [f"{path}{ordinal - first}" for ordinal, (path, first) in zip(ordinals, map(marks.__getitem__, blocks), strict=True)]
         if isinstance(rows, list):
             return Chunk(ordinals, [{ID: id, **row} for id, row in zip(ids, rows, strict=True)])
         return TableChunk(ordinals, ids, rows)
 
-    def _id(self, ordinal: int, number: int) -> str:
-        return f"{self.files[number].path}#{ordinal - self._file_starts[number]}"
-
     def _read_block(self, index: int) -> Any:
         number, block = self._flat[index]
         return self._reader.read(self.files[number], self.url(self.files[number]), block)
+
+
+def _places(starts: list[int], ordinals: list[int]) -> list[int]:
+    """Of each ordinal the last start that is not after it; all together where numpy is there."""
+    numpy = optional.find("numpy")
+    if numpy is None:
+        return [bisect_right(starts, ordinal) - 1 for ordinal in ordinals]
+    found: list[int] = (numpy.searchsorted(starts, ordinals, side="right") - 1).tolist()
+    return found
 
 
 def _listed(ordinals: Ordinals | list[int]) -> list[int]:

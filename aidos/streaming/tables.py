@@ -11,6 +11,7 @@ import io
 import json
 import os
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from aidos.transfers.filesystem import AidosFileSystem
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BLOCK_BYTES = 2**20
+_FOOTERS = 64
 _PURPOSE = "Reading rows"
 
 
@@ -57,6 +59,7 @@ class TableReader:
     def __init__(self, filesystem: AidosFileSystem, columns: Sequence[str] | None) -> None:
         self._filesystem, self._columns = filesystem, list(columns) if columns is not None else None
         self._layouts: dict[str, Layout] = {}
+        self._footers: OrderedDict[str, Any] = OrderedDict()
 
     def blocks(self, file: FileRead, url: str) -> list[Block]:
         """Where the file's rows are. Raises: RowsUnreadable, LibraryMissing."""
@@ -82,15 +85,22 @@ class TableReader:
         kind = str(format_of(file.path))
         with _refusals(file.path, kind):
             if kind == "parquet":
-                with self._filesystem.open(url) as opened:
-                    parquet = optional.load("pyarrow.parquet", _PURPOSE).ParquetFile(opened, pre_buffer=True)
-                    return parquet.read_row_group(block.at, columns=self._columns)
+                return self._read_row_group(file.sha256, url, block)
             data = self._filesystem.cat_file(url, block.at, block.at + block.size_bytes)
             if kind == "csv":
                 layout = self._layouts[file.sha256]
                 head = self._filesystem.cat_file(url, 0, layout.head_bytes)
                 return _parse_csv(head + data, layout.types, self._columns)
             return [self._chosen(json.loads(line)) for line in data.decode().split("\n") if line.strip()]
+
+    def _read_row_group(self, sha256: str, url: str, block: Block) -> Any:
+        """Its columns by one request, where the file's footer is known: that of the files last read is kept."""
+        with self._filesystem.open(url) as opened:
+            parquet = optional.load("pyarrow.parquet", _PURPOSE).ParquetFile(opened, metadata=self._footers.get(sha256), pre_buffer=True)
+            self._footers[sha256] = parquet.metadata
+            while len(self._footers) > _FOOTERS:
+                self._footers.popitem(last=False)
+            return parquet.read_row_group(block.at, columns=self._columns)
 
     def _chosen(self, row: Any) -> Any:
         if not isinstance(row, dict):

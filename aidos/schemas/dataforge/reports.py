@@ -83,7 +83,12 @@ class PrelabelParams(ReportParams):
 
     labelling: LabellingName
     endpoint: Name
-    question: Name | None = Field(None, description="Classification that it answers; absent: the first one.")
+    question: Name | None = Field(None, description="What it answers; absent: the first question that endpoints answer.")
+    threshold: float = Field(0.5, ge=0, le=1, description="Least score of one of several labels, of a box or of a span.")
+    first_label: int = Field(
+        0, ge=0, le=1000, description="Number that the model gives the first label of boxes or spans; 1 where 0 is none."
+    )
+    relative: bool = Field(False, description="Whether it gives boxes in shares of the image, instead of pixels of what it was shown.")
     largest: float = Field(1.0, gt=0, le=255, description="What the model takes for the brightest pixel.")
     columns: list[Column] = Field([], max_length=10_000, description="Columns of a row, in the order in which the model takes them.")
     round: int = Field(0, ge=0, le=10**9, description="Another number asks anew, when the endpoint has another model.")

@@ -21,6 +21,7 @@ def synthesize(
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of a table; absent: as many as there are.")] = None,
     target: Annotated[str | None, typer.Option(help="Column that a model learns to predict, for the report.")] = None,
+    by: Annotated[str | None, typer.Option(help="Category for each of whose values the table is modelled apart.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same data.")] = 0,
     workers: Annotated[int, typer.Option(help="Workers that share the work.")] = 2,
     wait: report.Wait = False,
@@ -29,7 +30,7 @@ def synthesize(
 
     name, ref = split_source(source)
     spec = read_generator(generator) if generator else {"make": "table"}
-    spec |= {key: value for key, value in (("rows", rows), ("target", target)) if value is not None}
+    spec |= {key: value for key, value in (("rows", rows), ("target", target), ("by", by)) if value is not None}
     current = session()
     params = {"out": out, "branch": branch, "seed": seed, "generator": spec}
     made = current.client.reports.create(name, kind="synthesize", ref=ref, params=params, workers=workers)

@@ -103,6 +103,11 @@ def offline_directory() -> Path:
     return Path(given or Path(os.environ.get("AIDOS_HOME") or "~/.aidos") / "offline").expanduser().absolute()
 
 
+def system_metrics_s() -> float:
+    """``AIDOS_SYSTEM_METRICS_S``: how often a run notes how the machine does; 0 is never. Raises: InvalidRequest."""
+    return _seconds("AIDOS_SYSTEM_METRICS_S", 10.0)
+
+
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)

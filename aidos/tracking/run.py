@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import itertools
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +25,14 @@ from uuid import UUID
 
 from aidos.client import Client
 from aidos.config import job as read_job
+from aidos.config import system_metrics_s as read_system_metrics_s
 from aidos.errors import InvalidPayload, InvalidRequest, Unavailable
 from aidos.http.operation import checked
 from aidos.schemas.modelhub import ArtifactRead, Flavour, PointLog, RunCreate, RunState, VersionRead, VersionState
-from aidos.tracking import provenance
+from aidos.tracking import environment
 from aidos.tracking.point_buffer import PointBuffer
 from aidos.tracking.recorder import Recorder, begin, new_id, tell
+from aidos.tracking.system_metrics import Sampler
 from aidos.transfers.local_files import sha256_of
 
 _FLAVOURS = {".onnx": Flavour.ONNX, ".safetensors": Flavour.SAFETENSORS}
@@ -53,16 +56,19 @@ def run(
     inputs: Iterable[str] = (),
     resume: str | UUID | None = None,
     offline: bool | None = None,
+    diff: bool = True,
+    system_metrics_s: float | None = None,
     client: Client | None = None,
 ) -> ActiveRun:
     """Begin a run, or go on with one: ``resume``, or inside a job the job's own (``experiment`` and ``name`` are then the job's).
 
     ``inputs``: datasets that the run reads, as ``DATASET@REF``. ``offline``: True keeps the run on this machine until it is synced;
-    None does so from the moment on that the platform cannot be reached; False raises then.
+    None does so from the moment on that the platform cannot be reached; False raises then. ``diff``: whether what differs from the git
+    commit is kept. ``system_metrics_s``: how often the machine is sampled (``AIDOS_SYSTEM_METRICS_S``, else every 10 s); 0 is never.
     Raises: DatasetNotFound, RunNotFound, ParamChanged; Unavailable where a run is resumed of which nothing is known here.
     """
     attached = str(resume or read_job().run_id or "")
-    known = provenance.describe() | {key: str(value) for key, value in (tags or {}).items()}
+    known = environment.describe() | {key: str(value) for key, value in (tags or {}).items()}
     asked: dict[str, Any] = {
         "id": attached or new_id(),
         "experiment": experiment,
@@ -74,7 +80,9 @@ def run(
     wanted = checked(RunCreate, asked)
     opened = client or Client()
     recorder = begin(opened, wanted, attached=bool(attached), ends=not attached or resume is not None, offline=offline)
-    return ActiveRun(recorder, closes=client is None)
+    active = ActiveRun(recorder, closes=client is None)
+    active.watch(read_system_metrics_s() if system_metrics_s is None else system_metrics_s, diff=diff)
+    return active
 
 
 class ActiveRun:
@@ -84,7 +92,16 @@ class ActiveRun:
         self.id, self.name, self.experiment = recorder.run_id, recorder.name, recorder.experiment
         self._recorder, self._client, self._closes, self._ended = recorder, recorder.client, closes, False
         self._points = PointBuffer(recorder.log_metrics)
+        self._sampler: Sampler | None = None
+        self._describing: threading.Thread | None = None
         _OPEN.add(self)
+
+    def watch(self, every_s: float, *, diff: bool) -> None:
+        """Keep what the run is made with, aside; and how the machine does, where ``every_s`` is not 0."""
+        self._describing = threading.Thread(target=environment.keep, args=(self._recorder, diff), name="aidos-environment", daemon=True)
+        self._describing.start()
+        if every_s > 0:
+            self._sampler = Sampler(self.log_metrics, every_s)
 
     def log_metric(self, key: str, value: float, step: int | None = None, *, at: datetime | None = None) -> None:
         """One value; see ``log_metrics``."""
@@ -167,6 +184,10 @@ class ActiveRun:
             return
         self._ended = True
         _OPEN.discard(self)
+        if self._sampler:
+            self._sampler.stop()
+        if self._describing:
+            self._describing.join()
         try:
             self._points.close()
         finally:

@@ -32,6 +32,7 @@ from cluster.migrate import migrate
 from cluster.objects import Objects
 from cluster.settings import Settings, get_settings
 from data_pipelines.dataforge.imports.reconciler import import_objects
+from data_pipelines.dataforge.verification.reconciler import verify_commits
 from serve_apps.deployengine.reconciler import reconcile_endpoints, report_endpoints
 from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs, report_jobs
 
@@ -48,7 +49,7 @@ SCHEMAS = (
 
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("securityvault", (seal_audit, sweep)),
-    ("dataforge", (collect_garbage, import_objects)),
+    ("dataforge", (collect_garbage, import_objects, verify_commits)),
     ("modelhub", (inspect_versions,)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
     ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs)),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import urllib3
 from minio.error import S3Error
@@ -16,6 +19,7 @@ from cluster.objects import Objects
 
 PAGE = 1000
 """Objects that S3 lists at a time."""
+_BLOCK = 2**20
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -40,12 +44,25 @@ class ObjectVersion:
     version_id: str | None = None
 
 
+class Seen(NamedTuple):
+    """What was read of an object: its SHA-256 and bytes; without one it is another object now, or has ``vanished``."""
+
+    sha256: str | None
+    size_bytes: int = 0
+    vanished: bool = False
+
+
 class Buckets:
     """What may be imported in place, through the client of the platform's own bucket."""
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self.named = [entry.strip().rstrip("/") + "/" for entry in objects.settings.import_buckets.split(",") if entry.strip()]
+
+    @functools.cached_property
+    def _http(self) -> urllib3.PoolManager:
+        again = urllib3.Retry(total=6, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504])
+        return urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=60), maxsize=16, retries=again)
 
     def refuse_unlisted(self, bucket: str, key: str) -> None:
         """``key`` is an object's, or a folder's with a slash at its end (or empty). Raises: BucketNotAllowed."""
@@ -87,6 +104,26 @@ class Buckets:
             if error.code in {"AccessDenied", "NotImplemented"}:
                 return False
             raise
+
+    async def look(self, bucket: str, key: str, headers: Mapping[str, str], version_id: str | None) -> Seen:
+        """Read all of an object under the condition in ``headers``. Raises: BucketNotAllowed, BucketUnreadable, Unavailable."""
+        url = self.presign(bucket, key, headers, version_id)
+        return await self._call(bucket, key, lambda: self._look(url, headers, f"s3://{bucket}/{key}"))
+
+    def _look(self, url: str, headers: Mapping[str, str], uri: str) -> Seen:
+        digest, size_bytes = hashlib.sha256(), 0
+        answer = self._http.request("GET", url, headers=dict(headers), preload_content=False)
+        try:
+            if answer.status in {404, 412}:
+                return Seen(None, vanished=answer.status == 404)
+            if answer.status != 200:
+                raise BucketUnreadable(uri=uri, reason=f"S3 answered {answer.status}")
+            for block in answer.stream(_BLOCK):
+                digest.update(block)
+                size_bytes += len(block)
+        finally:
+            answer.close()
+        return Seen(digest.hexdigest(), size_bytes)
 
     @staticmethod
     async def _call(bucket, key, work):  # type: ignore[no-untyped-def]  # the lambda's type is the result's

@@ -84,6 +84,7 @@ async def create_dataforge(made: Made) -> None:
     await create_collection(made)
     imported = await made.ask("POST", f"{base}/{dataset['name']}/imports", {"source": f"s3://lake/{made.marker}", "message": made.marker})
     made.note(import_id=imported["id"])
+    made.note(verification=(await made.ask("POST", f"{base}/{dataset['name']}/verifications", {}))["id"])
     await create_labelling(made, dataset["name"])
 
 

@@ -1,4 +1,4 @@
-"""Wire schemas of imports in place."""
+"""Wire schemas of imports in place and of their verification."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 
 from aidos.schemas.common import Asked, Name, Text, Wire
-from aidos.schemas.dataforge.versions import path_problem
+from aidos.schemas.dataforge.versions import RefName, path_problem
 
 _SCHEME = "s3://"
 
@@ -77,3 +77,47 @@ class ImportRead(Wire):
     created_by: str
     created_at: datetime
     finished_at: datetime | None
+
+
+class VerificationCreate(Asked):
+    """A commit whose files in place are to be read and checked."""
+
+    ref: RefName = Field("main", description="Branch, tag or commit id.")
+
+
+class VerificationState(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class VerificationRead(Wire):
+    """A verification. The counts grow while it runs."""
+
+    id: UUID
+    dataset: str
+    commit_id: UUID
+    state: VerificationState
+    files: int = Field(description="Files in place that were looked at.")
+    size_bytes: int = Field(description="Bytes that were read of them.")
+    faults: int = Field(description="Files among them that are not what was imported.")
+    error: str | None = Field(description="Why it failed.")
+    last_error: str | None = Field(description="Why it is being tried again.")
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class FaultKind(StrEnum):
+    CHANGED = "changed"
+    VANISHED = "vanished"
+
+
+class FaultRead(Wire):
+    """A file whose object is not what was imported."""
+
+    path: str
+    uri: str = Field(description="s3://bucket/key")
+    kind: FaultKind
+    reason: str

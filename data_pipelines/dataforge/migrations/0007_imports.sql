@@ -53,3 +53,44 @@ CREATE TABLE dataforge.imports (
 CREATE INDEX imports_dataset ON dataforge.imports (project_id, dataset_id, id DESC);
 CREATE INDEX imports_running ON dataforge.imports (next_attempt_at) WHERE state = 'running';
 SELECT cluster.wall_by_project('dataforge.imports');
+
+-- Verifications read every file in place of a commit. `cursor` is the last path that was looked at.
+CREATE TABLE dataforge.verifications (
+    project_id uuid NOT NULL,
+    id uuid PRIMARY KEY,
+    org_id uuid NOT NULL,
+    dataset_id uuid NOT NULL,
+    commit_id uuid NOT NULL,
+    state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'finished', 'failed', 'canceled')),
+    cursor text NOT NULL DEFAULT '',
+    files bigint NOT NULL DEFAULT 0,
+    size_bytes bigint NOT NULL DEFAULT 0,
+    faults bigint NOT NULL DEFAULT 0,
+    error text,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    lock_token uuid,
+    locked_until timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL DEFAULT now(),
+    last_error text,
+    UNIQUE (project_id, id),
+    CHECK ((state = 'running') = (finished_at IS NULL)),
+    FOREIGN KEY (project_id, dataset_id, commit_id) REFERENCES dataforge.commits (project_id, dataset_id, id) ON DELETE CASCADE
+);
+CREATE INDEX verifications_dataset ON dataforge.verifications (project_id, dataset_id, id DESC);
+CREATE INDEX verifications_running ON dataforge.verifications (next_attempt_at) WHERE state = 'running';
+SELECT cluster.wall_by_project('dataforge.verifications');
+
+CREATE TABLE dataforge.verification_faults (
+    project_id uuid NOT NULL,
+    verification_id uuid NOT NULL,
+    path text NOT NULL,
+    uri text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('changed', 'vanished')),
+    reason text NOT NULL,
+    PRIMARY KEY (project_id, verification_id, path),
+    FOREIGN KEY (project_id, verification_id) REFERENCES dataforge.verifications (project_id, id) ON DELETE CASCADE
+);
+SELECT cluster.wall_by_project('dataforge.verification_faults');

@@ -20,7 +20,7 @@ _AHEAD = 500
 _ASKED_AT_ONCE = 1000
 _THREADS = 8
 _SPAN_BYTES = 16 * 2**20
-_GAP_BYTES = 64 * 2**10
+_GAP_BYTES = 256 * 2**10
 """Reading so many bytes for nothing costs less than another request."""
 
 
@@ -123,7 +123,7 @@ def _checked(file: DownloadRead | None, data: bytes) -> bytes:
 
 
 def plan_reads(slices: Sequence[Slice]) -> list[list[int]]:
-    """Indices of the slices that one request reads: of one source, at most 64 KiB apart, at most 16 MiB together."""
+    """Indices of the slices that one request reads: of one source, at most 256 KiB apart, at most 16 MiB together."""
     spans: list[list[int]] = []
     first = end = 0
     for index in sorted(range(len(slices)), key=lambda index: slices[index][:3]):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from aidos.cli.session import session
 
-if TYPE_CHECKING:
-    from aidos.schemas.modelhub import RunRead
-
+MADE_WITH = "aidos."
+"""Tags that say with which code, command, packages and machine."""
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 
 
 def register(group: typer.Typer) -> None:
     """Add the verbs to ``aidos run``."""
     group.command("show", help="One run with its parameters, metrics, tags and artifacts.")(show)
-    group.command("compare", help="Runs side by side: what differs, in parameters and metrics.")(compare)
+    group.command("compare", help="Runs side by side: what differs in parameters, metrics, code, data and environment.")(compare)
     group.command("download", help="Write a run's artifacts into a directory.")(download)
     group.command("sync", help="Bring runs that were kept on this machine to the platform, each once.")(sync)
 
@@ -34,10 +33,12 @@ def show(run: RunId) -> None:
         return
     fields = ("id", "name", "experiment", "state", "job_id", "created_by", "started_at", "ended_at")
     current.show({name: getattr(read, name) for name in fields})
+    tags = dict(sorted(read.tags.items()))
     tables: tuple[tuple[str, list[dict[str, Any]]], ...] = (
         ("Parameters", [{"param": key, "value": value} for key, value in sorted(read.params.items())]),
         ("Metrics", [{"metric": key, "value": latest.value, "step": latest.step} for key, latest in sorted(read.metrics.items())]),
-        ("Tags", [{"tag": key, "value": value} for key, value in sorted(read.tags.items())]),
+        ("Made with", [{"what": key.removeprefix(MADE_WITH), "value": value} for key, value in tags.items() if key.startswith(MADE_WITH)]),
+        ("Tags", [{"tag": key, "value": value} for key, value in tags.items() if not key.startswith(MADE_WITH)]),
         ("Artifacts", [{"path": artifact.path, "size_bytes": artifact.size_bytes} for artifact in artifacts]),
     )
     for title, rows in tables:
@@ -50,29 +51,16 @@ def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Ids of two runs or more.", show_default=False)],
     everything: Annotated[bool, typer.Option("--all", help="Show what is equal too.")] = False,
 ) -> None:
+    from aidos.cli import comparison
     from aidos.cli.output import show_table
 
     current = session()
-    read = [current.client.runs.get(run) for run in runs]
-    rows = [row for row in _rows(read) if everything or len({row[name] for name in row if name != "what"}) > 1]
+    read = comparison.read(current.client, runs)
+    rows = comparison.rows(read, everything=everything)
     if current.as_json:
-        current.show({"runs": [run.model_dump(mode="json") for run in read], "differ": rows})
+        current.show({"runs": [run.model_dump(mode="json") for run, _ in read], "differ": rows})
     else:
-        show_table(current, rows)
-
-
-def _rows(runs: list[RunRead]) -> list[dict[str, str]]:
-    names = [run.name if [other.name for other in runs].count(run.name) == 1 else str(run.id) for run in runs]
-    facts: list[dict[str, str]] = [
-        {
-            "state": run.state.value,
-            **{f"param {key}": value for key, value in sorted(run.params.items())},
-            **{f"metric {key}": f"{latest.value:.6g}" for key, latest in sorted(run.metrics.items())},
-        }
-        for run in runs
-    ]
-    keys = dict.fromkeys(key for fact in facts for key in fact)
-    return [{"what": key, **{name: fact.get(key, "") for name, fact in zip(names, facts, strict=True)}} for key in keys]
+        show_table(current, rows, verbatim=True)
 
 
 def download(

@@ -193,3 +193,37 @@ class TestRun:
         with aidos.run(system_metrics_s=0) as silent:
             silent.log_metric("loss", 1)
         assert list(client.runs.get(str(silent.id)).metrics) == ["loss"] and noted() == ended
+
+
+@pytest.mark.postgres
+class TestCommand:
+    def shown(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from aidos.cli import main; main()", "run", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def test_says_what_differs_in_params_metrics_code_data_and_environment(self, client: Client, repository: Path, tmp_path: Path) -> None:
+        (data := tmp_path / "data").mkdir()
+        commits, runs = [], []
+        for number in range(2):
+            (data / "a.csv").write_text(f"x\n{number}\n")
+            commits.append(str(aidos.push(data, "digits").commit.id))
+            (repository / "train.py").write_text(f"lr = {number + 1}\n")
+            with aidos.run("e", f"r{number}", {"lr": number, "seed": 7}, {"aidos.python": f"3.1{number}.0"}, inputs=["digits@main"]) as run:
+                run.log_metric("loss", number)
+            runs.append(str(run.id))
+        asked = json.loads(self.shown("compare", *runs, "--json"))
+        differ = {row["what"]: (row["r0"], row["r1"]) for row in asked["differ"]}
+        changes = differ.pop("code changes")
+        assert changes[0] != changes[1] and all(len(text) == 12 for text in changes)
+        assert differ == {
+            "param lr": ("0", "1"),
+            "metric loss": ("0", "1"),
+            "data digits": (commits[0][-12:], commits[1][-12:]),
+            "environment python": ("3.10.0", "3.11.0"),
+        }
+        everything = self.shown("compare", *runs, "--all")
+        assert "param seed" in everything and "code commit" in everything and "package pydantic" in everything
+        assert "git_commit" in self.shown("show", runs[0]) and "environment.json" in self.shown("show", runs[0])

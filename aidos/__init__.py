@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aidos.streaming.dataset import dataset
     from aidos.tracking.run import run
     from aidos.tracking.syncing import sync_runs
+    from aidos.tracking.trial import trial
     from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
     from aidos.transfers.directories import pull, push
 
@@ -31,6 +32,7 @@ __all__ = [
     "run",
     "save_checkpoint",
     "sync_runs",
+    "trial",
 ]
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "push": "aidos.transfers.directories",
     "run": "aidos.tracking.run",
     "sync_runs": "aidos.tracking.syncing",
+    "trial": "aidos.tracking.trial",
 }
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
     from aidos.resources.platform import Platform
     from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, ServiceAccounts, Sessions, Users
+    from aidos.resources.studies import Studies
     from aidos.resources.trainos import Checkpoints, Jobs
 
 OnWait = Callable[[str, float], None]
@@ -107,6 +108,7 @@ class Client(_Nouns):
     runs: Runs
     service_accounts: ServiceAccounts
     sessions: Sessions
+    studies: Studies
     tables: Tables
     users: Users
 

@@ -85,6 +85,42 @@ def job() -> JobConfig:
     )
 
 
+@dataclass(frozen=True)
+class TrialConfig:
+    """The trial of a study that this process belongs to; ``study`` is None where it belongs to none."""
+
+    study: str | None = None
+    number: int | None = None
+    attempt: int = 1
+    metric: str = ""
+    """The first objective."""
+    params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+def trial() -> TrialConfig:
+    """``AIDOS_TRIAL``, as a study's job wrote it."""
+    told = os.environ.get("AIDOS_TRIAL")
+    return TrialConfig(**json.loads(told)) if told else TrialConfig()
+
+
+def config_directory() -> Path:
+    """``AIDOS_CONFIG_DIR``, or the place that the operating system has for it (``~/.config/aidos``)."""
+    given = os.environ.get("AIDOS_CONFIG_DIR")
+    return Path(given).expanduser() if given else user_config_path("aidos", appauthor=False)
+
+
+def cache_directory() -> Path:
+    """``AIDOS_CACHE_DIR``, or the place that the operating system has for it (``~/.cache/aidos``): all in it can be made again."""
+    given = os.environ.get("AIDOS_CACHE_DIR")
+    return Path(given).expanduser() if given else user_cache_path("aidos", appauthor=False)
+
+
+def offline_directory() -> Path:
+    """``AIDOS_OFFLINE_DIR``, or ``offline`` in ``AIDOS_HOME`` (``~/.aidos``): runs that the platform has not got yet. Nothing in it is elsewhere."""
+    given = os.environ.get("AIDOS_OFFLINE_DIR")
+    return Path(given or Path(os.environ.get("AIDOS_HOME") or "~/.aidos") / "offline").expanduser().absolute()
+
+
 def config_directory() -> Path:
     """``AIDOS_CONFIG_DIR``, or the place that the operating system has for it (``~/.config/aidos``)."""
     given = os.environ.get("AIDOS_CONFIG_DIR")

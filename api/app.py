@@ -20,7 +20,7 @@ from api.dispatch import RouteIndex
 from api.health import VERSION, Health
 from api.protocols.mlflow import tracking as mlflow_tracking
 from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
-from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, trainos
+from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, studies, trainos
 from api.routers import securityvault as securityvault_routes
 from cluster.db import Database
 from cluster.events import Wakeup
@@ -34,6 +34,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dataforge.router,
     modelhub.router,
     trainos.router,
+    studies.router,
     deployengine.router,
     costoptimizer.router,
     events.router,

@@ -34,6 +34,7 @@ from cluster.settings import Settings, get_settings
 from data_pipelines.dataforge.imports.reconciler import import_objects
 from data_pipelines.dataforge.verification.reconciler import verify_commits
 from serve_apps.deployengine.reconciler import reconcile_endpoints, report_endpoints
+from tune.studies.reconciler import reconcile_studies
 from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs, report_jobs
 
 SCHEMAS = (
@@ -43,6 +44,7 @@ SCHEMAS = (
     "actors.modelhub",
     "serve_apps.deployengine",
     "tune.trainos",
+    "tune.studies",
     "actors.costoptimizer",
 )
 """Packages with migrations, lower tiers first."""
@@ -53,6 +55,7 @@ HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("modelhub", (inspect_versions,)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
     ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs)),
+    ("studies", (reconcile_studies,)),
     ("costoptimizer", (meter_usage,)),
 )
 """The named actors, and the loops that each runs."""

@@ -45,7 +45,7 @@ def submit(
     follow: Follow = False,
 ) -> None:
     current = session()
-    code = _upload_code(current.client, directory)
+    code = upload_code(current.client, directory)
     job = current.client.jobs.create(
         name=name,
         command=command,
@@ -82,7 +82,8 @@ def wait(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")]
         raise typer.Exit(1)
 
 
-def _upload_code(client: Client, directory: Path) -> str:
+def upload_code(client: Client, directory: Path) -> str:
+    """Pack the directory and store it where it is not yet; its SHA-256."""
     from aidos.transfers.packing import pack
 
     package = pack(directory)

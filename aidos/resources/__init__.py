@@ -43,6 +43,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("labelling", "labelling", "dataforge.labelling", "Questions about the files or rows of a commit, answered by people."),
     Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
     Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),
+    Entry("study", "studies", "studies", "Searches for good hyperparameters: spaces, samplers, budgets, trials."),
     Entry("experiment", "experiments", "modelhub", "Groups of runs that ask the same question."),
     Entry("run", "runs", "modelhub", "Trainings and trials: what went in, what was measured, what came out."),
     Entry("model", "models", "modelhub", "Registered models: versions that were inspected, and aliases that point at them."),

@@ -185,6 +185,15 @@ async def create_trainos(made: Made) -> None:
     await create_reads(made)
 
 
+async def create_studies(made: Made) -> None:
+    """Its trials are begun by its own job only, and there is none here."""
+    space = {"lr": {"kind": "categorical", "choices": [made.marker]}}
+    asked = {"name": f"{made.marker}-s", "command": [made.marker], "space": space, "objectives": [{"metric": made.marker}]}
+    study = await made.ask("POST", "/v1/studies", asked)
+    made.note(study=study["name"])
+    made.note(study=study["id"])
+
+
 async def create_costoptimizer(made: Made) -> None:
     await made.ask("PUT", "/v1/costoptimizer/prices/cpu", {"micro_usd": 1, "source": made.marker})
     whoami = await made.ask("GET", "/v1/securityvault/whoami")
@@ -207,6 +216,7 @@ CREATORS: dict[str, Callable[[Made], Awaitable[None]]] = {
     "dataforge": create_dataforge,
     "modelhub": create_modelhub,
     "trainos": create_trainos,
+    "studies": create_studies,
     "deployengine": create_deployengine,
     "costoptimizer": create_costoptimizer,
     "events": create_events,

@@ -31,6 +31,8 @@ def build_job_environment(job: Job, url: str) -> dict[str, str]:
     }
     # Ray Train's patched print writes each line twice to the log.
     environment["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
+    # Code finds the files of its package where it starts, in Ray Tune's trials too.
+    environment["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     if job.run_id is not None:
         environment["AIDOS_RUN_ID"] = str(job.run_id)
     if job.traceparent is not None:

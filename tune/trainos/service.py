@@ -61,7 +61,15 @@ async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
 
     Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound.
     """
-    inputs = [await _resolve(conn, scope, reference) for reference in spec.datasets]
+    return await _submit(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets])
+
+
+async def submit_again(conn: Connection, job: Job, scope: Scope | None = None) -> Job:
+    """Queue another job like this one, on the same commits: for ``scope``, or for whoever submitted it with the rights they had then."""
+    return await _submit(conn, scope or _submitter_scope(job), job.spec, job.inputs)
+
+
+async def _submit(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input]) -> Job:
     job_id = new_id()
     nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
     run = await modelhub.create_run(
@@ -165,13 +173,16 @@ async def count_live_jobs(conn: Connection) -> dict[str, int]:
     return await store.count_live_jobs(conn)
 
 
-async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:
-    """A token for the code of the job's present attempt, no stronger than who submitted it. Raises: JobIsOver."""
+def _submitter_scope(job: Job) -> Scope:
     by = job.submitter
     scopes = None if by.scopes is None else frozenset(by.scopes)
     principal = Principal(PrincipalKind.PLATFORM, UUID(int=0), "platform", job.org_id, scopes=scopes, user_id=by.account_id)
-    scope = Scope(principal, job.org_id, job.project_id, job.project_name, Role(by.role) if by.role else None)
-    return await securityvault.issue_job_token(conn, scope, job.id, job.attempt, settings=settings)
+    return Scope(principal, job.org_id, job.project_id, job.project_name, Role(by.role) if by.role else None)
+
+
+async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:
+    """A token for the code of the job's present attempt, no stronger than who submitted it. Raises: JobIsOver."""
+    return await securityvault.issue_job_token(conn, _submitter_scope(job), job.id, job.attempt, settings=settings)
 
 
 async def apply_outcome(conn: Connection, scope: Scope, job: Job, token: UUID, outcome: Outcome) -> bool:

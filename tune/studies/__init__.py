@@ -1,0 +1,1 @@
+"""Studies: searches for good hyperparameters, one TrainOS job a study, one run a trial."""

@@ -48,6 +48,7 @@ class Reconciler(Generic[Item]):
     table: ClassVar[tuple[str, str]]
     concurrency: ClassVar[int] = 4
     lock_s: ClassVar[float] = 30.0
+    lease_s: ClassVar[float] = 15.0
     poll_s: ClassVar[float] = 5.0
     backoff_base_s: ClassVar[float] = 1.0
     backoff_cap_s: ClassVar[float] = 60.0
@@ -103,7 +104,7 @@ class Reconciler(Generic[Item]):
 
     async def _lease(self, holder: str) -> leases.Lease | None:
         async with self.db.platform() as conn:
-            return await leases.acquire(conn, f"reconciler:{self.name}", holder, ttl_s=15)
+            return await leases.acquire(conn, f"reconciler:{self.name}", holder, ttl_s=self.lease_s)
 
     async def _claim_and_start(self, lease: leases.Lease, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> bool:
         await slots.acquire()
@@ -134,7 +135,7 @@ class Reconciler(Generic[Item]):
 
     async def _process_and_apply(self, item: Item, token: UUID, lease: leases.Lease, span: telemetry.span) -> str:
         worker = asyncio.create_task(self.process(item))
-        beat = asyncio.create_task(self._heartbeat(item, token, worker))
+        beat = asyncio.create_task(self._heartbeat(item, token, worker, lease))
         try:
             outcome = await worker
         except asyncio.CancelledError:
@@ -161,14 +162,16 @@ class Reconciler(Generic[Item]):
             return "failed"
         return "applied"
 
-    async def _heartbeat(self, item: Item, token: UUID, worker: asyncio.Task[Any]) -> None:
+    async def _heartbeat(self, item: Item, token: UUID, worker: asyncio.Task[Any], lease: leases.Lease) -> None:
+        """Move the claim's deadline on, and the lease's: while all slots are at work nobody else renews it."""
         statement = sql.SQL(
             "UPDATE {} SET locked_until = clock_timestamp() + make_interval(secs => %s) WHERE id = %s AND lock_token = %s RETURNING 1"
         ).format(sql.Identifier(*self.table))
         while True:
-            await asyncio.sleep(self.lock_s / 3)
+            await asyncio.sleep(min(self.lock_s, self.lease_s) / 3)
             with contextlib.suppress(Exception):  # an unreachable database ends the claim by its deadline, not here
                 async with self.db.platform() as conn:
+                    await leases.acquire(conn, lease.name, lease.holder, ttl_s=self.lease_s)
                     row = await (await conn.execute(statement, (self.lock_s, item.id, token))).fetchone()
                 if row is None:
                     worker.cancel()

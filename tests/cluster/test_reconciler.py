@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from cluster import leases
 from cluster.db import Connection, Database, new_id
 from cluster.reconciler import Reconciler
 
@@ -124,6 +126,27 @@ class TestReconciler:
         one, two = Chores(database, "one"), Chores(database, "two")
         await asyncio.gather(one.run_once("same"), two.run_once("same"))
         assert sorted(one.processed + two.processed) == chores
+
+    async def test_work_that_outlasts_the_lease_is_written_once(self, database: Database, chores: list[UUID]) -> None:
+        class Slow(Chores):
+            lease_s: ClassVar[float] = 0.6
+
+            async def process(self, item: Chore) -> str:
+                """Until the lease under which it was claimed is over, by the database's clock."""
+                over = False
+                while not over:
+                    await asyncio.sleep(0.02)
+                    async with self.db.platform() as conn:
+                        now = await (await conn.execute("SELECT clock_timestamp() AS at")).fetchone()
+                    over = bool(now and now["at"] > claimed_until)
+                return await super().process(item)
+
+        async with database.platform() as conn:
+            lease = await leases.acquire(conn, "reconciler:chores", "once", ttl_s=Slow.lease_s)
+        assert lease
+        claimed_until = lease.expires_at + timedelta(seconds=Slow.lease_s)
+        assert await Slow(database).run_once() == 6
+        assert {row["state"] for row in await rows(database)} == {"done"}
 
     async def test_who_does_not_hold_the_lease_does_nothing(self, database: Database, chores: list[UUID]) -> None:
         assert await Chores(database).run_once("first") == 6

@@ -18,6 +18,9 @@ from api import openapi, problems
 from api.deps import Edge
 from api.dispatch import RouteIndex
 from api.health import VERSION, Health
+from api.protocols.mlflow import artifacts as mlflow_artifacts
+from api.protocols.mlflow import logged as mlflow_logged
+from api.protocols.mlflow import registry as mlflow_registry
 from api.protocols.mlflow import tracking as mlflow_tracking
 from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
 from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, studies, trainos
@@ -39,6 +42,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     costoptimizer.router,
     events.router,
     mlflow_tracking.router,
+    mlflow_artifacts.router,
+    mlflow_logged.router,
+    mlflow_registry.router,
 )
 
 
@@ -69,7 +75,9 @@ def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
         app.include_router(router)
     _add_document(app)
     app.add_middleware(RouteIndex, router=app.router)
-    app.add_middleware(VaultMiddleware, vault=edge.vault, basic=PREFIXES, echo_request_id=not open_edge)
+    app.add_middleware(
+        VaultMiddleware, vault=edge.vault, basic=PREFIXES, uploads=(mlflow_artifacts.UPLOADS,), echo_request_id=not open_edge
+    )
     app.add_middleware(MlflowErrors)
     _allow_origins(app, edge.db.settings)
     return app

@@ -79,13 +79,13 @@ class Edge:
             yield self
 
 
-def needs(permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True) -> dict[str, Any]:
+def needs(permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True, streams: bool = False) -> dict[str, Any]:
     """Declare a route's permission (``<module>:<action>``, or ``public``).
 
     ``transaction=False``: the handler opens its own short ones with ``Session`` (long polls, streams). ``project=False``:
-    the route is one of the organisation's.
+    the route is one of the organisation's. ``streams=True``: the body is a file, as long as it takes, and the handler's to read.
     """
-    return {"x-permission": permission, "x-transaction": transaction, "x-project": project, "x-audit": audit}
+    return {"x-permission": permission, "x-transaction": transaction, "x-project": project, "x-audit": audit, "x-streams": streams}
 
 
 class ApiRoute(APIRoute):
@@ -99,6 +99,7 @@ class ApiRoute(APIRoute):
         self.in_transaction: bool = extra.get("x-transaction", True)
         self.in_project: bool = extra.get("x-project", True)
         self.audited: bool = extra.get("x-audit", True)
+        self.streams: bool = extra.get("x-streams", False)
         declared = openapi.problem_responses(options.get("methods") or {"GET"}, public=self.permission == PUBLIC)
         if _streams(options.get("response_class")):
             declared[200] = openapi.STREAM
@@ -137,7 +138,7 @@ class ApiRoute(APIRoute):
     async def _answer(self, request: Request) -> Response:
         limit_s = request.app.state.edge.db.settings.request_timeout_s
         try:
-            async with asyncio.timeout(limit_s) as limit:
+            async with asyncio.timeout(None if self.streams else limit_s) as limit:
                 return await self._run(request)
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
@@ -147,7 +148,7 @@ class ApiRoute(APIRoute):
     async def _run(self, request: Request) -> Response:
         edge: Edge = request.app.state.edge
         scope = await self._authorise(edge, request) if self.permission != PUBLIC else None
-        if request.method in MUTATING:
+        if request.method in MUTATING and not self.streams:
             refuse_deep_nesting(await request.body())
         if scope is None:
             return await self._handle(request)

@@ -63,7 +63,7 @@ STREAM: dict[str, Any] = {
     "description": "Server-sent events; an event `end` is the last one",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
-_INTERNAL = ("x-transaction", "x-project", "x-audit")
+_INTERNAL = ("x-transaction", "x-project", "x-audit", "x-streams")
 
 
 def problem_responses(methods: Iterable[str], *, public: bool) -> dict[int | str, dict[str, Any]]:

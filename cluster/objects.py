@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -228,6 +228,16 @@ class Objects:
                 response.release_conn()
 
         return await self._call(read)
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """An object in pieces of a mebibyte."""
+        response = await self._call(lambda: self.client.get_object(self.bucket, key))
+        try:
+            while piece := await self._call(lambda: response.read(2**20)):
+                yield piece
+        finally:
+            response.close()
+            response.release_conn()
 
     async def download(self, key: str, path: str) -> None:
         """Write the object to a local file."""

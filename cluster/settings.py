@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     )
     cors_origins: str = Field("", description="Origins whose pages browsers may let call the API, comma-separated; empty: none.")
     request_body_limit_bytes: int = Field(2_000_000, description="Largest request body the gateway reads.")
+    upload_limit_bytes: int = Field(5 * 2**30, description="Largest file that may be uploaded through the gateway, in one request.")
     request_timeout_s: float = Field(65.0, description="Longest a request may take, long polls included.")
     presign_expiry_s: int = Field(3600, description="How long a presigned S3 URL is valid.")
     rate_limit_per_minute: int = Field(6000, description="Default requests a minute for a key, user or project.")

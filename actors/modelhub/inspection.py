@@ -67,6 +67,13 @@ def inspect(flavour: str, path: Path) -> dict[str, Any] | None:
     return inspect_onnx(path) if flavour == "onnx" else inspect_safetensors(path)
 
 
+def describe(path: Path) -> dict[str, Any]:
+    """``{"signature": None}``, with what the file was ``found`` to be where its first bytes say so."""
+    with path.open("rb") as file:
+        found = sniff(file.read(64))
+    return {"signature": None, **({"found": found} if found else {})}
+
+
 def inspect_text(path: Path) -> None:
     """A companion file must be UTF-8 text. Raises: NotTheModel."""
     try:
@@ -151,12 +158,12 @@ def inspect_safetensors(path: Path) -> dict[str, Any]:
 
 
 def main(flavour: str, file: str) -> None:
-    """Print ``{"signature": …}`` or ``{"reason": …}``."""
+    """Print ``{"signature": …}`` or ``{"reason": …}``; of a file of kind ``any`` what it was ``found`` to be, if anything known."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        answer: dict[str, Any] = {"signature": inspect(flavour, Path(file))}
+        answer: dict[str, Any] = describe(Path(file)) if flavour == "any" else {"signature": inspect(flavour, Path(file))}
     except NotTheModel as reason:
         answer = {"reason": str(reason)}
     except MemoryError:

@@ -29,25 +29,31 @@ RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
 
 
 class VersionState(enum.StrEnum):
-    """A version is PENDING until its bytes were inspected; only a READY one can be served or take an alias."""
+    """A version is PENDING until its bytes were inspected; only a READY one can be served.
+
+    QUARANTINED: its files can hold code. It is kept, takes an alias and is given to who may read it, and is never served.
+    """
 
     PENDING = "PENDING"
     READY = "READY"
+    QUARANTINED = "QUARANTINED"
     REJECTED = "REJECTED"
 
 
 VERSION_TRANSITIONS: Mapping[VersionState, frozenset[VersionState]] = {
-    VersionState.PENDING: frozenset({VersionState.READY, VersionState.REJECTED}),
+    VersionState.PENDING: frozenset({VersionState.READY, VersionState.QUARANTINED, VersionState.REJECTED}),
     VersionState.READY: frozenset(),
+    VersionState.QUARANTINED: frozenset(),
     VersionState.REJECTED: frozenset(),
 }
 
 
 class Flavour(enum.StrEnum):
-    """Formats that are loaded; neither can hold code."""
+    """ONNX and safetensors are loaded here: neither can hold code. An MLflow model of any other format is kept and never loaded."""
 
     ONNX = "onnx"
     SAFETENSORS = "safetensors"
+    MLFLOW = "mlflow"
 
 
 class NodeKind(enum.StrEnum):
@@ -181,11 +187,14 @@ class ArtifactSpec:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run. ``key`` is where S3 has it; its bytes are there once ``stored``."""
+    """A file of a run, of a logged model or of a trace. ``key`` is where S3 has it; its bytes are there once ``stored``.
+
+    ``sha256`` is empty where the bytes went to the store in parts, past the platform.
+    """
 
     id: UUID
     project_id: UUID
-    run_id: UUID
+    owner_id: UUID
     path: str
     key: str
     sha256: str
@@ -204,6 +213,8 @@ class Model:
     created_by: str
     created_at: datetime
     aliases: Mapping[str, int] = field(default_factory=dict)
+    updated_at: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -227,6 +238,15 @@ class VersionSpec:
 
 
 @dataclass(frozen=True)
+class VersionOrigin:
+    """Where a version came from, as the client named it; ``logged_model_id`` where it was a logged model."""
+
+    source: str = ""
+    run_link: str = ""
+    logged_model_id: UUID | None = None
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     id: UUID
     org_id: UUID
@@ -234,7 +254,7 @@ class ModelVersion:
     model_id: UUID
     model: str
     version: int
-    run_id: UUID
+    run_id: UUID | None
     flavour: Flavour
     state: VersionState
     reason: str
@@ -246,6 +266,26 @@ class ModelVersion:
     traceparent: str | None = None
     files: tuple[ModelFile, ...] = ()
     aliases: tuple[str, ...] = ()
+    origin: VersionOrigin = field(default_factory=lambda: VersionOrigin())
+    stage: str = "None"
+    updated_at: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> ModelVersion:
+        """From a row whose files are JSON arrays and whose origin is in columns of its own, where it was asked for."""
+        named = {name: value for name, value in row.items() if name not in VersionOrigin.__dataclass_fields__}
+        origin = VersionOrigin(**{name: row[name] for name in VersionOrigin.__dataclass_fields__ if name in row})
+        return cls(
+            **{
+                **named,
+                "flavour": Flavour(row["flavour"]),
+                "state": VersionState(row["state"]),
+                "files": tuple(ModelFile(*file) for file in row["files"] or ()),
+                "aliases": tuple(row["aliases"] or ()),
+                "origin": origin,
+            }
+        )
 
     @property
     def reference(self) -> str:

@@ -15,7 +15,7 @@ MAX_INSPECTIONS = 5
 """How often an inspection that breaks is tried before the version is rejected for it."""
 
 FLAVOUR_SUFFIX = {Flavour.ONNX: ".onnx", Flavour.SAFETENSORS: ".safetensors"}
-TEXT_SUFFIXES = (".json", ".txt", ".md", ".yaml", ".yml", ".csv")
+TEXT_SUFFIXES = (".json", ".txt", ".md", ".yaml", ".yml", ".csv", "MLmodel")
 _LARGEST_VERSION = 2**31 - 1
 
 
@@ -44,12 +44,32 @@ def version_paths(artifacts: Sequence[str]) -> dict[str, str]:
     return {path: posixpath.relpath(path, folder) if folder else path for path in artifacts}
 
 
+def choose_flavour(paths: Sequence[str]) -> Flavour:
+    """The flavour that these files can be loaded as without running code; ``mlflow`` where there is none."""
+    for flavour in FLAVOUR_SUFFIX:
+        try:
+            check_model_files(flavour, paths)
+        except InvalidModelFiles:
+            continue
+        return flavour
+    return Flavour.MLFLOW
+
+
 def check_model_files(flavour: Flavour, paths: Sequence[str]) -> None:
     """Raises: InvalidModelFiles unless there is a model file of the flavour, and beside it only model files and text."""
-    suffix = FLAVOUR_SUFFIX[flavour]
+    suffix = FLAVOUR_SUFFIX.get(flavour)
+    if suffix is None:
+        raise InvalidModelFiles(reason=f"A version of flavour {flavour} is registered by MLflow's own client.")
     if not any(path.endswith(suffix) for path in paths):
         raise InvalidModelFiles(reason=f"A model of flavour {flavour} needs a file that ends in {suffix}; got {', '.join(paths[:5])}.")
     allowed = (suffix, *TEXT_SUFFIXES)
     for path in paths:
         if not path.endswith(allowed):
             raise InvalidModelFiles(reason=f"'{path}' cannot be part of a model of flavour {flavour}: allowed are {', '.join(allowed)}.")
+
+
+def kind_of(flavour: Flavour, path: str) -> str:
+    """What a file of a version is inspected as: a model of the flavour, text beside one, or anything, in a model that is not loaded."""
+    if flavour is Flavour.MLFLOW:
+        return "any"
+    return flavour if path.endswith(FLAVOUR_SUFFIX[flavour]) else "text"

@@ -150,28 +150,28 @@ WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(paths)s::text[], %(keys)s::text[], %(sha256s)s::text[], %(sizes_bytes)s::bigint[])
         AS a (id, path, key, sha256, size_bytes)
 )
-INSERT INTO modelhub.artifacts AS f (id, project_id, run_id, path, key, sha256, size_bytes)
+INSERT INTO modelhub.artifacts AS f (id, project_id, owner_id, path, key, sha256, size_bytes)
 SELECT id, %(project_id)s, %(run_id)s, path, key, sha256, size_bytes FROM asked ORDER BY path
-ON CONFLICT (run_id, path) DO UPDATE
+ON CONFLICT (owner_id, path) DO UPDATE
    SET sha256 = CASE WHEN f.stored THEN f.sha256 ELSE excluded.sha256 END,
        size_bytes = CASE WHEN f.stored THEN f.size_bytes ELSE excluded.size_bytes END
-RETURNING id, project_id, run_id, path, key, sha256, size_bytes, stored, created_at;
+RETURNING id, project_id, owner_id, path, key, sha256, size_bytes, stored, created_at;
 
 -- find_artifacts --
-SELECT id, project_id, run_id, path, key, sha256, size_bytes, stored, created_at
+SELECT id, project_id, owner_id, path, key, sha256, size_bytes, stored, created_at
   FROM modelhub.artifacts
- WHERE project_id = %(project_id)s AND run_id = %(run_id)s AND path = ANY (%(paths)s::text[])
+ WHERE project_id = %(project_id)s AND owner_id = %(run_id)s AND path = ANY (%(paths)s::text[])
  ORDER BY path COLLATE "C";
 
 -- complete_artifacts --
 UPDATE modelhub.artifacts SET stored = true
- WHERE project_id = %(project_id)s AND run_id = %(run_id)s AND id = ANY (%(ids)s::uuid[])
-RETURNING id, project_id, run_id, path, key, sha256, size_bytes, stored, created_at;
+ WHERE project_id = %(project_id)s AND owner_id = %(run_id)s AND id = ANY (%(ids)s::uuid[])
+RETURNING id, project_id, owner_id, path, key, sha256, size_bytes, stored, created_at;
 
 -- list_artifacts --
-SELECT id, project_id, run_id, path, key, sha256, size_bytes, stored, created_at
+SELECT id, project_id, owner_id, path, key, sha256, size_bytes, stored, created_at
   FROM modelhub.artifacts
- WHERE project_id = %(project_id)s AND run_id = %(run_id)s AND stored
+ WHERE project_id = %(project_id)s AND owner_id = %(run_id)s AND stored
    AND starts_with(path, %(prefix)s) AND (%(after)s::text IS NULL OR path COLLATE "C" > %(after)s)
  ORDER BY path COLLATE "C"
  LIMIT %(limit)s;
@@ -219,9 +219,10 @@ WITH files AS (
     SELECT %(project_id)s, %(id)s, path, key, size_bytes, sha256
       FROM unnest(%(paths)s::text[], %(keys)s::text[], %(sizes_bytes)s::bigint[], %(sha256s)s::text[]) AS a (path, key, size_bytes, sha256)
 )
-INSERT INTO modelhub.versions (id, org_id, project_id, model_id, version, run_id, flavour, description, created_by, traceparent)
+INSERT INTO modelhub.versions (id, org_id, project_id, model_id, version, run_id, flavour, description, created_by, traceparent,
+                               source, run_link, logged_model_id)
 VALUES (%(id)s, %(org_id)s, %(project_id)s, %(model_id)s, %(version)s, %(run_id)s, %(flavour)s, %(description)s, %(created_by)s,
-        %(traceparent)s);
+        %(traceparent)s, %(source)s, %(run_link)s, %(logged_model_id)s);
 
 -- find_version --
 -- `version` is a number, an alias, or `latest`: the newest that is READY.
@@ -278,7 +279,7 @@ RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, 
 -- apply_version --
 WITH version AS (
     UPDATE modelhub.versions
-       SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, lock_token = NULL, locked_until = NULL, last_error = NULL
+       SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, updated_at = now(), lock_token = NULL, locked_until = NULL, last_error = NULL
      WHERE id = %(id)s AND lock_token = %(token)s AND state = 'PENDING'
     RETURNING id
 ), files AS (

@@ -35,9 +35,12 @@ class Inspection:
     reason: str = ""
     signature: Mapping[str, Any] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    quarantined: bool = False
 
     @property
     def state(self) -> VersionState:
+        if self.quarantined:
+            return VersionState.QUARANTINED
         return VersionState.REJECTED if self.reason else VersionState.READY
 
 
@@ -60,19 +63,21 @@ class VersionReconciler(Reconciler[ModelVersion]):
         """Copies go to keys of the version, so that doing it twice writes the same bytes twice."""
         signature: Mapping[str, Any] | None = None
         keys: dict[str, str] = {}
+        unsafe = "" if item.flavour is not Flavour.MLFLOW else "an MLflow model of this format names the code that loads it"
         with tempfile.TemporaryDirectory(prefix="aidos-inspect-") as folder:
             for number, file in enumerate(item.files):
                 local = Path(folder) / str(number)
                 if reason := await self._fetch(file, local):
                     return Inspection(f"{file.path}: {reason}")
-                flavour = item.flavour if file.path.endswith(policy.FLAVOUR_SUFFIX[item.flavour]) else None
-                answer = await inspect_apart(flavour, local)
+                answer = await inspect_apart(policy.kind_of(item.flavour, file.path), local)
+                if "found" in answer:
+                    unsafe = f"{file.path}: the file is {answer['found']}"
                 if "reason" in answer:
                     return Inspection(f"{file.path}: {answer['reason']}")
                 signature = signature or answer["signature"]
                 keys[file.path] = prefix_key(item.project_id, "models", item.id, f"{number:04d}")
                 await self.objects.upload(keys[file.path], str(local))
-        return Inspection(signature=signature, keys=keys)
+        return Inspection(unsafe, signature, keys, quarantined=bool(unsafe))
 
     async def _fetch(self, file: ModelFile, local: Path) -> str:
         """Download one file; why it is not the file that was announced, or nothing."""
@@ -80,7 +85,7 @@ class VersionReconciler(Reconciler[ModelVersion]):
             return "its bytes are gone from the object store"
         await self.objects.download(file.key, str(local))
         sha256 = await asyncio.to_thread(_sha256, local)
-        return "" if sha256 == file.sha256 else f"its bytes have SHA-256 {sha256}, announced was {file.sha256}"
+        return "" if sha256 == file.sha256 or not file.sha256 else f"its bytes have SHA-256 {sha256}, announced was {file.sha256}"
 
     async def apply(self, conn: Connection, item: ModelVersion, token: UUID, outcome: Inspection) -> bool:
         applied = await store.apply_version(conn, item.id, token, outcome.state, outcome.reason, outcome.signature, outcome.keys)
@@ -101,13 +106,13 @@ async def inspect_versions(host: Host) -> None:
     await VersionReconciler(host.db, host.objects).run(host.holder, host.wakeup)
 
 
-async def inspect_apart(flavour: Flavour | None, path: Path) -> dict[str, Any]:
+async def inspect_apart(kind: str, path: Path) -> dict[str, Any]:
     """``inspection.main`` in a process that has neither our secrets nor our memory."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "actors.modelhub.inspection",
-        flavour or "text",
+        kind,
         str(path),
         cwd=ROOT,
         env={"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},

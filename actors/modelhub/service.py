@@ -37,6 +37,7 @@ from actors.modelhub.models import (
     Direction,
     Edge,
     Experiment,
+    Flavour,
     Graph,
     Model,
     ModelFile,
@@ -48,6 +49,7 @@ from actors.modelhub.models import (
     RunFilter,
     RunSpec,
     RunState,
+    VersionOrigin,
     VersionSpec,
     VersionState,
 )
@@ -328,16 +330,32 @@ async def register_version(conn: Connection, scope: Scope, model: str, spec: Ver
     artifacts = await get_artifacts(conn, scope, spec.run_id, spec.artifacts)
     paths = policy.version_paths(spec.artifacts)
     policy.check_model_files(spec.flavour, list(paths.values()))
-    model_id, number = await _take_number(conn, scope, model)
-    version_id = new_id()
-    row = {"id": version_id, "org_id": scope.org_id, "project_id": scope.project, "model_id": model_id, "version": number}
-    row |= {"run_id": run.id, "flavour": spec.flavour, "description": spec.description, "created_by": scope.actor}
-    row["traceparent"] = current_traceparent()
     files = [ModelFile(paths[a.path], a.key, a.size_bytes, a.sha256) for a in artifacts]
+    return await register_files(conn, scope, model, spec.flavour, files, run=run, description=spec.description)
+
+
+async def register_files(
+    conn: Connection,
+    scope: Scope,
+    model: str,
+    flavour: Flavour,
+    files: Sequence[ModelFile],
+    *,
+    run: Run | None = None,
+    description: str = "",
+    origin: VersionOrigin | None = None,
+) -> ModelVersion:
+    """The next version of the model (made now if there is none) from files in the object store, PENDING until they were inspected."""
+    model_id, number = await _take_number(conn, scope, model)
+    version_id, run_id = new_id(), run.id if run else None
+    row = {"id": version_id, "org_id": scope.org_id, "project_id": scope.project, "model_id": model_id, "version": number}
+    row |= {"run_id": run_id, "flavour": flavour, "description": description, "created_by": scope.actor}
+    row |= {"traceparent": current_traceparent(), **(origin or VersionOrigin()).__dict__}
     await store.insert_version(conn, row, files)
-    label = f"{model}@{number}"
-    await add_edge(conn, scope, Node(NodeKind.RUN, str(run.id), run.name), Node(NodeKind.MODEL_VERSION, str(version_id), label), "produced")
-    await _emit(conn, scope, "version.created", version_id, model=model, version=number, run_id=str(run.id))
+    if run:
+        target = Node(NodeKind.MODEL_VERSION, str(version_id), f"{model}@{number}")
+        await add_edge(conn, scope, Node(NodeKind.RUN, str(run.id), run.name), target, "produced")
+    await _emit(conn, scope, "version.created", version_id, model=model, version=number, run_id=str(run_id) if run_id else None)
     return await get_version(conn, scope, model, str(number))
 
 
@@ -366,6 +384,12 @@ async def get_ready_version(conn: Connection, scope: Scope, model: str, version:
     return found
 
 
+async def get_kept_version(conn: Connection, scope: Scope, model: str, version: str) -> ModelVersion:
+    """As ``get_version``, and it was inspected and kept: READY or QUARANTINED. Raises: VersionNotFound, VersionNotReady."""
+    found = await get_version(conn, scope, model, version)
+    return found if found.state is VersionState.QUARANTINED else await get_ready_version(conn, scope, model, version)
+
+
 async def list_versions(conn: Connection, scope: Scope, model: str, before: int | None, limit: int) -> list[ModelVersion]:
     """Newest first. Raises: ModelNotFound."""
     found = await get_model(conn, scope, model)
@@ -384,7 +408,7 @@ async def delete_version(conn: Connection, scope: Scope, model: str, version: st
 
 async def move_alias(conn: Connection, scope: Scope, model: str, alias: str, version: str) -> ModelVersion:
     """Point the alias at a version, in one step. Raises: VersionNotFound, VersionNotReady."""
-    found = await _lock_version(conn, scope, await get_ready_version(conn, scope, model, version))
+    found = await _lock_version(conn, scope, await get_kept_version(conn, scope, model, version))
     before = await store.move_alias(conn, scope.project, found.model_id, alias, found.id)
     await _emit(conn, scope, "alias.moved", found.id, model=found.model, alias=alias, moved_from=before, moved_to=found.version)
     return await get_version(conn, scope, model, alias)

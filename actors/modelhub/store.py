@@ -14,7 +14,6 @@ from actors.modelhub.models import (
     Direction,
     Edge,
     Experiment,
-    Flavour,
     Model,
     ModelFile,
     ModelVersion,
@@ -232,12 +231,12 @@ async def insert_version(conn: Connection, version: Row, files: Sequence[ModelFi
 async def find_version(conn: Connection, project_id: UUID, model: str, *, number: int | None, alias: str | None) -> ModelVersion | None:
     cursor = await conn.execute(Q.find_version, {"project_id": project_id, "model": model, "number": number, "alias": alias})
     row = await cursor.fetchone()
-    return _to_version(row) if row else None
+    return ModelVersion.from_row(row) if row else None
 
 
 async def list_versions(conn: Connection, project_id: UUID, model_id: UUID, before: int | None, limit: int) -> list[ModelVersion]:
     cursor = await conn.execute(Q.list_versions, {"project_id": project_id, "model_id": model_id, "before": before, "limit": limit})
-    return [_to_version(row) for row in await cursor.fetchall()]
+    return [ModelVersion.from_row(row) for row in await cursor.fetchall()]
 
 
 async def lock_version(conn: Connection, project_id: UUID, id: UUID) -> bool:
@@ -251,7 +250,7 @@ async def delete_version(conn: Connection, project_id: UUID, id: UUID) -> None:
 
 async def claim_version(conn: Connection, token: UUID, lock_s: float, limit: int) -> list[ModelVersion]:
     cursor = await conn.execute(Q.claim_version, {"token": token, "lock_s": lock_s, "limit": limit})
-    return [_to_version(row) for row in await cursor.fetchall()]
+    return [ModelVersion.from_row(row) for row in await cursor.fetchall()]
 
 
 async def apply_version(
@@ -347,15 +346,3 @@ def _to_state(row: Row | None) -> RunState | None:
 
 def _to_model(row: Row) -> Model:
     return Model(**{**row, "aliases": row["aliases"] or {}})
-
-
-def _to_version(row: Row) -> ModelVersion:
-    return ModelVersion(
-        **{
-            **row,
-            "flavour": Flavour(row["flavour"]),
-            "state": VersionState(row["state"]),
-            "files": tuple(ModelFile(*file) for file in row["files"] or ()),
-            "aliases": tuple(row["aliases"] or ()),
-        }
-    )

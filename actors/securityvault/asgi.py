@@ -55,8 +55,8 @@ class VaultMiddleware:
     ``public`` as public. Elsewhere it opens a database and an authenticator of its own, with the lifespan or the first
     request, and ``permission`` in ``project_id`` is what every request needs. ``public`` adds
     exact paths that need no caller; below ``basic`` an API key may also come as the password of Basic credentials, for clients that
-    have no other way; ``hosts``, if any, are the only names that the Host header may have. Ray Serve names each
-    request itself and says so in the answer: there, ``echo_request_id`` is False.
+    have no other way; bodies of PUT below ``uploads`` are files, with a limit of their own; ``hosts``, if any, are the only names
+    that the Host header may have. Ray Serve names each request itself and says so in the answer: there, ``echo_request_id`` is False.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class VaultMiddleware:
         project_id: UUID | None = None,
         public: Iterable[str] = (),
         basic: tuple[str, ...] = (),
+        uploads: tuple[str, ...] = (),
         hosts: Iterable[str] = (),
         body_limit_bytes: int | None = None,
         settings: Settings | None = None,
@@ -75,7 +76,7 @@ class VaultMiddleware:
     ) -> None:
         self.app, self._vault = app, vault
         self._permission, self._project = permission, str(project_id) if project_id else None
-        self._basic = basic
+        self._basic, self._uploads = basic, uploads
         self._public, self._hosts = frozenset(public), frozenset(host.lower().encode() for host in hosts)
         self._body_limit_bytes, self._settings, self._echo_request_id = body_limit_bytes, settings, echo_request_id
         self._own: Database | None = None
@@ -147,6 +148,8 @@ class _Exchange:
         self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
         self.status, self.too_large, self._body_bytes = 0, False, 0
         self._limit_bytes = edge._body_limit_bytes or vault.settings.request_body_limit_bytes
+        if scope.get("method") == "PUT" and scope["path"].startswith(edge._uploads):
+            self._limit_bytes = vault.settings.upload_limit_bytes
 
     async def run(self) -> None:
         scope, started = self.scope, time.perf_counter()

@@ -7,12 +7,15 @@ of what it has made. A route whose parameter no creator gives a value for fails 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from onnx import TensorProto, helper
+from PIL import Image
 
 from actors.costoptimizer import service as costoptimizer
 from actors.modelhub.reconciler import VersionReconciler
@@ -20,7 +23,16 @@ from api.deps import Edge
 from cluster.db import new_id
 from cluster.events import Event, consume_batch, publish
 
+TABLE, IMAGE = "table.csv", "image.png"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True)
+class Example:
+    """The body and the query of a request."""
+
+    body: Any
+    query: dict[str, Any]
 
 
 @dataclass
@@ -31,6 +43,8 @@ class Made:
     client: httpx.AsyncClient
     edge: Edge
     values: dict[str, list[str]] = field(default_factory=dict)
+    examples: dict[str, Example] = field(default_factory=dict)
+    """Requests that work, by operation, with the first of ``values`` in the path."""
 
     @property
     def key(self) -> str:
@@ -41,6 +55,9 @@ class Made:
         answer = await self.client.request(method, path, json=json)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
+
+    def example(self, operation: str, body: Any = None, **query: Any) -> None:
+        self.examples[operation] = Example(body, query)
 
     def note(self, **values: Any) -> None:
         for name, value in values.items():
@@ -73,11 +90,18 @@ async def create_dataforge(made: Made) -> None:
     dataset = await made.ask("POST", base, {"name": f"{made.marker}-ds", "description": made.marker})
     made.note(dataset=dataset["name"])
     files = [{"path": f"{made.marker}.txt", "sha256": EMPTY_SHA256, "size_bytes": 0}]
+    files += [await upload(made, f"{base}/{dataset['name']}", name, data) for name, data in ((TABLE, b"a,b\n1,2\n3,4\n"), (IMAGE, _png()))]
     commit = await made.ask("POST", f"{base}/{dataset['name']}/commits", {"message": made.marker, "add": files})
-    made.note(ref=commit["id"])
     await made.ask("PUT", f"{base}/{dataset['name']}/refs/{made.marker}", {"kind": "tag", "commit": "main"})
     made.note(ref=made.marker)
+    made.note(ref=commit["id"])
     made.note(kind="commit", name=commit["id"])
+    one = f"{base}/{{dataset}}"
+    made.example(f"PUT {one}/refs/{{ref}}", {"kind": "tag", "commit": "main"})
+    made.example(f"GET {one}/rows", path=TABLE)
+    made.example(f"GET {one}/schema", path=TABLE)
+    made.example(f"GET {one}/thumbnail", path=IMAGE)
+    made.example(f"POST {one}/query", {"sql": "SELECT sum(a) FROM t", "files": {"t": TABLE}})
     await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])
     await made.ask("PUT", f"{base}/{dataset['name']}/retention", {"keep_days": 7})
@@ -86,6 +110,22 @@ async def create_dataforge(made: Made) -> None:
     made.note(import_id=imported["id"])
     made.note(verification=(await made.ask("POST", f"{base}/{dataset['name']}/verifications", {}))["id"])
     await create_labelling(made, dataset["name"])
+
+
+async def upload(made: Made, dataset: str, path: str, data: bytes) -> dict[str, Any]:
+    """The file as a commit names it, its content in S3."""
+    blob = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    (missing,) = (await made.ask("POST", f"{dataset}/uploads", {"blobs": [blob]}))["missing"]
+    async with httpx.AsyncClient() as store:
+        assert (await store.put(missing["url"], content=data, headers=missing["headers"])).is_success
+    await made.ask("POST", f"{dataset}/uploads/complete", {"blobs": [blob]})
+    return {"path": path, **blob}
+
+
+def _png() -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "PNG")
+    return out.getvalue()
 
 
 async def create_history(made: Made, dataset: str) -> None:
@@ -101,6 +141,26 @@ async def create_history(made: Made, dataset: str) -> None:
     await made.ask("POST", f"{dataset}/commits", {"branch": f"{made.marker}-topic", "parent": parent, "add": files})
     asked = {"source": f"{made.marker}-topic", "title": made.marker, "description": made.marker}
     made.note(number=(await made.ask("POST", f"{dataset}/pull-requests", asked))["number"])
+    side = await _commit(made, dataset, f"{made.marker}-side", parent)
+    one = "/v1/dataforge/datasets/{dataset}"
+    verb = f"POST {one}/branches/{{branch}}"
+    made.example(f"{verb}/merge", {"source": f"{made.marker}-topic", "override": True})
+    made.example(f"{verb}/cherry-pick", {"commit": side, "override": True})
+    made.example(f"{verb}/revert", {"commit": "main", "override": True})
+    made.example(f"{verb}/reset", {"commit": "main", "override": True})
+    made.example(f"GET {one}/branches/{{branch}}/conflicts", source=f"{made.marker}-topic")
+    made.example(f"GET {one}/diff", base="main", head=f"{made.marker}-topic")
+    made.example(f"GET {one}/diff/stat", base="main", head=f"{made.marker}-topic")
+    made.example(f"POST {one}/pull-requests", {"source": f"{made.marker}-side", "title": made.marker})
+    made.example(f"POST {one}/pull-requests/{{number}}/reviews", {"verdict": "comment", "body": made.marker})
+
+
+async def _commit(made: Made, dataset: str, branch: str, parent: str) -> str:
+    """A commit on top of ``parent``, on a branch that is made if need be; its id."""
+    await made.ask("PUT", f"{dataset}/refs/{branch}", {"kind": "branch", "commit": parent})
+    files = [{"path": f"{branch}.txt", "sha256": EMPTY_SHA256, "size_bytes": 0}]
+    asked = {"branch": branch, "parent": parent, "add": files, "override": True}
+    return str((await made.ask("POST", f"{dataset}/commits", asked))["id"])
 
 
 async def create_labelling(made: Made, dataset: str) -> None:
@@ -110,6 +170,18 @@ async def create_labelling(made: Made, dataset: str) -> None:
     task = await made.ask("POST", f"{base}/{labelling['name']}/next")
     await made.ask("PUT", f"{base}/{labelling['name']}/mine/{task['id']}/draft", {"value": {made.marker: made.marker}})
     made.note(labelling=labelling["name"], task=task["id"])
+    one, answer = f"{base}/{{labelling}}", {"value": {made.marker: made.marker}}
+    other = next(each for each in (await made.ask("GET", f"{base}/{labelling['name']}/tasks"))["items"] if each["id"] != task["id"])
+    me = (await made.ask("GET", f"{base}/{labelling['name']}/progress"))["annotators"][0]["annotator"]
+    path = task["item"]["path"]
+    made.example(f"POST {one}/mine/{{task}}/restore", {"version": 1})
+    made.example(f"POST {one}/mine/{{task}}/submit", answer)
+    made.example(f"POST {one}/assign", {"annotator": me, "tasks": [other["id"]]})
+    made.example(f"POST {one}/unassign", {"annotator": me, "tasks": [other["id"]]})
+    made.example(f"PUT {one}/tasks/{{task}}/gold", answer)
+    made.example(f"PUT {one}/predictions", {"predictions": [{"path": path, **answer}]})
+    labels = {"path": "labels.jsonl", "text": json.dumps({"path": path, **answer})}
+    made.example(f"POST {one}/import", {"format": "jsonl", "become": "prelabels", "files": [labels]})
 
 
 async def create_collection(made: Made) -> None:
@@ -129,10 +201,14 @@ async def create_reads(made: Made) -> None:
     run = made.values["run_id"][0]
     base, source = "/v1/dataforge/reads", hashlib.sha256(made.marker.encode()).hexdigest()
     files = [{"path": f"{made.marker}.txt", "sha256": source, "rows": 1}]
-    await made.ask("PUT", f"{base}/sources/{source}", {"unit": "file", "size": 1, "files": files})
-    read = {"run": run, "source": source, "dataset": f"{made.marker}-ds", "commit": made.values["ref"][0], "ranges": [[0, 1]]}
+    described = {"unit": "file", "size": 1, "files": files}
+    await made.ask("PUT", f"{base}/sources/{source}", described)
+    read = {"run": run, "source": source, "dataset": f"{made.marker}-ds", "commit": made.values["ref"][1], "ranges": [[0, 1]]}
     await made.ask("POST", base, read)
     made.note(run=run, source=source, sha256=source)
+    made.example(f"PUT {base}/sources/{{source}}", described)
+    made.example(f"POST {base}", read)
+    made.example(f"GET {base}", run=run)
 
 
 async def create_modelhub(made: Made) -> None:
@@ -150,6 +226,7 @@ async def create_modelhub(made: Made) -> None:
         assert (await store.put(uploads["files"][0]["upload_url"], content=graph)).is_success
     await made.ask("POST", f"{base}/runs/{run['id']}/artifacts", {"paths": [file["path"]]})
     model = f"{made.marker}-m"
+    made.note(artifact=f"runs/{run['id']}/artifacts/{file['path']}")
     asked = {"run_id": run["id"], "flavour": "onnx", "artifacts": [file["path"]], "description": made.marker}
     version = await made.ask("POST", f"{base}/models/{model}/versions", asked)
     await VersionReconciler(made.edge.db, made.edge.objects).run_once()
@@ -157,6 +234,15 @@ async def create_modelhub(made: Made) -> None:
     made.note(model=model, version="1", alias=made.marker)
     made.note(kind="run", name=run["id"])
     made.note(kind="model_version", name=version["id"])
+    await create_by_mlflow(made, run["id"])
+
+
+async def create_by_mlflow(made: Made, run_id: str) -> None:
+    """What only clients of MLflow's protocol make."""
+    base, tag = "/api/2.0/mlflow", {"key": made.marker, "value": made.marker}
+    experiment = (await made.ask("POST", f"{base}/experiments/create", {"name": f"{made.marker}-x", "tags": [tag]}))["experiment_id"]
+    asked = {"experiment_id": experiment, "name": f"{made.marker}-l", "source_run_id": run_id, "tags": [tag], "params": [tag]}
+    made.note(logged_model=(await made.ask("POST", f"{base}/logged-models", asked))["model"]["info"]["model_id"], tag=made.marker)
 
 
 def _graph(marker: str) -> bytes:

@@ -11,23 +11,29 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from actors.modelhub.search.models import Comparison, Entity, Lifecycle, OrderBy
+from actors.modelhub.search.models import Combination, Condition, Entity, Lifecycle, OrderBy
 
+_SIZES = frozenset({"<", "<=", ">", ">="})
+IS_PROMPT = "mlflow.prompt.is_prompt"
 _TESTS: Mapping[str, LiteralString] = {
     "=": "{this} = {value}",
     "!=": "{this} <> {value}",
-    "<": "{this} < {value} AND {this} <> 'NaN'",
-    "<=": "{this} <= {value} AND {this} <> 'NaN'",
-    ">": "{this} > {value} AND {this} <> 'NaN'",
-    ">=": "{this} >= {value} AND {this} <> 'NaN'",
+    "<": "{this} < {value}",
+    "<=": "{this} <= {value}",
+    ">": "{this} > {value}",
+    ">=": "{this} >= {value}",
     "LIKE": "{this} LIKE {value}",
     "ILIKE": "{this} ILIKE {value}",
+    "NOT LIKE": "{this} NOT LIKE {value}",
+    "NOT ILIKE": "{this} NOT ILIKE {value}",
     "RLIKE": "{this} ~ {value}",
     "IN": "{this} = ANY({value})",
     "NOT IN": "{this} <> ALL({value})",
     "IS NULL": "{this} IS NULL",
     "IS NOT NULL": "{this} IS NOT NULL",
 }
+# A text that reads as a number, as that number: the lengths keep it inside float8.
+_NUMBER: LiteralString = r"(CASE WHEN x.value ~ '^[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})([eE][+-]?\d{1,2})?$' THEN x.value::float8 END)"
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Statement:
     def __init__(self, table: Table, **values: Any) -> None:
         self.table, self.values = table, values
         self.clauses: list[sql.Composable] = [sql.SQL("true")]
+        self.datasets: Sequence[tuple[str, str]] = ()
 
     def bind(self, value: Any) -> sql.Placeholder:
         name = f"value_{len(self.values)}"
@@ -58,8 +65,8 @@ class Statement:
         """``clause`` has one ``{value}``."""
         self.clauses.append(sql.SQL(clause).format(value=self.bind(value)))
 
-    def restrict(self, comparisons: Sequence[Comparison], lifecycle: Lifecycle = Lifecycle.ALL) -> None:
-        self.clauses += [self._clause(comparison) for comparison in comparisons]
+    def restrict(self, conditions: Sequence[Condition], lifecycle: Lifecycle = Lifecycle.ALL) -> None:
+        self.clauses += [self._clause(condition) for condition in conditions]
         if lifecycle is not Lifecycle.ALL:
             negation = "IS NULL" if lifecycle is Lifecycle.ACTIVE else "IS NOT NULL"
             self.clauses.append(sql.SQL("{}.deleted_at " + negation).format(sql.Identifier(self.table.name)))
@@ -69,7 +76,9 @@ class Statement:
         ordered = [self._order(by) for by in order] + [sql.SQL(self.table.newest)]
         return sql.SQL(query).format(where=sql.SQL(" AND ").join(self.clauses), order=sql.SQL(", ").join(ordered))
 
-    def _clause(self, asked: Comparison) -> sql.Composable:
+    def _clause(self, asked: Condition) -> sql.Composable:
+        if isinstance(asked, Combination):
+            return self._combine(asked)
         if asked.entity is Entity.ATTRIBUTE:
             return self._test(self.table.attributes[asked.key], asked.operator, asked.value)
         if asked.entity in self.table.nested:
@@ -77,14 +86,35 @@ class Statement:
             return self._exists(rows, self._test(columns[asked.key], asked.operator, asked.value))
         key = sql.SQL("x.key = {}").format(self.bind(asked.key))
         rows = self.table.pairs[asked.entity]
+        if asked.entity is Entity.METRIC:
+            key = sql.SQL("{} AND {}").format(key, self._measured_on(self.datasets))
         if asked.operator.startswith("IS"):
             found = self._exists(rows, key)
             return sql.SQL("NOT {}").format(found) if asked.operator == "IS NULL" else found
-        return self._exists(rows, sql.SQL("{} AND {}").format(key, self._test("x.value", asked.operator, asked.value)))
+        if asked.key == IS_PROMPT and (asked.operator, asked.value) in (("!=", "true"), ("=", "false")):
+            # The client adds this to every search for models: what does not say that it is a prompt is none.
+            return sql.SQL("NOT {}").format(self._exists(rows, sql.SQL("{} AND x.value = 'true'").format(key)))
+        numeric = isinstance(asked.value, int | float) and asked.entity is not Entity.METRIC
+        if asked.entity is Entity.METRIC and asked.operator in _SIZES:
+            key = sql.SQL("{} AND x.value <> 'NaN'").format(key)
+        value = self._test(_NUMBER if numeric else "x.value", asked.operator, asked.value)
+        return self._exists(rows, sql.SQL("{} AND {}").format(key, value))
+
+    def _combine(self, asked: Combination) -> sql.Composable:
+        parts = [self._clause(part) for part in asked.parts]
+        if asked.operator == "NOT":
+            return sql.SQL("({} IS NOT TRUE)").format(parts[0])
+        return sql.SQL("({})").format(sql.SQL(" AND " if asked.operator == "AND" else " OR ").join(parts))
 
     def _test(self, this: LiteralString, operator: str, value: Any) -> sql.Composable:
-        test = _TESTS[operator] if isinstance(value, int | float) else _TESTS[operator].removesuffix(" AND {this} <> 'NaN'")
-        return sql.SQL("({})").format(sql.SQL(test).format(this=sql.SQL(this), value=self.bind(value)))
+        return sql.SQL("({})").format(sql.SQL(_TESTS[operator]).format(this=sql.SQL(this), value=self.bind(value)))
+
+    def _measured_on(self, datasets: Sequence[tuple[str, str]]) -> sql.Composable:
+        tests = [
+            sql.SQL("(x.dataset_name = {0} AND {1} IN ('', x.dataset_digest))").format(self.bind(name), self.bind(digest))
+            for name, digest in datasets
+        ]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(tests)) if tests else sql.SQL("true")
 
     def _exists(self, rows: LiteralString, test: sql.Composable) -> sql.Composable:
         return sql.SQL("EXISTS (SELECT FROM {} AND {})").format(sql.SQL(rows), test)
@@ -94,7 +124,9 @@ class Statement:
         if by.entity is Entity.ATTRIBUTE:
             return sql.SQL("{} {} NULLS LAST").format(sql.SQL(self.table.attributes[by.key]), direction)
         rows = sql.SQL(self.table.pairs[by.entity])
-        value = sql.SQL("(SELECT x.value FROM {} AND x.key = {} LIMIT 1)").format(rows, self.bind(by.key))
+        measured = self._measured_on([by.dataset] if by.dataset else ())
+        newest = sql.SQL("ORDER BY x.step DESC, x.at DESC" if by.entity is Entity.METRIC else "")
+        value = sql.SQL("(SELECT x.value FROM {} AND x.key = {} AND {} {} LIMIT 1)").format(rows, self.bind(by.key), measured, newest)
         if by.entity is not Entity.METRIC:
             return sql.SQL("{} {} NULLS LAST").format(value, direction)
         return sql.SQL("nullif({0}, 'NaN') {1} NULLS LAST, {0} NULLS LAST").format(value, direction)

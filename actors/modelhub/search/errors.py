@@ -10,6 +10,11 @@ class InvalidFilter(InvalidPayload):
     detail = "Invalid clause in filter string at character {at}: {reason}. Got: {filter}"
 
 
+class InvalidQuery(InvalidPayload):
+    title = "Query cannot be read"
+    detail = "Query cannot be read at character {at}: expected {expected}, found '{found}'. Got: {query}"
+
+
 class InvalidOrder(InvalidPayload):
     title = "Order cannot be read"
     detail = "Invalid order_by clause '{clause}': {reason}."

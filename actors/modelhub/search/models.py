@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
 
 
 class Entity(enum.StrEnum):
@@ -15,6 +17,7 @@ class Entity(enum.StrEnum):
     PARAM = "param"
     TAG = "tag"
     DATASET = "dataset"
+    DATA = "data"
     ALIAS = "alias"
     METADATA = "metadata"
 
@@ -29,19 +32,33 @@ class Lifecycle(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """``value`` is a number, a text, texts (IN, NOT IN), or None (IS NULL, IS NOT NULL)."""
+    """``value`` is a number, a text, a moment, several of them (IN, NOT IN), or None (IS NULL, IS NOT NULL)."""
 
     entity: Entity
     key: str
     operator: str
-    value: float | str | tuple[str, ...] | None
+    value: float | str | datetime | tuple[Any, ...] | None
+
+
+@dataclass(frozen=True)
+class Combination:
+    """``operator``: AND, OR, or NOT of one part, which holds wherever that part does not."""
+
+    operator: Literal["AND", "OR", "NOT"]
+    parts: tuple[Condition, ...]
+
+
+Condition = Comparison | Combination
 
 
 @dataclass(frozen=True)
 class OrderBy:
+    """``dataset``: name and digest (any where empty) of what a metric was measured on."""
+
     entity: Entity
     key: str
     descending: bool
+    dataset: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,3 +82,5 @@ class Search:
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     limit: int = 1000
     offset: int = 0
+    datasets: tuple[tuple[str, str], ...] = ()
+    """Metrics measured on one of these alone are compared; any where there is none."""

@@ -16,3 +16,36 @@ SELECT r.id, r.project_id, r.experiment_id, e.name AS experiment, r.name, r.stat
  WHERE r.project_id = %(project_id)s AND {where}
  ORDER BY {order}
  LIMIT %(limit)s OFFSET %(offset)s;
+
+-- search_models --
+SELECT m.id, m.project_id, m.name, m.description, m.last_version, m.created_by, m.created_at, m.updated_at,
+       coalesce((SELECT jsonb_object_agg(a.name, v.version) FROM modelhub.aliases a JOIN modelhub.versions v ON v.id = a.version_id
+                  WHERE a.model_id = m.id), '{{}}') AS aliases,
+       coalesce((SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.model_tags t WHERE t.model_id = m.id), '{{}}') AS tags
+  FROM modelhub.models m
+ WHERE m.project_id = %(project_id)s AND {where}
+ ORDER BY {order}
+ LIMIT %(limit)s OFFSET %(offset)s;
+
+-- search_versions --
+SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
+       v.signature, v.created_by, v.created_at, v.attempts, v.source, v.run_link, v.logged_model_id, v.stage, v.updated_at,
+       NULL AS files,
+       (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases,
+       coalesce((SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.version_tags t WHERE t.version_id = v.id), '{{}}') AS tags
+  FROM modelhub.versions v JOIN modelhub.models m ON m.id = v.model_id
+ WHERE v.project_id = %(project_id)s AND m.deleted_at IS NULL AND {where}
+ ORDER BY {order}
+ LIMIT %(limit)s OFFSET %(offset)s;
+
+-- search_logged_models --
+SELECT l.id, l.project_id, l.experiment_id, e.name AS experiment, l.run_id, l.name, l.model_type, l.state, l.created_by, l.created_at,
+       l.updated_at,
+       (SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.logged_model_texts t WHERE t.model_id = l.id AND t.kind = 'param') AS params,
+       (SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.logged_model_texts t WHERE t.model_id = l.id AND t.kind = 'tag') AS tags,
+       (SELECT jsonb_agg(jsonb_build_array(x.key, x.value::text, x.step, x.at, x.run_id, x.dataset_name, x.dataset_digest) ORDER BY x.key)
+          FROM modelhub.logged_model_metrics x WHERE x.model_id = l.id) AS metrics
+  FROM modelhub.logged_models l JOIN modelhub.experiments e ON e.id = l.experiment_id
+ WHERE l.project_id = %(project_id)s AND {where}
+ ORDER BY {order}
+ LIMIT %(limit)s OFFSET %(offset)s;

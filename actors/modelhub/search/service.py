@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
-from actors.modelhub.models import Experiment, Run
+from actors.modelhub.logged.models import LoggedModel
+from actors.modelhub.models import Experiment, Model, ModelVersion, Run
 from actors.modelhub.search import store
 from actors.modelhub.search.errors import InvalidPageToken
 from actors.modelhub.search.grammar import parse_filter, parse_order
@@ -29,6 +30,22 @@ RUNS = Vocabulary(
     entities=frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG, Entity.DATASET}),
     aliases={"created": "start_time", "Created": "start_time", **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name")},
     nested={Entity.DATASET: frozenset({"name", "digest", "context"})},
+)
+_TIMES = frozenset({"creation_timestamp", "last_updated_timestamp"})
+MODELS = Vocabulary(
+    texts=frozenset({"name"}), numbers=_TIMES, entities=frozenset({Entity.TAG}), aliases={"timestamp": "last_updated_timestamp"}
+)
+VERSIONS = Vocabulary(
+    texts=frozenset({"name", "run_id", "source_path", "current_stage"}),
+    numbers=_TIMES | {"version_number"},
+    entities=frozenset({Entity.TAG}),
+    aliases={"version": "version_number"},
+)
+LOGGED_MODELS = Vocabulary(
+    texts=frozenset({"name", "model_id", "model_type", "status", "source_run_id", "experiment_id"}),
+    numbers=_TIMES,
+    entities=frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG}),
+    aliases={"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"},
 )
 T = TypeVar("T")
 RUN_NAME = "mlflow.runName"
@@ -119,3 +136,49 @@ async def find_experiments_by_name(conn: Connection, scope: Scope, name: str) ->
 async def find_runs(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[Run]:
     """By id, deleted ones too."""
     return await store.search_runs(conn, scope.project, Search(lifecycle=Lifecycle.ALL), ids=ids)
+
+
+async def search_models(conn: Connection, scope: Scope, question: Question) -> tuple[list[Model], str]:
+    """By name unless ordered, and the token of the next page. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    search = read_search(question, MODELS)
+    return cut(question, search, await store.search_models(conn, scope.project, search))
+
+
+async def search_versions(conn: Connection, scope: Scope, question: Question) -> tuple[list[ModelVersion], str]:
+    """What changed last first unless ordered, and the token of the next page. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    search = read_search(question, VERSIONS)
+    return cut(question, search, await store.search_versions(conn, scope.project, search))
+
+
+async def search_logged_models(
+    conn: Connection,
+    scope: Scope,
+    experiments: Sequence[UUID],
+    question: Question,
+    measured_on: Sequence[tuple[str, str] | None] = (),
+    datasets: Sequence[tuple[str, str]] = (),
+) -> tuple[list[LoggedModel], str]:
+    """Newest first unless ordered; ``measured_on``: the dataset of each order. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    within = (sorted(map(str, experiments)), list(measured_on), list(datasets))
+    read = read_search(question, LOGGED_MODELS, within)
+    order = tuple(replace(by, dataset=dataset) for by, dataset in zip(read.order, measured_on, strict=True))
+    search = replace(read, order=order, datasets=tuple(datasets))
+    return cut(question, search, await store.search_logged_models(conn, scope.project, search, experiments=experiments), within)
+
+
+async def find_models(conn: Connection, scope: Scope, names: Sequence[str]) -> list[Model]:
+    return await store.search_models(conn, scope.project, Search(), names)
+
+
+async def find_versions(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[ModelVersion]:
+    """Without their files."""
+    return await store.search_versions(conn, scope.project, Search(), ids=ids)
+
+
+async def find_latest_versions(conn: Connection, scope: Scope, model_ids: Sequence[UUID]) -> list[ModelVersion]:
+    """Of each model the newest version in each stage, without their files."""
+    return await store.search_versions(conn, scope.project, Search(limit=10_000), newest_of=model_ids) if model_ids else []
+
+
+async def find_logged_models(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[LoggedModel]:
+    return await store.search_logged_models(conn, scope.project, Search(), ids=ids)

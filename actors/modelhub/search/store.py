@@ -9,20 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString
 from uuid import UUID
 
-from actors.modelhub.models import Experiment, Run
+from actors.modelhub.logged.models import LoggedModel
+from actors.modelhub.models import Experiment, Model, ModelVersion, Run
 from actors.modelhub.search.conditions import Statement, Table
 from actors.modelhub.search.models import Entity, Search
 from cluster.db import Connection, load_queries
 
 Q = load_queries(__package__ or "actors.modelhub.search")
 
+
+def _ms(column: LiteralString) -> LiteralString:
+    return f"floor(extract(epoch FROM {column}) * 1000)"
+
+
 EXPERIMENTS = Table(
     "e",
     {
         "name": "e.name",
         "experiment_id": "replace(e.id::text, '-', '')",
-        "creation_time": "floor(extract(epoch FROM e.created_at) * 1000)",
-        "last_update_time": "floor(extract(epoch FROM e.updated_at) * 1000)",
+        "creation_time": _ms("e.created_at"),
+        "last_update_time": _ms("e.updated_at"),
     },
     {Entity.TAG: "modelhub.experiment_tags x WHERE x.experiment_id = e.id"},
     newest="e.created_at DESC, e.id DESC",
@@ -37,8 +43,8 @@ RUNS = Table(
         "experiment_id": "replace(r.experiment_id::text, '-', '')",
         "artifact_uri": "'mlflow-artifacts:/runs/' || replace(r.id::text, '-', '') || '/artifacts'",
         "user_id": "coalesce((SELECT u.value FROM modelhub.run_tags u WHERE u.run_id = r.id AND u.key = 'mlflow.user'), r.created_by)",
-        "start_time": "floor(extract(epoch FROM r.started_at) * 1000)",
-        "end_time": "floor(extract(epoch FROM r.ended_at) * 1000)",
+        "start_time": _ms("r.started_at"),
+        "end_time": _ms("r.ended_at"),
     },
     {
         Entity.METRIC: "modelhub.metrics x WHERE x.run_id = r.id",
@@ -47,6 +53,46 @@ RUNS = Table(
     },
     {Entity.DATASET: ("modelhub.run_datasets x WHERE x.run_id = r.id", _DATASET)},
     newest="r.started_at DESC, r.id DESC",
+)
+
+MODELS = Table(
+    "m",
+    {"name": "m.name", "creation_timestamp": _ms("m.created_at"), "last_updated_timestamp": _ms("m.updated_at")},
+    {Entity.TAG: "modelhub.model_tags x WHERE x.model_id = m.id"},
+    newest="m.name, m.id",
+)
+VERSIONS = Table(
+    "v",
+    {
+        "name": "m.name",
+        "run_id": "replace(v.run_id::text, '-', '')",
+        "source_path": "v.source",
+        "current_stage": "v.stage",
+        "version_number": "v.version",
+        "creation_timestamp": _ms("v.created_at"),
+        "last_updated_timestamp": _ms("v.updated_at"),
+    },
+    {Entity.TAG: "modelhub.version_tags x WHERE x.version_id = v.id"},
+    newest="v.updated_at DESC, m.name, v.version DESC",
+)
+LOGGED_MODELS = Table(
+    "l",
+    {
+        "name": "l.name",
+        "model_id": "'m-' || replace(l.id::text, '-', '')",
+        "model_type": "l.model_type",
+        "status": "l.state",
+        "source_run_id": "replace(l.run_id::text, '-', '')",
+        "experiment_id": "replace(l.experiment_id::text, '-', '')",
+        "creation_timestamp": _ms("l.created_at"),
+        "last_updated_timestamp": _ms("l.updated_at"),
+    },
+    {
+        Entity.METRIC: "modelhub.logged_model_metrics x WHERE x.model_id = l.id",
+        Entity.PARAM: "modelhub.logged_model_texts x WHERE x.model_id = l.id AND x.kind = 'param'",
+        Entity.TAG: "modelhub.logged_model_texts x WHERE x.model_id = l.id AND x.kind = 'tag'",
+    },
+    newest="l.created_at DESC, l.id DESC",
 )
 
 
@@ -70,3 +116,44 @@ async def search_runs(
     statement.restrict(search.comparisons, search.lifecycle)
     cursor = await conn.execute(statement.compose(Q.search_runs, search.order), statement.values)
     return [Run.from_row(row) for row in await cursor.fetchall()]
+
+
+async def search_models(conn: Connection, project_id: UUID, search: Search, names: Sequence[str] | None = None) -> list[Model]:
+    statement = Statement(MODELS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    if names is not None:
+        statement.require("m.name = ANY({value})", list(names))
+    statement.restrict(search.comparisons, search.lifecycle)
+    cursor = await conn.execute(statement.compose(Q.search_models, search.order), statement.values)
+    return [Model(**row) for row in await cursor.fetchall()]
+
+
+async def search_versions(
+    conn: Connection, project_id: UUID, search: Search, *, ids: Sequence[UUID] | None = None, newest_of: Sequence[UUID] | None = None
+) -> list[ModelVersion]:
+    """``newest_of``: of these models the newest version in each stage. Without their files."""
+    statement = Statement(VERSIONS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    if ids is not None:
+        statement.require("v.id = ANY({value})", list(ids))
+    if newest_of is not None:
+        statement.require(
+            "v.model_id = ANY({value}) AND v.version = (SELECT max(w.version) FROM modelhub.versions w"
+            " WHERE w.model_id = v.model_id AND w.stage = v.stage AND w.deleted_at IS NULL)",
+            list(newest_of),
+        )
+    statement.restrict(search.comparisons, search.lifecycle)
+    cursor = await conn.execute(statement.compose(Q.search_versions, search.order), statement.values)
+    return [ModelVersion.from_row(row) for row in await cursor.fetchall()]
+
+
+async def search_logged_models(
+    conn: Connection, project_id: UUID, search: Search, *, experiments: Sequence[UUID] | None = None, ids: Sequence[UUID] | None = None
+) -> list[LoggedModel]:
+    statement = Statement(LOGGED_MODELS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    if experiments is not None:
+        statement.require("l.experiment_id = ANY({value})", list(experiments))
+    if ids is not None:
+        statement.require("l.id = ANY({value})", list(ids))
+    statement.datasets = search.datasets
+    statement.restrict(search.comparisons, search.lifecycle)
+    cursor = await conn.execute(statement.compose(Q.search_logged_models, search.order), statement.values)
+    return [LoggedModel.from_row(row) for row in await cursor.fetchall()]

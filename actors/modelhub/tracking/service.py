@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -11,13 +12,13 @@ from actors.modelhub.errors import ExperimentExists, ExperimentNotFound, RunNotF
 from actors.modelhub.models import DatasetInput, Experiment, Point, Run, RunSpec
 from actors.modelhub.search import service as search
 from actors.modelhub.tracking import store
-from actors.modelhub.tracking.errors import BatchTooLarge, DeletedExperimentExists, DuplicateParams, TagNotFound
+from actors.modelhub.tracking.errors import BatchTooLarge, DeletedExperimentExists, DuplicateParams, InvalidParameterValue, TagNotFound
 from actors.securityvault.models import Scope
 from cluster.db import Connection, unique
 
 DEFAULT = "Default"
 """The experiment of who names none, made when it is first asked for; its id is ``0``."""
-RUN_NAME, USER = search.RUN_NAME, "mlflow.user"
+RUN_NAME, USER, MODEL_HISTORY = search.RUN_NAME, "mlflow.user", "mlflow.log-model.history"
 MOST = {"metrics": 1000, "params": 100, "tags": 100}
 MOST_TOGETHER = 1000
 MOST_DATASETS = 1000
@@ -169,6 +170,16 @@ async def set_tags(conn: Connection, scope: Scope, id: str, tags: Mapping[str, s
         await service.update_run(conn, scope, run, name=name)
     if others := {key: value for key, value in tags.items() if key != RUN_NAME}:
         await service.set_tags(conn, scope, run, others)
+
+
+async def add_model_history(conn: Connection, scope: Scope, id: str, model_json: str) -> None:
+    """What clients before MLflow 3 say of a model that they logged. Raises: RunNotFound, InvalidParameterValue."""
+    try:
+        model = json.loads(model_json)
+    except ValueError:
+        raise InvalidParameterValue(parameter="model_json", reason="it is no JSON") from None
+    known = json.loads((await get_run(conn, scope, id)).tags.get(MODEL_HISTORY, "[]"))
+    await set_tags(conn, scope, id, {MODEL_HISTORY: json.dumps([*known, model])})
 
 
 async def delete_tag(conn: Connection, scope: Scope, id: str, key: str) -> None:

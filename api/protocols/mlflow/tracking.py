@@ -12,7 +12,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from actors.modelhub import service as modelhub
-from actors.modelhub.models import RunSpec
+from actors.modelhub.logged import service as logged
+from actors.modelhub.logged.models import ModelMetric, Role
+from actors.modelhub.models import Run, RunSpec
 from actors.modelhub.search import service as search
 from actors.modelhub.search.models import Lifecycle
 from actors.modelhub.tracking import service
@@ -111,8 +113,8 @@ async def mlflow_create_run(body: wire.RunCreate, tx: TxDep) -> JSONResponse:
 
 @router.get("/runs/get", openapi_extra=READ)
 async def mlflow_get_run(run_id: Text, tx: TxDep) -> JSONResponse:
-    run = await service.get_run(tx.conn, tx.scope, run_id)
-    return answer(run=wire.run(run, (await service.list_datasets(tx.conn, tx.scope, [run])).get(run.id, ())))
+    (run,) = await _with_links(tx, [await service.get_run(tx.conn, tx.scope, run_id)])
+    return answer(run=run)
 
 
 @router.post("/runs/update", openapi_extra=WRITE)
@@ -143,8 +145,12 @@ async def mlflow_search_runs(body: wire.RunsSearch, tx: TxDep) -> JSONResponse:
     question = search.Question(body.filter, tuple(body.order_by), body.run_view_type, body.max_results, body.page_token)
     experiments = await service.resolve_experiments(tx.conn, tx.scope, body.experiment_ids)
     found, token = await search.search_runs(tx.conn, tx.scope, experiments, question)
-    inputs = await service.list_datasets(tx.conn, tx.scope, found)
-    return answer(runs=[wire.run(run, inputs.get(run.id, ())) for run in found], next_page_token=token or None)
+    return answer(runs=await _with_links(tx, found), next_page_token=token or None)
+
+
+async def _with_links(tx: Tx, runs: list[Run]) -> list[dict[str, object]]:
+    datasets, models = await service.list_datasets(tx.conn, tx.scope, runs), await logged.list_links(tx.conn, tx.scope, runs)
+    return [wire.run(run, datasets.get(run.id, ()), models.get(run.id, ())) for run in runs]
 
 
 @router.post("/runs/log-metric", openapi_extra=LOG)
@@ -166,7 +172,14 @@ async def mlflow_log_batch(body: wire.Batch, tx: TxDep) -> JSONResponse:
 async def _log(tx: Tx, batch: wire.Batch) -> JSONResponse:
     points, params = [metric.point for metric in batch.metrics], [(param.key, param.value) for param in batch.params]
     await service.log_batch(tx.conn, tx.scope, batch.run_id, points, params, wire.to_map(batch.tags))
+    run = service.run_id(batch.run_id)
+    measured = [(logged.to_id(each.model_id), _measured(each, run)) for each in batch.metrics if each.model_id]
+    await logged.log_metrics(tx.conn, tx.scope, run, measured)
     return answer()
+
+
+def _measured(metric: wire.Metric, run: UUID) -> ModelMetric:
+    return ModelMetric(metric.point, run, metric.dataset_name or "", metric.dataset_digest or "")
 
 
 @router.post("/runs/set-tag", openapi_extra=LOG)
@@ -184,6 +197,24 @@ async def mlflow_delete_tag(body: wire.RunTagNamed, tx: TxDep) -> JSONResponse:
 @router.post("/runs/log-inputs", openapi_extra=LOG)
 async def mlflow_log_inputs(body: wire.Inputs, tx: TxDep) -> JSONResponse:
     await service.log_datasets(tx.conn, tx.scope, body.run_id, [each.input for each in body.datasets])
+    await _link(tx, body.run_id, Role.INPUT, body.models)
+    return answer()
+
+
+@router.post("/runs/outputs", openapi_extra=LOG)
+async def mlflow_log_outputs(body: wire.RunOutputs, tx: TxDep) -> JSONResponse:
+    await _link(tx, body.run_id, Role.OUTPUT, body.models)
+    return answer()
+
+
+async def _link(tx: Tx, run_id: str, role: Role, models: list[wire.ModelNamed]) -> None:
+    named = {logged.to_id(model.model_id): model.step for model in models}
+    await logged.link_models(tx.conn, tx.scope, service.run_id(run_id), role, named)
+
+
+@router.post("/runs/log-model", openapi_extra=LOG)
+async def mlflow_log_model(body: wire.ModelHistory, tx: TxDep) -> JSONResponse:
+    await service.add_model_history(tx.conn, tx.scope, body.run_id, body.model_json)
     return answer()
 
 

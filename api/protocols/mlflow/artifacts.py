@@ -1,0 +1,147 @@
+"""MLflow's artifact API: the proxy ``/api/2.0/mlflow-artifacts``, and what a server says of itself.
+
+Small files pass through the gateway as a stream; large ones go in parts by presigned URL, and all come back by presigned URL, straight from
+the object store: ``server-info`` offers it and the client takes it.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+
+from actors.modelhub.artifacts import service
+from actors.modelhub.artifacts.models import Entry, Location, OwnerKind
+from actors.modelhub.logged import service as logged
+from actors.modelhub.tracking import service as tracking
+from api.deps import ApiRoute, SessionDep, TxDep, needs
+from api.protocols.mlflow import wire
+from api.protocols.mlflow.tracking import MANAGE, READ
+from api.protocols.mlflow.wire import answer
+
+SPEAKS = "3.17.2"
+"""The version of MLflow whose protocol this is."""
+UPLOADS = "/api/2.0/mlflow-artifacts/artifacts/"
+"""Bodies below it are files."""
+
+router = APIRouter(tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+PROXY = "/api/2.0/mlflow-artifacts"
+PUT = needs("modelhub:write", transaction=False, streams=True)
+PARTS = needs("modelhub:write", transaction=False)
+
+
+@router.get("/version", openapi_extra=READ)
+async def mlflow_version() -> PlainTextResponse:
+    return PlainTextResponse(SPEAKS)
+
+
+@router.get("/api/3.0/mlflow/server-info", openapi_extra=READ)
+async def mlflow_server_info() -> JSONResponse:
+    return answer(store_type="SqlStore", workspaces_enabled=False, multipart_uploads_enabled=True, multipart_downloads_enabled=True)
+
+
+@router.get("/api/2.0/mlflow/artifacts/list", openapi_extra=READ)
+async def mlflow_list_artifacts(run_id: Annotated[str, Query()], tx: TxDep, path: Annotated[str, Query()] = "") -> JSONResponse:
+    run = await tracking.get_run(tx.conn, tx.scope, run_id)
+    at = Location(OwnerKind.RUN, run.id, service.check_path(path))
+    found = await service.list_folder(tx.conn, tx.scope, at)
+    return answer(root_uri=wire.run_info(run)["artifact_uri"], files=[_entry(entry, at.path) for entry in found])
+
+
+@router.get(PROXY + "/artifacts", openapi_extra=READ)
+async def mlflow_list_folder(path: Annotated[str, Query()], tx: TxDep) -> JSONResponse:
+    return answer(files=[_entry(entry) for entry in await service.list_folder(tx.conn, tx.scope, service.parse_location(path))])
+
+
+@router.get("/api/2.0/mlflow/logged-models/{logged_model}/artifacts/directories", openapi_extra=READ)
+async def mlflow_list_model_artifacts(logged_model: str, tx: TxDep, artifact_directory_path: Annotated[str, Query()] = "") -> JSONResponse:
+    model = await logged.get_model(tx.conn, tx.scope, logged.to_id(logged_model))
+    at = Location(OwnerKind.MODEL, model.id, service.check_path(artifact_directory_path))
+    found = await service.list_folder(tx.conn, tx.scope, at)
+    return answer(root_uri=wire.logged_model(model)["info"]["artifact_uri"], files=[_entry(entry, at.path) for entry in found])
+
+
+def _entry(entry: Entry, folder: str = "") -> dict[str, Any]:
+    shown = {"path": f"{folder}/{entry.name}" if folder else entry.name, "is_dir": entry.size_bytes is None}
+    return shown if entry.size_bytes is None else {**shown, "file_size": entry.size_bytes}
+
+
+@router.get(PROXY + "/artifacts/{artifact:path}", openapi_extra=READ)
+async def mlflow_download_artifact(artifact: str, tx: TxDep) -> StreamingResponse:
+    file = await service.find_file(tx.conn, tx.scope, service.parse_location(artifact))
+    name = file.path.rsplit("/", 1)[-1]
+    headers = {"content-length": str(file.size_bytes), "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
+    return StreamingResponse(
+        tx.objects.stream(file.key), media_type=mimetypes.guess_type(name)[0] or "application/octet-stream", headers=headers
+    )
+
+
+@router.get(PROXY + "/presigned/{artifact:path}", openapi_extra=READ)
+async def mlflow_presign_download(artifact: str, tx: TxDep) -> JSONResponse:
+    file = await service.find_file(tx.conn, tx.scope, service.parse_location(artifact))
+    return answer(url=tx.objects.presign_get(file.key), headers={}, file_size=file.size_bytes)
+
+
+@router.put(PROXY + "/artifacts/{artifact:path}", openapi_extra=PUT)
+async def mlflow_upload_artifact(artifact: str, request: Request, session: SessionDep) -> JSONResponse:
+    at, objects = service.parse_location(artifact), session.edge.objects
+    key = service.build_key(session.scope, at)
+    async with session.transaction() as conn:
+        await service.check_writable(conn, session.scope, at)
+    sha256, size_bytes = await service.receive(objects, key, _body(request))
+    async with session.change() as conn:
+        await service.put(conn, session.scope, at, key, sha256, size_bytes)
+    return answer()
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        yield chunk
+
+
+@router.delete(PROXY + "/artifacts/{artifact:path}", openapi_extra=MANAGE)
+async def mlflow_delete_artifact(artifact: str, tx: TxDep) -> JSONResponse:
+    await service.delete(tx.conn, tx.scope, service.parse_location(artifact))
+    return answer()
+
+
+@router.post(PROXY + "/mpu/create/{artifact:path}", openapi_extra=PARTS)
+async def mlflow_create_upload(artifact: str, body: wire.UploadCreate, session: SessionDep) -> JSONResponse:
+    at = _target(artifact, body.path)
+    async with session.transaction() as conn:
+        await service.check_writable(conn, session.scope, at)
+    upload, urls = await service.begin(session.edge.objects, service.build_key(session.scope, at), body.num_parts)
+    async with session.change() as conn:
+        await service.announce(conn, session.scope, at, upload)
+    parts = [{"url": url, "part_number": number, "headers": {}} for number, url in enumerate(urls, 1)]
+    return answer(upload_id=upload.upload_id, credentials=parts)
+
+
+@router.post(PROXY + "/mpu/complete/{artifact:path}", openapi_extra=PARTS)
+async def mlflow_complete_upload(artifact: str, body: wire.UploadNamed, session: SessionDep) -> JSONResponse:
+    at = _target(artifact, body.path)
+    async with session.transaction() as conn:
+        upload = await service.get_upload(conn, session.scope, at, body.upload_id)
+    stored = await service.join(session.edge.objects, at, upload)
+    async with session.change() as conn:
+        await service.complete(conn, session.scope, at, upload, stored)
+    return answer()
+
+
+@router.post(PROXY + "/mpu/abort/{artifact:path}", openapi_extra=PARTS)
+async def mlflow_abort_upload(artifact: str, body: wire.UploadNamed, session: SessionDep) -> JSONResponse:
+    at = _target(artifact, body.path)
+    async with session.change() as conn:
+        upload = await service.get_upload(conn, session.scope, at, body.upload_id)
+        await service.abort(conn, session.scope, at, upload)
+    await session.edge.objects.abort_multipart(upload.key, upload.upload_id)
+    return answer()
+
+
+def _target(folder: str, local_file: str) -> Location:
+    """The client names the folder in the path and its own file in the body."""
+    return service.parse_location(f"{folder.rstrip('/')}/{local_file.replace(chr(92), '/').rsplit('/', 1)[-1]}")

@@ -121,24 +121,6 @@ def offline_directory() -> Path:
     return Path(given or Path(os.environ.get("AIDOS_HOME") or "~/.aidos") / "offline").expanduser().absolute()
 
 
-def config_directory() -> Path:
-    """``AIDOS_CONFIG_DIR``, or the place that the operating system has for it (``~/.config/aidos``)."""
-    given = os.environ.get("AIDOS_CONFIG_DIR")
-    return Path(given).expanduser() if given else user_config_path("aidos", appauthor=False)
-
-
-def cache_directory() -> Path:
-    """``AIDOS_CACHE_DIR``, or the place that the operating system has for it (``~/.cache/aidos``): all in it can be made again."""
-    given = os.environ.get("AIDOS_CACHE_DIR")
-    return Path(given).expanduser() if given else user_cache_path("aidos", appauthor=False)
-
-
-def offline_directory() -> Path:
-    """``AIDOS_OFFLINE_DIR``, or ``offline`` in ``AIDOS_HOME`` (``~/.aidos``): runs that the platform has not got yet. Nothing in it is elsewhere."""
-    given = os.environ.get("AIDOS_OFFLINE_DIR")
-    return Path(given or Path(os.environ.get("AIDOS_HOME") or "~/.aidos") / "offline").expanduser().absolute()
-
-
 def system_metrics_s() -> float:
     """``AIDOS_SYSTEM_METRICS_S``: how often a run notes how the machine does; 0 is never. Raises: InvalidRequest."""
     return _seconds("AIDOS_SYSTEM_METRICS_S", 10.0)

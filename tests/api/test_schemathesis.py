@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from api.openapi import TAGS
 from cluster.settings import Settings
 from tests.api import probe
-from tests.api.creators import Made, create_everything
+from tests.api.creators import Example, Made, create_everything
 from tests.api.live import Server, serve
 from tests.api.world import World, make_tenant
 
@@ -107,13 +108,17 @@ class Findings:
         )
 
 
-def examine(url: str, key: str, values: dict[str, str], choose: Callable[[Any], Any]) -> Findings:
-    """Run the engine over the operations that ``choose`` leaves of the document."""
+def examine(
+    url: str, key: str, values: dict[str, str], choose: Callable[[Any], Any], examples: Mapping[str, Example] = MappingProxyType({})
+) -> Findings:
+    """Run the engine over the operations that ``choose`` leaves of the document; ``examples`` are among what it asks."""
     document = httpx.get(f"{url}/v1/openapi.json", timeout=60).raise_for_status().json()
     found = Findings()
     for path, method, operation in ((path, *each) for path, item in document["paths"].items() for each in item.items()):
         # Repeated keys would answer most changes with 409; tests/api/test_edge.py has them.
         operation["parameters"] = [each for each in operation.get("parameters", []) if each["name"] != "Idempotency-Key"]
+        if example := examples.get(f"{method.upper()} {path}"):
+            _show(operation, example)
         if operation["parameters"] or "requestBody" in operation:
             found.varied.add(f"{method.upper()} {path}")
     schema = choose(schemathesis.openapi.from_dict(document, config=configure(url, key, values)))
@@ -123,6 +128,14 @@ def examine(url: str, key: str, values: dict[str, str], choose: Callable[[Any], 
         if isinstance(event, events.ScenarioFinished):
             _note(event.recorder, found, values)
     return found
+
+
+def _show(operation: dict[str, Any], example: Example) -> None:
+    if example.body is not None:
+        operation["requestBody"]["content"]["application/json"]["example"] = example.body
+    for parameter in operation["parameters"]:
+        if parameter["name"] in example.query:
+            parameter["example"] = example.query[parameter["name"]]
 
 
 def _note(recorder: ScenarioRecorder, found: Findings, fixed: Collection[str]) -> None:
@@ -162,11 +175,12 @@ class TestWholeApi:
             ours = schema.include(lambda context: module in _raw(context)["tags"])
             return ours.exclude(_streams).exclude(_ends).exclude(_operates)
 
-        found = examine(server.url, made.key, values, choose)
+        found = examine(server.url, made.key, values, choose, made.examples)
         self.check(found)
         without_success = [name for name, statuses in found.statuses.items() if not any(200 <= status < 300 for status in statuses)]
         print(len(found.statuses), without_success)
         assert len(without_success) < len(found.statuses) / 3, f"never asked so that it worked: {without_success}"
+        assert not made.examples.keys() & set(without_success), "an example of the creators does not work"
 
     def test_the_operators_too(self, server: Server, world: World) -> None:
         self.check(examine(server.url, str(world.credentials["operator"]), {}, lambda schema: schema.include(_operates)))

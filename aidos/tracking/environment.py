@@ -6,6 +6,7 @@ files that git knows; of files that it does not know only the names are kept, an
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -94,7 +95,7 @@ def _document(tags: Mapping[str, str], changes: Mapping[str, Any], gpu_names: li
     return {
         "command": _command(),
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
-        "packages": {found.name: found.version for found in metadata.distributions() if found.name},
+        "packages": _installed(),
         "machine": {"host": socket.gethostname(), "platform": platform.platform(), "cpus": os.cpu_count(), "gpus": gpu_names},
         "git": {**git, **changes} if git else {},
         "job_id": job().id,
@@ -118,6 +119,12 @@ def _command() -> list[str]:
     """As it was started, but for the interpreter's own path."""
     words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]] if sys.orig_argv else sys.argv
     return [word[:_MOST_WORD] for word in redact_command(words)]
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Version by package: read once, for it takes a while."""
+    return {found.name: found.version for found in metadata.distributions() if found.name}
 
 
 def _loaded() -> str:

@@ -116,7 +116,7 @@ class Recorder:
         """From here on into a journal."""
         with self._lock:
             if self._journal is None:
-                known = RunCreate(id=self.run_id, experiment=self.experiment, name=self.name)
+                known = RunCreate(id=self.run_id)  # the platform has the rest
                 self._journal = _begin_journal(self.client, known, made=True, ends=self._ends, next_steps=self._next_steps)
                 tell(f"{error} Run {self.name or self.run_id} goes on and is kept in {self._journal.path}.")
 

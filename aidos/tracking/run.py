@@ -101,7 +101,8 @@ class ActiveRun:
         self._describing = threading.Thread(target=environment.keep, args=(self._recorder, diff), name="aidos-environment", daemon=True)
         self._describing.start()
         if every_s > 0:
-            self._sampler = Sampler(self.log_metrics, every_s)
+            # Not through the buffer: it tells once what was refused, and that is for who logs.
+            self._sampler = Sampler(lambda sample: self._recorder.log_metrics(self._points_of(sample)), every_s)
 
     def log_metric(self, key: str, value: float, step: int | None = None, *, at: datetime | None = None) -> None:
         """One value; see ``log_metrics``."""
@@ -113,9 +114,11 @@ class ActiveRun:
         Returns at once; the values are stored by the time that ``flush`` or ``end`` returns.
         Raises: InvalidPayload for what no metric can be, and what an earlier batch was refused for.
         """
-        moment = at or datetime.now(UTC)
-        next_step = self._recorder.next_step
-        self._points.add([_point(key, value, next_step(key) if step is None else step, moment) for key, value in metrics.items()])
+        self._points.add(self._points_of(metrics, step, at))
+
+    def _points_of(self, metrics: Mapping[str, float], step: int | None = None, at: datetime | None = None) -> list[PointLog]:
+        moment, next_step = at or datetime.now(UTC), self._recorder.next_step
+        return [_point(key, value, next_step(key) if step is None else step, moment) for key, value in metrics.items()]
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Set parameters, each once. Raises: ParamChanged."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aidos.tracking import gpus, optional
+from aidos.tracking.syncing import is_outage
 
 psutil = optional.find("psutil")
 
@@ -21,7 +22,7 @@ _RAPL = Path("/sys/class/powercap")
 
 
 class Sampler:
-    """Logs a sample every ``every_s`` seconds until ``stop``, or until ``log`` raises: a run that takes nothing more."""
+    """Logs a sample every ``every_s`` seconds until ``stop``, or until ``log`` refuses one: a run that takes nothing more."""
 
     def __init__(self, log: Callable[[Mapping[str, float]], None], every_s: float) -> None:
         self._log, self._every_s = log, every_s
@@ -41,8 +42,9 @@ class Sampler:
                 sample = self._reader.read()
                 if sample:
                     self._log({f"{PREFIX}{key}": value for key, value in sample.items()})
-            except Exception:  # what the run refuses its own calls raise too; a machine that cannot be read is no reason to disturb
-                return
+            except Exception as error:  # what the run refuses its own calls raise too; no reason to disturb it from here
+                if not is_outage(error):
+                    return
 
 
 class Reader:

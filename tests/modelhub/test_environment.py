@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import aidos
+from actors.modelhub.errors import RunEnded
 from aidos.client import Client
 from aidos.tracking import environment
 from aidos.tracking.redaction import HIDDEN, redact, redact_command
@@ -193,6 +194,15 @@ class TestRun:
         with aidos.run(system_metrics_s=0) as silent:
             silent.log_metric("loss", 1)
         assert list(client.runs.get(str(silent.id)).metrics) == ["loss"] and noted() == ended
+
+    def test_sampling_does_not_hide_what_a_run_refuses(self, client: Client) -> None:
+        with pytest.raises(RunEnded), aidos.run(system_metrics_s=0.01) as run:
+            client.runs.update(str(run.id), state="FINISHED")
+            run.log_metric("loss", 1)
+            sampler = run._sampler
+            assert sampler is not None
+            wait_until(lambda: not sampler._thread.is_alive(), within_s=30)
+            run.flush()
 
 
 @pytest.mark.postgres

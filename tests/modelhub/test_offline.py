@@ -295,6 +295,27 @@ class TestCutNetwork:
                 assert [(step, value) for step, value, _ in series(client, run.id)] == [(step, float(step)) for step in range(3000)]
                 assert list(stored(client, run.id)) == ["out-after", "out-before"] and len(list(client.runs.list())) == 1
 
+    def test_and_is_brought_over_at_its_end_where_the_platform_is_back(
+        self, settings: Settings, objects: Objects, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        port = find_free_ports(1)
+        for name in ("config", "offline"):
+            monkeypatch.setenv(f"AIDOS_{name.upper()}_DIR", str(tmp_path / name))
+        monkeypatch.setenv("AIDOS_RETRY_BUDGET_S", "1")
+        with Client(f"http://127.0.0.1:{port}", admin_key) as client:
+            with serve(settings, port):
+                run = aidos.run("back", client=client)
+                run.log_metric("loss", 0.0)
+                run.flush()
+            run.set_tags({"cut": "yes"})
+            run.log_metric("loss", 1.0)
+            assert journals(tmp_path / "offline")
+            with serve(settings, port):
+                run.end()
+                read = client.runs.get(str(run.id))
+                assert (read.state, read.tags["cut"], [step for step, *_ in series(client, run.id)]) == ("FINISHED", "yes", [0, 1])
+        assert not journals(tmp_path / "offline")
+
     def test_of_a_run_that_is_not_known_here_nothing_is_made_up(
         self, nobody: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

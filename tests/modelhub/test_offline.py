@@ -176,6 +176,21 @@ class TestOffline:
             assert not journals(places[0]) and not journals(places[1])
         assert len(list(client.runs.list())) == 2
 
+    def test_several_syncs_of_one_directory_share_the_work(self, client: Client, nobody: Client, tmp_path: Path) -> None:
+        for number in range(4):
+            with aidos.run(f"e{number}", offline=True, client=nobody) as run:
+                run.log_metric("loss", number)
+        done: list[object] = []
+        threads = [
+            threading.Thread(target=lambda: done.extend(synced.run.id for synced in aidos.sync_runs() if synced.run)) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        made = [read.id for read in client.runs.list()]
+        assert sorted(map(str, done)) == sorted(map(str, made)) and len(made) == 4 and not journals(tmp_path / "offline")
+
     def test_what_the_platform_refuses_stays_and_says_why(self, client: Client, nobody: Client, tmp_path: Path) -> None:
         runs = [aidos.run(f"e{number}", offline=True, client=nobody) for number in range(2)]
         for run in runs:

@@ -24,6 +24,12 @@ def unpack(path: str, file: Any) -> Any:
     )
 
 
+def check_ratio(packed_bytes: int, unpacked_bytes: int) -> None:
+    """Raises: BadFile for what no real file unpacks to."""
+    if unpacked_bytes > max(MIN_BOMB_BYTES, MAX_RATIO * packed_bytes):
+        raise BadFile(f"{packed_bytes} bytes unpack to {unpacked_bytes} or more: a bomb")
+
+
 class CheckedText(io.RawIOBase):
     """Bytes on their way through: UTF-8 to the last one, and not absurdly more than the file has."""
 
@@ -38,8 +44,7 @@ class CheckedText(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._source.read(len(buffer))
         before, self._read_bytes = self._read_bytes, self._read_bytes + len(data)
-        if self._read_bytes > max(MIN_BOMB_BYTES, MAX_RATIO * self._packed_bytes):
-            raise BadFile(f"{self._packed_bytes} bytes unpack to over {before}: a bomb")
+        check_ratio(self._packed_bytes, self._read_bytes)
         pending = len(self._decoder.getstate()[0])
         try:
             self._decoder.decode(data, final=not data)
@@ -59,8 +64,7 @@ def check_archive(file: Any, size_bytes: int) -> None:
             total = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise BadFile(f"it is no zip file: {first_line(error)}") from error
-    if total > max(MIN_BOMB_BYTES, MAX_RATIO * size_bytes):
-        raise BadFile(f"{size_bytes} bytes unpack to {total}: a bomb")
+    check_ratio(size_bytes, total)
 
 
 def first_line(error: BaseException) -> str:

@@ -81,6 +81,7 @@ def serve(peer: socket.socket, folder: Path) -> None:
     connection = reading.connect(1)
     confinement.confine(folder / "in", folder / "out", MEMORY_BYTES + _BESIDE_BYTES, CONVERTED_BYTES)
     connection.execute(f"SET threads = {THREADS}")
+    peer.sendall(b"ready\n")
     line = peer.makefile("rb").readline()
     if not line:
         return
@@ -104,7 +105,7 @@ def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
     except Refused as refused:
         return Answer(b"", {"error": "refused", "reason": str(refused)})
     except BadFile as reason:
-        return Answer(b"", {"error": "unreadable", "reason": f"{str(reason).rstrip('.')}."})
+        return Answer(b"", {"error": "unreadable", "reason": f"{_name_files(str(reason), folder, question['paths']).rstrip('.')}."})
     except (MemoryError, duckdb.OutOfMemoryException):
         return Answer(b"", {"error": "too_much"})
     except duckdb.Error as error:
@@ -133,13 +134,17 @@ def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
 
 def _reason(error: duckdb.Error, folder: Path, paths: list[str]) -> str:
     """DuckDB's message by the files' own names, without the lines about its settings."""
-    text = str(error)
-    for number, path in enumerate(paths):
-        text = text.replace(str(folder / "in" / str(number)), path)
+    text = _name_files(str(error), folder, paths)
     if "CSV Error" in text:
         text = text.split("\n  file = ")[0]
     text = text.split("\n\nLINE 1: COPY")[0].replace(str(folder), "").split("\nPossible fixes")[0].split("\nPossible solutions")[0]
     return text[:1000].strip()
+
+
+def _name_files(text: str, folder: Path, paths: list[str]) -> str:
+    for number, path in enumerate(paths):
+        text = text.replace(str(folder / "in" / str(number)), path)
+    return text
 
 
 if __name__ == "__main__":

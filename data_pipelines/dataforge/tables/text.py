@@ -10,6 +10,7 @@ import pyarrow as pa
 from data_pipelines.dataforge.files.kinds import TABLES, kind_of
 from data_pipelines.dataforge.files.quarantine import BadFile
 from data_pipelines.dataforge.files.tables import MAX_LINE_BYTES, TableReader, find_delimiter
+from data_pipelines.dataforge.files.unpacking import check_ratio
 from data_pipelines.dataforge.tables.models import Answer, Format
 from data_pipelines.dataforge.tables.policy import find_format
 from data_pipelines.dataforge.tables.reading import lock, quote_text
@@ -21,6 +22,8 @@ def convert(connection: duckdb.DuckDBPyConnection, source: Path, path: str, targ
     """Write the table ``path``, whose bytes are ``source``, as Parquet: types are those that all rows have. Raises: BadFile."""
     lock(connection, [source, target])
     format, packing = find_format(path)
+    if packing != "none":
+        _check_packed(source, packing)
     if format is Format.JSON:
         read = f"read_json({quote_text(source)}, format = 'auto', sample_size = -1, compression = '{packing}')"
     else:
@@ -42,13 +45,22 @@ def convert(connection: duckdb.DuckDBPyConnection, source: Path, path: str, targ
     return Answer(b"")
 
 
+def _check_packed(source: Path, packing: str) -> None:
+    """Raises: BadFile for what is packed otherwise, or a bomb."""
+    packed_bytes, read_bytes = source.stat().st_size, 0
+    try:
+        with pa.input_stream(str(source), compression=packing) as stream:
+            while block := stream.read(2**20):
+                read_bytes += len(block)
+                check_ratio(packed_bytes, read_bytes)
+    except OSError as error:
+        raise BadFile(f"it is not packed with {packing}: {error}") from None
+
+
 def _find_delimiter(source: Path, packing: str) -> str:
     """Raises: BadFile for a first line that is no header."""
     with pa.input_stream(str(source), compression=None if packing == "none" else packing) as stream:
-        try:
-            start = stream.read(MAX_LINE_BYTES)
-        except OSError as error:
-            raise BadFile(f"it is not packed with {packing}: {error}") from None
+        start = stream.read(MAX_LINE_BYTES)
     line, end, _ = start.partition(b"\n")
     if not end and len(start) == MAX_LINE_BYTES:
         raise BadFile(f"its first line has over {MAX_LINE_BYTES} bytes, so it is no header")

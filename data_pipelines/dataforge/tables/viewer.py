@@ -47,6 +47,7 @@ WHOLE_BYTES = 64 * 2**20
 """Parquet files up to here are always fetched whole."""
 FOOTER_BYTES, MAX_FOOTER_BYTES = 2**19, 2**25
 _GRACE_S = 5
+_READY_S = 60
 _LINE_BYTES = 2**20
 
 
@@ -84,7 +85,8 @@ class Viewer:
         if self._control:
             self._control.close()
         if self._process:
-            self._process.wait(5)
+            self._process.terminate()  # it may still be loading
+            self._process.wait()
         self._control = self._process = None
 
     async def ask_table(self, files: Sequence[Located], question: Mapping[str, Any]) -> Answer:
@@ -205,9 +207,12 @@ class Viewer:
     async def _take(self) -> _Child:
         """A process that waits for its question; another is made ready in its place."""
         child = self._ready.popleft() if self._ready else await self._spawn()
-        if child.reader.at_eof():
+        if not await _is_ready(child):
             self._drop(child)
             child = await self._spawn()
+            if not await _is_ready(child):
+                self._drop(child)
+                raise ViewerAway(retry_after_s=5)
         while len(self._ready) < READY:
             self._ready.append(await self._spawn())
         return child
@@ -281,6 +286,15 @@ class Viewer:
         if error := facts.get("error"):
             raise _to_error(error, str(facts.get("reason", "")), files, format) or too_much
         return answer
+
+
+async def _is_ready(child: _Child) -> bool:
+    """Whether the process reads questions. It may have to load what it needs first, which is none of a question's time."""
+    try:
+        async with asyncio.timeout(_READY_S):
+            return bool(await child.reader.readline()) and not child.reader.at_eof()
+    except (TimeoutError, ConnectionError):
+        return False
 
 
 def _to_error(error: str, reason: str, files: Sequence[Located], format: str) -> AidosError | None:

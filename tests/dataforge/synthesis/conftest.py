@@ -1,44 +1,26 @@
-"""A project, and a report's pipeline run in this process as its own job: real data, real commits, no Ray."""
+"""A project in which synthetic data is asked for, and made in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from aidos.client import Client
-from aidos.config import JobConfig
-from aidos.schemas.dataforge.reports import PARAMS, ReportKind, ReportRead
-from data_pipelines.dataforge.reports.run import KINDS, to_json
-from data_pipelines.dataforge.reports.source import Source, Tree
+from aidos.schemas.dataforge.reports import ReportKind, ReportRead
+from tests.dataforge.in_process import answer
 from tests.dataforge.test_reports import JobClient, as_job
 
 __all__ = ["as_job"]
-
-
-class InProcess(Source):
-    """Units one after the other, in this process."""
-
-    def each(self, stage: str, units: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
-        yield from map(work, units)
-
-    def share(self, value: Any) -> Callable[[], Any]:
-        return lambda: value
-
-
 Ask = Callable[..., ReportRead]
 
 
 @pytest.fixture
 def synthesize(client: Client, as_job: JobClient) -> Ask:  # the fixture itself
-    """Ask for synthetic data and let the job's program answer."""
+    """Ask for synthetic data and let the job's program answer: a dataset, and parameters by name."""
+    return partial(_synthesize, client, as_job)
 
-    def ask(dataset: str, **params: Any) -> ReportRead:
-        report = client.reports.create(dataset, kind="synthesize", params=params)
-        own = as_job(report.job_id)
-        source = InProcess(own, str(report.id), Tree(report.dataset, str(report.commit_id)), JobConfig())
-        result = KINDS[ReportKind.SYNTHESIZE](source, PARAMS[ReportKind.SYNTHESIZE].model_validate(report.params))
-        return own.reports.finish(str(report.id), result=to_json(result))
 
-    return ask
+def _synthesize(client: Client, as_job: JobClient, dataset: str, **params: object) -> ReportRead:
+    return answer(client, as_job, dataset, ReportKind.SYNTHESIZE, **params)

@@ -139,7 +139,9 @@ def begin(client: Client, asked: RunCreate, *, attached: bool, ends: bool, offli
     if journal:
         _resume(journal, asked)
     else:
-        journal = _begin_journal(client, asked, made=attached, ends=ends)
+        # The machine's own clock: the platform's is asked where there is one.
+        begun = asked.model_copy(update={"started_at": datetime.now(UTC)})
+        journal = _begin_journal(client, begun, made=attached, ends=ends)
     return Recorder(client, journal.record.begin.run, ends=ends, offline=offline, journal=journal)
 
 

@@ -75,11 +75,10 @@ def run(
         "name": name,
         "params": _texts(params or {}),
         "tags": known,
+        "inputs": list(inputs),
     }
-    asked |= {"inputs": list(inputs), "started_at": datetime.now(UTC)}
-    wanted = checked(RunCreate, asked)
     opened = client or Client()
-    recorder = begin(opened, wanted, attached=bool(attached), ends=not attached or resume is not None, offline=offline)
+    recorder = begin(opened, checked(RunCreate, asked), attached=bool(attached), ends=not attached or resume is not None, offline=offline)
     active = ActiveRun(recorder, closes=client is None)
     active.watch(read_system_metrics_s() if system_metrics_s is None else system_metrics_s, diff=diff)
     return active

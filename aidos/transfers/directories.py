@@ -91,7 +91,8 @@ def push(
         hashes = HashCache().hash_all(local, meter.add)
         head = _prepare(opened, name, branch)
         before = read_hashes(opened, name, head.id) if head else {}
-        add = [file for file in local if before.get(file.path) != hashes[file.source]]
+        known = HashCache().resolve(before)
+        add = [file for file in local if known.get(file.path) != hashes[file.source]]
         remove = sorted(before.keys() - {file.path for file in local})
         if head and not add and not remove:
             return PushResult(head, False, 0, 0, 0, 0, 0)
@@ -101,7 +102,8 @@ def push(
         uploader.upload(contents)
         files = [FileAdd(path=file.path, sha256=hashes[file.source], size_bytes=file.size_bytes) for file in add]
         commit = _commit(opened, name, branch, message or _describe(files, remove), head, files, remove)
-        keep_listing(commit.id, ((file.path, hashes[file.source], file.size_bytes) for file in local))
+        contents_now = {**before, **{file.path: file.sha256 for file in files}}
+        keep_listing(commit.id, ((file.path, contents_now[file.path], file.size_bytes) for file in local))
         added = sum(file.path not in before for file in files)
         return PushResult(commit, True, added, len(files) - added, len(remove), uploader.sent_files, uploader.sent_bytes)
 
@@ -185,6 +187,7 @@ def split_source(source: str) -> tuple[str, str]:
 
 def _equal_files(downloader: Downloader, files: dict[str, FileRead]) -> set[str]:
     """Paths that are there with the right content. Every target is looked at first, so that a pull is refused as a whole."""
+    wanted = HashCache().resolve({path: file.sha256 for path, file in files.items()})
     candidates = []
     for path, file in files.items():
         target = downloader.target(path)
@@ -194,7 +197,7 @@ def _equal_files(downloader: Downloader, files: dict[str, FileRead]) -> set[str]
         if info.st_size == file.size_bytes:
             candidates.append(LocalFile(path, str(target), info.st_size, info.st_mtime_ns, info.st_ino))
     hashes = HashCache().hash_all(candidates)
-    return {file.path for file in candidates if hashes[file.source] == files[file.path].sha256}
+    return {file.path for file in candidates if hashes[file.source] == wanted[file.path]}
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from aidos.errors import AidosError, InvalidRequest
 from aidos.http.conversation import StorageRefused
 from aidos.schemas.dataforge.versions import DownloadRead, FileRead
 from aidos.transfers.concurrent import batches, each, patiently
+from aidos.transfers.local_files import HashCache
 
 if TYPE_CHECKING:
     from aidos.client import Client
@@ -133,6 +134,7 @@ class Downloader:
         self._client, self._dataset, self._ref, self._on_bytes = client, dataset, ref, on_bytes
         self._root = Path(os.path.realpath(root))
         self._folders: dict[Path, Path] = {}
+        self._read: dict[str, str] = {}
 
     def target(self, path: str) -> Path:
         """Where a file goes, its folder made. Raises: OutsideDirectory, PathBlocked."""
@@ -157,7 +159,11 @@ class Downloader:
 
     def download(self, files: list[FileRead]) -> None:
         """Write the files. Raises: FileDamaged, ImportedObjectChanged, OutsideDirectory, PathBlocked."""
-        each(self._download_batch, batches(files, _BATCH), 2)
+        try:
+            each(self._download_batch, batches(files, _BATCH), 2)
+        finally:
+            if self._read:
+                HashCache().keep_contents(self._read)
 
     def _download_batch(self, files: list[FileRead]) -> None:
         found = self._client.datasets.downloads(self._dataset, ref=self._ref, paths=[file.path for file in files])
@@ -178,7 +184,7 @@ class Downloader:
             at += file.size_bytes
 
     def _place(self, file: DownloadRead, data: bytes | memoryview) -> None:
-        check_content(file, hashlib.sha256(data).hexdigest())
+        self._check(file, hashlib.sha256(data).hexdigest())
         target = self.target(file.path)
         part = self._part(target, file)
         with _open_new(part, os.O_TRUNC) as opened:
@@ -206,11 +212,16 @@ class Downloader:
             opened.seek(0)
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         try:
-            check_content(file, sha256)
+            self._check(file, sha256)
         except AidosError:
             part.unlink()
             raise
         os.replace(part, target)
+
+    def _check(self, file: DownloadRead, sha256: str) -> None:
+        check_content(file, sha256)
+        if file.place:
+            self._read[file.sha256] = sha256
 
     @staticmethod
     def _part(target: Path, file: DownloadRead) -> Path:

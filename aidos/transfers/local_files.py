@@ -13,14 +13,14 @@ import sqlite3
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
-from aidos.schemas.dataforge.versions import path_problem
+from aidos.schemas.dataforge.versions import is_in_place, path_problem
 from aidos.transfers.concurrent import batches
 
 _SHOWN = 10
@@ -136,11 +136,32 @@ class HashCache:
         self._write((file, hashes[file.source]) for file in missing if file.mtime_ns < settled_ns)
         return hashes
 
+    def resolve(self, contents: Mapping[str, str]) -> Mapping[str, str]:
+        """SHA-256 by path of ``contents``, ids by path: what lies in place is known where it was read before, and else keeps its id."""
+        placed = {id for id in contents.values() if is_in_place(id)}
+        if not placed:
+            return contents
+        known = "SELECT contents.id, sha256 FROM contents JOIN json_each(?) ON contents.id = value"
+        try:
+            with self._open() as connection:
+                found = dict(
+                    row for batch in batches(list(placed), _ASKED_AT_ONCE) for row in connection.execute(known, (json.dumps(batch),))
+                )
+        except (sqlite3.Error, OSError):
+            return contents
+        return {path: found.get(id, id) for path, id in contents.items()}
+
+    def keep_contents(self, sha256: Mapping[str, str]) -> None:
+        """Remember the SHA-256 of contents in place, by their ids."""
+        with contextlib.suppress(sqlite3.Error, OSError), self._open() as connection:
+            connection.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?)", sha256.items())
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS files (source TEXT PRIMARY KEY, size, mtime_ns, inode, sha256) WITHOUT ROWID")
+            connection.execute("CREATE TABLE IF NOT EXISTS contents (id TEXT PRIMARY KEY, sha256) WITHOUT ROWID")
             yield connection
 
     def _read(self, files: list[LocalFile]) -> dict[str, str]:

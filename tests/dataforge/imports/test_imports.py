@@ -16,9 +16,11 @@ import pytest
 from aidos.client import Client
 from aidos.errors import AidosError, Forbidden, InvalidPayload
 from aidos.schemas.dataforge.imports import ImportRead
+from aidos.schemas.dataforge.versions import is_in_place
 from aidos.transfers.directories import pull, push
 from aidos.transfers.downloading import ImportedObjectChanged
 from aidos.transfers.filesystem import AidosFileSystem
+from aidos.transfers.listing import read_listing
 from cluster import buckets
 from cluster.buckets import BucketNotAllowed
 from cluster.db import Connection, Database
@@ -97,6 +99,25 @@ class TestImport:
         files = AidosFileSystem(client=raw)
         assert files.cat_file("raw@main/b/c/deep.bin", 2, 5) == b"c/deep.bin"[0:3]
         assert files.cat(["raw@main/a.txt", "raw@main/z.txt"]) == {"raw@main/a.txt": b"a.txt", "raw@main/z.txt": b"z.txt"}
+
+    async def test_what_was_pulled_is_neither_fetched_nor_pushed_again(
+        self, raw: Client, database: Database, objects: Objects, lake: Lake, tmp_path: Path
+    ) -> None:
+        lake.put(*NAMES)
+        imported = await carry_out(raw, database, objects, lake)
+        out = tmp_path / "out"
+        pull("raw", out, client=raw)
+        again = pull("raw", out, client=raw)
+        assert (again.written, again.kept) == (0, len(NAMES))
+        assert not push(out, "raw", client=raw).changed
+        (out / "z.txt").write_text("other")
+        pushed = push(out, "raw", client=raw)
+        assert (pushed.updated, pushed.added, pushed.uploaded_files) == (1, 0, 1)
+        files = {file.path: file.sha256 for file in raw.datasets.files("raw")}
+        assert {path for path, content in files.items() if not is_in_place(content)} == {"z.txt"}
+        assert {path: file.sha256 for path, file in read_listing(raw, "raw", pushed.commit.id).items()} == files
+        changes = raw.datasets.diff("raw", base=str(imported.commit_id), head="main")
+        assert [change.path for change in changes] == ["z.txt"]
 
     async def test_what_did_not_change_makes_no_commit_and_what_did_is_a_diff(
         self, raw: Client, database: Database, objects: Objects, lake: Lake

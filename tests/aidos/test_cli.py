@@ -315,6 +315,13 @@ class TestScript:
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert result.stdout == "[]\n"
 
+    def test_a_noun_loads_what_it_speaks_of_and_no_other(self) -> None:
+        code = (
+            "import sys; from aidos import resources; resources.find(noun='dataset'); print([n for n in sys.modules if 'labelling' in n])"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert result.stdout == "[]\n"
+
     def test_import_alone_loads_next_to_nothing(self) -> None:
         code = "import sys; before = set(sys.modules); import aidos; print(sorted({n.split('.')[0] for n in set(sys.modules) - before}))"
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -74,7 +74,9 @@ class TestRoundTrip:
         changes = [(c.path, c.kind.value) for c in client.datasets.diff("digits", base=str(first.commit.id), head="main")]
         assert changes == [("a.txt", "changed"), ("copy.txt", "added"), ("zero", "removed")]
 
-    def test_sizes_of_every_way_of_travel(self, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("few", [0, 100], ids=["in packs", "one by one"])
+    def test_sizes_of_every_way_of_travel(self, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+        monkeypatch.setattr(uploading, "_FEW", few)
         monkeypatch.setattr(uploading, "SINGLE_PUT_BYTES", 5 * 2**20)
         monkeypatch.setattr(uploading, "PACK_BYTES", 3000)
         root = tmp_path / "folder"

@@ -23,6 +23,8 @@ class LabelFormat(StrEnum):
 
 
 class LabelsAs(StrEnum):
+    """What imported labels become."""
+
     LABELS = "labels"
     PRELABELS = "prelabels"
     GOLD = "gold"

@@ -21,6 +21,8 @@ RowNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class TaskState(StrEnum):
+    """OPEN → (annotators have answered) → DONE, by way of REVIEW or DISPUTED; a rejected review opens it again."""
+
     OPEN = "open"
     REVIEW = "review"
     DISPUTED = "disputed"
@@ -28,12 +30,16 @@ class TaskState(StrEnum):
 
 
 class Consensus(StrEnum):
+    """How several answers become one label: by heads, by heads weighted with their gold accuracy, or by an adjudicator."""
+
     MAJORITY = "majority"
     WEIGHTED = "weighted"
     ADJUDICATION = "adjudication"
 
 
 class QueueOrder(StrEnum):
+    """What the queue gives first. The uncertainties are of the predictions that were posted."""
+
     LISTED = "listed"
     RANDOM = "random"
     LEAST_CONFIDENCE = "least_confidence"
@@ -42,6 +48,8 @@ class QueueOrder(StrEnum):
 
 
 class Verdict(StrEnum):
+    """What a reviewer says."""
+
     ACCEPT = "accept"
     CORRECT = "correct"
     REJECT = "reject"

@@ -56,8 +56,7 @@ def _detail(task: models.Task, slots: list[models.Slot]) -> TaskDetailRead:
 @router.post("", status_code=201, openapi_extra=needs("dataforge:write", transaction=False))
 async def create_labelling(body: LabellingCreate, session: SessionDep) -> LabellingRead:
     """Ask questions about the files of a commit, or about the rows of one of them."""
-    asked = body.model_dump(mode="json") | {"consensus": models.Consensus(body.consensus)}
-    spec = models.LabellingSpec(**asked)
+    spec = models.LabellingSpec(**{**body.model_dump(), "questions": body.questions.model_dump(mode="json")})
     made = await service.create_labelling(session.transaction, session.change, session.scope, session.edge.objects, spec)
     return LabellingRead.model_validate(made)
 
@@ -159,8 +158,7 @@ async def release_task(labelling: LabellingName, task: UUID, tx: TxDep) -> None:
 async def list_tasks(labelling: LabellingName, page: PageDep, tx: TxDep, state: State = None) -> PageOf[TaskRead]:
     """In the order of the items."""
     key = key_of(page.cursor, whole_below(2**31))
-    wanted = models.TaskState(state) if state else None
-    rows = await service.list_tasks(tx.conn, tx.scope, labelling, wanted, key or 0, page.limit)
+    rows = await service.list_tasks(tx.conn, tx.scope, labelling, state, key or 0, page.limit)
     cursor = encode_cursor(rows[-1].ordinal) if len(rows) == page.limit else None
     return PageOf(items=[TaskRead.model_validate(row) for row in rows], next_cursor=cursor)
 
@@ -174,8 +172,7 @@ async def get_task(labelling: LabellingName, task: UUID, tx: TxDep) -> TaskDetai
 @router.post("/{labelling}/tasks/{task}/review", openapi_extra=WRITE)
 async def review_task(labelling: LabellingName, task: UUID, body: TaskReview, tx: TxDep) -> TaskDetailRead:
     """Accept the proposed label, put the right one in its place, or send the task back."""
-    verdict = models.Verdict(body.verdict)
-    return _detail(*await service.review(tx.conn, tx.scope, labelling, task, verdict, body.value, body.comment))
+    return _detail(*await service.review(tx.conn, tx.scope, labelling, task, body.verdict, body.value, body.comment))
 
 
 @router.put("/{labelling}/tasks/{task}/gold", openapi_extra=WRITE)
@@ -208,7 +205,7 @@ async def post_predictions(labelling: LabellingName, body: PredictionsSet, tx: T
 @router.post("/{labelling}/rerank", openapi_extra=WRITE)
 async def rerank(labelling: LabellingName, body: Rerank, tx: TxDep) -> LabellingRead:
     """Order the queue: as listed, at random, or the most uncertain first."""
-    found = await service.rerank(tx.conn, tx.scope, labelling, models.Order(body.order), body.seed)
+    found = await service.rerank(tx.conn, tx.scope, labelling, body.order, body.seed)
     return LabellingRead.model_validate(found)
 
 
@@ -222,13 +219,13 @@ async def get_progress(labelling: LabellingName, tx: TxDep) -> ProgressRead:
 @router.get("/{labelling}/agreement", openapi_extra=READ)
 async def get_agreement(labelling: LabellingName, tx: TxDep) -> AgreementRead:
     """How far annotators agree, by question."""
-    return AgreementRead.model_validate({"questions": await service.get_agreement(tx.conn, tx.scope, labelling)})
+    return AgreementRead(questions=await service.get_agreement(tx.conn, tx.scope, labelling))
 
 
 @router.get("/{labelling}/annotators", openapi_extra=READ)
 async def list_annotators(labelling: LabellingName, tx: TxDep) -> AnnotatorsRead:
     """How good each annotator's answers are."""
-    return AnnotatorsRead.model_validate({"annotators": await service.list_annotators(tx.conn, tx.scope, labelling)})
+    return AnnotatorsRead(annotators=await service.list_annotators(tx.conn, tx.scope, labelling))
 
 
 @router.post("/{labelling}/export", openapi_extra=needs("dataforge:read", transaction=False))
@@ -246,16 +243,13 @@ async def import_labels(labelling: LabellingName, body: LabelsImport, session: S
     """Take in labels: all of them, or none."""
     files = {file.path: file.text.encode() for file in body.files}
     committed = (body.ref, body.prefix) if body.ref else None
-    done = await service.import_labels(
-        session.transaction, session.change, session.scope, session.edge.objects, labelling, body.format, files, committed,
-        models.ImportAs(body.become),
-    )  # fmt: skip
-    return ImportRead.model_validate(done)
+    return await service.import_labels(
+        session.transaction, session.change, session.scope, session.edge.objects, labelling, body.format, files, committed, body.become
+    )
 
 
 @router.post("/{labelling}/commit", status_code=201, openapi_extra=needs("dataforge:write", transaction=False))
 async def commit_labels(labelling: LabellingName, body: LabelsCommit, session: SessionDep) -> CommitRead:
     """Commit the labels to the dataset, like any data."""
-    spec = models.CommitLabels(**body.model_dump())
-    made = await service.commit_labels(session.transaction, session.change, session.scope, session.edge.objects, labelling, spec)
+    made = await service.commit_labels(session.transaction, session.change, session.scope, session.edge.objects, labelling, body)
     return CommitRead.model_validate(made)

@@ -8,10 +8,11 @@ from uuid import UUID
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import Scope
 from aidos.errors import NotFound
+from aidos.schemas.dataforge.labelling import TaskState
 from cluster.db import Connection
 from data_pipelines.dataforge.labelling import store
 from data_pipelines.dataforge.labelling.errors import AnnotatorUnknown, TaskHasNoSlot, TaskNotFound
-from data_pipelines.dataforge.labelling.models import Labelling, Task, TaskState
+from data_pipelines.dataforge.labelling.models import Labelling, Task
 from data_pipelines.dataforge.labelling.projects import get_open_labelling, publish
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.schemas.dataforge.label_exchange import ImportRead, LabelsAs, LabelsCommit
 from aidos.schemas.dataforge.label_schema import LabelSchema
+from aidos.schemas.dataforge.labelling import TaskState
 from aidos.schemas.dataforge.versions import path_problem
 from cluster.db import Connection
 from cluster.objects import Objects, blob_key
@@ -21,18 +23,7 @@ from data_pipelines.dataforge.labelling.errors import FormatCannotHold, ItemUnkn
 from data_pipelines.dataforge.labelling.formats.catalogue import FORMATS
 from data_pipelines.dataforge.labelling.formats.common import Paths
 from data_pipelines.dataforge.labelling.labels import check_value, draws_on_images, to_schema, with_told_size
-from data_pipelines.dataforge.labelling.models import (
-    CommitLabels,
-    Exported,
-    ImportAs,
-    Imported,
-    Labelling,
-    Record,
-    Size,
-    Task,
-    TaskState,
-    Value,
-)
+from data_pipelines.dataforge.labelling.models import Exported, Labelling, Record, Size, Task, Value
 from data_pipelines.dataforge.labelling.projects import get_labelling, get_open_labelling, publish
 from data_pipelines.dataforge.labelling.queue import decided
 from data_pipelines.dataforge.models import Blob, Commit, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob
@@ -111,7 +102,7 @@ def _groups(files: Mapping[str, bytes]) -> Iterable[list[str]]:
         yield group
 
 
-async def commit_labels(transaction: Transact, change: Transact, scope: Scope, objects: Objects, name: str, spec: CommitLabels) -> Commit:
+async def commit_labels(transaction: Transact, change: Transact, scope: Scope, objects: Objects, name: str, spec: LabelsCommit) -> Commit:
     """Commit the labels into a folder of the dataset, in place of what the folder held. A new branch begins at the labelled commit.
 
     Raises: LabellingNotFound, FormatCannotHold, RefMoved, NothingToCommit, PathsCollide, Unavailable.
@@ -145,8 +136,8 @@ async def _head_of(conn: Connection, scope: Scope, labelling: Labelling, branch:
 
 async def import_labels(
     transaction: Transact, change: Transact, scope: Scope, objects: Objects, name: str, format: str, files: Mapping[str, bytes],
-    committed: tuple[str, str] | None, as_: ImportAs,
-) -> Imported:  # fmt: skip
+    committed: tuple[str, str] | None, as_: LabelsAs,
+) -> ImportRead:  # fmt: skip
     """Take in labels from ``files``, or from those under ``committed`` (ref, prefix) of the dataset. All of them, or none.
 
     Raises: LabellingNotFound, LabellingClosed, LabelFileInvalid, FormatCannotHold, ItemUnknown, LabelInvalid, RefNotFound, Unavailable.
@@ -161,7 +152,7 @@ async def import_labels(
     async with change() as conn:
         await _apply(conn, scope, labelling, schema, matched, as_)
         await publish(conn, scope, labelling, "imported", {"records": len(matched), "as": as_.value, "format": format})
-    return Imported(len(matched), len({task.id for task, _ in matched}))
+    return ImportRead(records=len(matched), tasks=len({task.id for task, _ in matched}))
 
 
 async def _fetch_committed(
@@ -209,18 +200,18 @@ def _other_size(told: Size, real: Size | None) -> str:
     return f"the labels are for an image of {told[0]} by {told[1]} pixels, and {looked}"
 
 
-async def _apply(conn: Connection, scope: Scope, labelling: Labelling, schema: LabelSchema, matched: Matched, as_: ImportAs) -> None:
+async def _apply(conn: Connection, scope: Scope, labelling: Labelling, schema: LabelSchema, matched: Matched, as_: LabelsAs) -> None:
     sizes = {task.id: record.size for task, record in matched if record.size is not None and task.item.size is None}
     await store.set_sizes(conn, scope.project, sizes)
-    if as_ is ImportAs.PRELABELS:
+    if as_ is LabelsAs.PRELABELS:
         predictions = {task.id: {"value": record.value, "model": "import"} for task, record in matched}
         ordered = policy.priorities(list(predictions.values()), labelling.order, seed=labelling.id.int)
         await store.set_predictions(conn, scope.project, predictions, ordered)
         return
-    answers = [(task, record) for task, record in matched if record.annotator and as_ is ImportAs.LABELS]
+    answers = [(task, record) for task, record in matched if record.annotator and as_ is LabelsAs.LABELS]
     await _import_answers(conn, scope, labelling, answers)
-    labels = {task.id: record.value for task, record in matched if not record.annotator or as_ is ImportAs.GOLD}
-    await store.decide_tasks(conn, scope.project, labels, scope.principal.name, gold=as_ is ImportAs.GOLD)
+    labels = {task.id: record.value for task, record in matched if not record.annotator or as_ is LabelsAs.GOLD}
+    await store.decide_tasks(conn, scope.project, labels, scope.principal.name, gold=as_ is LabelsAs.GOLD)
 
 
 async def _import_answers(conn: Connection, scope: Scope, labelling: Labelling, answers: Matched) -> None:

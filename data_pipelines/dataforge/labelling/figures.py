@@ -1,4 +1,4 @@
-"""Agreement and annotators' quality from what was submitted."""
+"""QuestionAgreementRead and annotators' quality from what was submitted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from aidos.schemas.dataforge.label_schema import TIE, Classification, LabelSchema, MultiLabel, Preference, Question
+from aidos.schemas.dataforge.labelling import AnnotatorRead, PairAgreementRead, QuestionAgreementRead
 from data_pipelines.dataforge.labelling.agreement import (
     Weights,
     dawid_skene,
@@ -19,11 +20,11 @@ from data_pipelines.dataforge.labelling.agreement import (
     ordinal,
     pairwise_kappas,
 )
-from data_pipelines.dataforge.labelling.models import Agreement, AnnotatorQuality, PairAgreement, Submission, Value, Workload
+from data_pipelines.dataforge.labelling.models import Submission, Value, Workload
 from data_pipelines.dataforge.labelling.overlap import similarity
 
 
-def agreement(schema: LabelSchema, submissions: Sequence[Submission]) -> list[Agreement]:
+def agreement(schema: LabelSchema, submissions: Sequence[Submission]) -> list[QuestionAgreementRead]:
     """For each question what can be said of it: κ and α where answers are categories, the mean overlap for all."""
     return [_agreement(question, _by_task(question, submissions)) for question in schema.questions]
 
@@ -37,29 +38,38 @@ def _by_task(question: Question, submissions: Sequence[Submission]) -> dict[UUID
     return found
 
 
-def _agreement(question: Question, answers: Mapping[UUID, Mapping[str, Any]]) -> Agreement:
+def _agreement(question: Question, answers: Mapping[UUID, Mapping[str, Any]]) -> QuestionAgreementRead:
     several = [given for given in answers.values() if len(given) > 1]
     alike = [similarity(question, a, b) for given in several for a, b in combinations(given.values(), 2)]
     annotators = {annotator for given in several for annotator in given}
     mean = sum(alike) / len(alike) if alike else None
     alpha, fleiss, pairs = _beyond_chance(question, answers)
-    return Agreement(question.name, question.kind, len(several), len(annotators), mean, alpha, fleiss, pairs)
+    return QuestionAgreementRead(
+        question=question.name,
+        kind=question.kind,
+        items=len(several),
+        annotators=len(annotators),
+        mean=mean,
+        alpha=alpha,
+        fleiss=fleiss,
+        pairs=pairs,
+    )
 
 
 def _beyond_chance(
     question: Question, answers: Mapping[UUID, Mapping[str, Any]]
-) -> tuple[float | None, float | None, tuple[PairAgreement, ...]]:
+) -> tuple[float | None, float | None, list[PairAgreementRead]]:
     units = [list(given.values()) for given in answers.values()]
     if isinstance(question, MultiLabel):
-        return krippendorff_alpha([[frozenset(answer) for answer in unit] for unit in units], jaccard), None, ()
+        return krippendorff_alpha([[frozenset(answer) for answer in unit] for unit in units], jaccard), None, []
     labels = categories(question)
     if labels is None:
-        return None, None, ()
+        return None, None, []
     scale = isinstance(question, Classification) and question.ordered
     alpha = krippendorff_alpha(units, ordinal(units, labels) if scale else nominal)
     votes = [(task, annotator, answer) for task, given in answers.items() for annotator, answer in given.items()]
     kappas = pairwise_kappas(votes, labels, Weights.QUADRATIC if scale else Weights.NONE)
-    pairs = tuple(PairAgreement(*pair, items, kappa) for pair, (items, kappa) in sorted(kappas.items()))
+    pairs = [PairAgreementRead(first=a, second=b, items=items, kappa=kappa) for (a, b), (items, kappa) in sorted(kappas.items())]
     return alpha, fleiss_kappa(_equally_many(units)), pairs
 
 
@@ -78,7 +88,7 @@ def _equally_many(units: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
 
 def quality(
     schema: LabelSchema, submissions: Sequence[Submission], labels: Mapping[UUID, Value], workloads: Sequence[Workload]
-) -> list[AnnotatorQuality]:
+) -> list[AnnotatorRead]:
     """By annotator: gold answers right, likeness to the decided labels, and accuracy as Dawid and Skene estimate it."""
     alike: dict[str, list[float]] = defaultdict(list)
     for each in submissions:
@@ -90,14 +100,14 @@ def quality(
             for annotator, accuracy in _estimate(question, names, submissions).items():
                 accuracies[annotator].append(accuracy)
     return [
-        AnnotatorQuality(
-            each.annotator,
-            each.submitted,
-            each.skipped,
-            each.gold_asked,
-            each.gold_right,
-            _mean(alike[each.annotator]),
-            _mean(accuracies[each.annotator]),
+        AnnotatorRead(
+            annotator=each.annotator,
+            submitted=each.submitted,
+            skipped=each.skipped,
+            gold_asked=each.gold_asked,
+            gold_right=each.gold_right,
+            consensus=_mean(alike[each.annotator]),
+            accuracy=_mean(accuracies[each.annotator]),
         )
         for each in workloads
     ]

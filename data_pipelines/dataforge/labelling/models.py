@@ -10,21 +10,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from aidos.schemas.dataforge.labelling import Consensus, QueueOrder, TaskState
 from data_pipelines.dataforge.models import StoredBlob
 
 Value = Mapping[str, Any]
 """Answers by the question's name, in canonical form (``labels.check_value``)."""
 Size = tuple[int, int]
 """Width and height of an image in pixels."""
-
-
-class TaskState(enum.StrEnum):
-    """OPEN → (annotators have answered) → DONE, by way of REVIEW or DISPUTED; a rejected review opens it again."""
-
-    OPEN = "open"
-    REVIEW = "review"
-    DISPUTED = "disputed"
-    DONE = "done"
 
 
 class SlotState(enum.StrEnum):
@@ -51,32 +43,6 @@ class Source(enum.StrEnum):
     CONSENSUS = "consensus"
     REVIEW = "review"
     IMPORTED = "imported"
-
-
-class Consensus(enum.StrEnum):
-    """How several answers become one label: by heads, by heads weighted with their gold accuracy, or by an adjudicator."""
-
-    MAJORITY = "majority"
-    WEIGHTED = "weighted"
-    ADJUDICATION = "adjudication"
-
-
-class Order(enum.StrEnum):
-    """What the queue gives first. The uncertainties are of the predictions that were posted."""
-
-    LISTED = "listed"
-    RANDOM = "random"
-    LEAST_CONFIDENCE = "least_confidence"
-    MARGIN = "margin"
-    ENTROPY = "entropy"
-
-
-class Verdict(enum.StrEnum):
-    """What a reviewer says."""
-
-    ACCEPT = "accept"
-    CORRECT = "correct"
-    REJECT = "reject"
 
 
 @dataclass(frozen=True)
@@ -121,7 +87,7 @@ class Labelling:
     gold_every: int
     most_skips: int
     lease_s: int
-    order: Order
+    order: QueueOrder
     created_by: str
     created_at: datetime
     closed_at: datetime | None
@@ -304,43 +270,6 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class PairAgreement:
-    """Cohen's κ of two annotators over the items that both answered."""
-
-    first: str
-    second: str
-    items: int
-    kappa: float | None
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far annotators agree on a question. ``mean``: likeness of two answers, 0 to 1, over all pairs."""
-
-    question: str
-    kind: str
-    items: int
-    annotators: int
-    mean: float | None
-    alpha: float | None
-    fleiss: float | None
-    pairs: tuple[PairAgreement, ...]
-
-
-@dataclass(frozen=True)
-class AnnotatorQuality:
-    """How good an annotator is. ``consensus``: mean likeness to the decided labels; ``accuracy``: as Dawid and Skene estimate it."""
-
-    annotator: str
-    submitted: int
-    skipped: int
-    gold_asked: int
-    gold_right: int
-    consensus: float | None
-    accuracy: float | None
-
-
-@dataclass(frozen=True)
 class Prediction:
     """What a model thinks of an item: an answer, and how sure it is, by question."""
 
@@ -356,22 +285,6 @@ class Prediction:
         return Item(self.path, self.row).key
 
 
-class ImportAs(enum.StrEnum):
-    """What imported labels become."""
-
-    LABELS = "labels"
-    PRELABELS = "prelabels"
-    GOLD = "gold"
-
-
-@dataclass(frozen=True)
-class Imported:
-    """How many records were taken in, for how many tasks."""
-
-    records: int
-    tasks: int
-
-
 @dataclass(frozen=True)
 class Exported:
     """Files of an export by name: where each lies in a stored object, and the URL of that object; an empty file has none."""
@@ -379,14 +292,3 @@ class Exported:
     records: int
     files: Mapping[str, StoredBlob]
     urls: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class CommitLabels:
-    """A commit of labels that is asked for."""
-
-    branch: str = "main"
-    format: str = "jsonl"
-    folder: str = ""
-    message: str = ""
-    annotations: bool = False

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aidos.schemas.dataforge.label_schema import Boxes, FreeText, LabelSchema, MultiLabel, Polygons, Question, Spans
-from data_pipelines.dataforge.labelling.models import Consensus, Decision, Order, TaskState, Value
+from aidos.schemas.dataforge.labelling import Consensus, QueueOrder, TaskState
+from data_pipelines.dataforge.labelling.models import Decision, Value
 from data_pipelines.dataforge.labelling.overlap import similarity
 
 ALIKE_RATIO = 0.5
@@ -92,7 +93,7 @@ def asks_gold(asked: int, every: int) -> bool:
     return every > 0 and asked % every == every - 1
 
 
-def uncertainty(prediction: Mapping[str, Any] | None, order: Order) -> float | None:
+def uncertainty(prediction: Mapping[str, Any] | None, order: QueueOrder) -> float | None:
     """How unsure a prediction is, 0 to 1, the least sure question counting; None where it says nothing of that.
 
     Settles, Active Learning Literature Survey, 2009, section 3.1: least confidence 1 - p₁, margin 1 - (p₁ - p₂), entropy
@@ -104,23 +105,23 @@ def uncertainty(prediction: Mapping[str, Any] | None, order: Order) -> float | N
     return max(found, default=None)
 
 
-def _spread(probabilities: list[float], order: Order) -> float:
+def _spread(probabilities: list[float], order: QueueOrder) -> float:
     total = sum(probabilities)
     if total <= 0:
         return 1.0
     shares = sorted((each / total for each in probabilities), reverse=True)
-    if order is Order.MARGIN:
+    if order is QueueOrder.MARGIN:
         return 1 - (shares[0] - shares[1]) if len(shares) > 1 else 0.0
-    if order is Order.ENTROPY:
+    if order is QueueOrder.ENTROPY:
         return -sum(p * math.log(p) for p in shares if p > 0) / math.log(len(shares)) if len(shares) > 1 else 0.0
     return 1 - shares[0]
 
 
-def priorities(predictions: Sequence[Mapping[str, Any] | None], order: Order, seed: int) -> list[float]:
+def priorities(predictions: Sequence[Mapping[str, Any] | None], order: QueueOrder, seed: int) -> list[float]:
     """What the queue sorts by, highest first; what no prediction speaks of comes after what one does."""
-    if order is Order.LISTED:
+    if order is QueueOrder.LISTED:
         return [0.0] * len(predictions)
-    if order is Order.RANDOM:
+    if order is QueueOrder.RANDOM:
         drawn = random.Random(seed)
         return [drawn.random() for _ in predictions]
     return [-1.0 if (found := uncertainty(prediction, order)) is None else found for prediction in predictions]

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.schemas.dataforge.labelling import AnnotatorRead, QuestionAgreementRead
 from cluster.db import Connection, new_id
 from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
@@ -17,7 +18,7 @@ from data_pipelines.dataforge.labelling import figures, rows, store
 from data_pipelines.dataforge.labelling.errors import ImagesTooSlow, LabellingClosed, LabellingNotFound, NoItems, TooManyItems
 from data_pipelines.dataforge.labelling.images import read_sizes
 from data_pipelines.dataforge.labelling.labels import draws_on_images, to_schema
-from data_pipelines.dataforge.labelling.models import Agreement, AnnotatorQuality, Counts, Item, Labelling, LabellingSpec, Size, Workload
+from data_pipelines.dataforge.labelling.models import Counts, Item, Labelling, LabellingSpec, Size, Workload
 from data_pipelines.dataforge.models import Commit, RefKind, RefSpec
 from data_pipelines.dataforge.uploads import Transact
 
@@ -140,14 +141,14 @@ async def get_progress(conn: Connection, scope: Scope, name: str) -> tuple[Label
     return found, counts, await store.list_workloads(conn, scope.project, found.id)
 
 
-async def get_agreement(conn: Connection, scope: Scope, name: str) -> list[Agreement]:
+async def get_agreement(conn: Connection, scope: Scope, name: str) -> list[QuestionAgreementRead]:
     """How far annotators agree, by question. Raises: LabellingNotFound."""
     found = await get_labelling(conn, scope, name)
     submissions = await store.list_submissions(conn, scope.project, found.id)
     return await asyncio.to_thread(figures.agreement, to_schema(found.questions), submissions)
 
 
-async def list_annotators(conn: Connection, scope: Scope, name: str) -> list[AnnotatorQuality]:
+async def list_annotators(conn: Connection, scope: Scope, name: str) -> list[AnnotatorRead]:
     """How good each annotator's answers are, as far as gold, consensus and the others tell. Raises: LabellingNotFound."""
     found = await get_labelling(conn, scope, name)
     submissions = await store.list_submissions(conn, scope.project, found.id)

@@ -12,6 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.schemas.dataforge.labelling import TaskState
 from cluster.db import Connection
 from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
@@ -28,7 +29,6 @@ from data_pipelines.dataforge.labelling.models import (
     Stage,
     Submission,
     Task,
-    TaskState,
     Turn,
     Value,
     Version,

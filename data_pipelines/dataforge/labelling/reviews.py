@@ -8,11 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.schemas.dataforge.labelling import QueueOrder, TaskState, Verdict
 from cluster.db import Connection
 from data_pipelines.dataforge.labelling import policy, store
 from data_pipelines.dataforge.labelling.errors import ItemUnknown, TaskNotFound, TaskNotReviewable
 from data_pipelines.dataforge.labelling.labels import check_value, to_schema
-from data_pipelines.dataforge.labelling.models import Labelling, Order, Prediction, Slot, SlotState, Source, Task, TaskState, Value, Verdict
+from data_pipelines.dataforge.labelling.models import Labelling, Prediction, Slot, SlotState, Source, Task, Value
 from data_pipelines.dataforge.labelling.projects import get_labelling, get_open_labelling, publish
 
 
@@ -115,8 +116,8 @@ async def post_predictions(conn: Connection, scope: Scope, name: str, prediction
     return len(found)
 
 
-async def rerank(conn: Connection, scope: Scope, name: str, order: Order, seed: int = 0) -> Labelling:
-    """Order the queue, now and for predictions to come. Raises: LabellingNotFound, LabellingClosed."""
+async def rerank(conn: Connection, scope: Scope, name: str, order: QueueOrder, seed: int = 0) -> Labelling:
+    """QueueOrder the queue, now and for predictions to come. Raises: LabellingNotFound, LabellingClosed."""
     labelling = await get_open_labelling(conn, scope, name)
     tasks = await store.list_tasks(conn, scope.project, labelling.id, TaskState.OPEN)
     ordered = policy.priorities([task.prediction for task in tasks], order, seed)

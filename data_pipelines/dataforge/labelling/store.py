@@ -9,22 +9,20 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from aidos.schemas.dataforge.labelling import Consensus, QueueOrder, TaskState
 from cluster.db import Connection, load_queries, unique
 from data_pipelines.dataforge.labelling.errors import LabellingExists
 from data_pipelines.dataforge.labelling.models import (
     Annotator,
-    Consensus,
     Counts,
     Item,
     Labelling,
-    Order,
     Slot,
     SlotState,
     Source,
     Stage,
     Submission,
     Task,
-    TaskState,
     Turn,
     Value,
     Version,
@@ -295,7 +293,7 @@ def _json(value: Value | None) -> Jsonb | None:
 
 
 def _labelling(row: Row) -> Labelling:
-    fields: dict[str, Any] = {**row, "consensus": Consensus(row["consensus"]), "order": Order(row["item_order"])}
+    fields: dict[str, Any] = {**row, "consensus": Consensus(row["consensus"]), "order": QueueOrder(row["item_order"])}
     return Labelling(**{name: fields[name] for name in Labelling.__dataclass_fields__})
 
 

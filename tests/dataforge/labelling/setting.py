@@ -14,11 +14,12 @@ from uuid import UUID, uuid4
 from PIL import Image
 
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from aidos.schemas.dataforge.labelling import TaskState
 from cluster.db import Connection, Database
 from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.labelling import service
-from data_pipelines.dataforge.labelling.models import Asked, Labelling, LabellingSpec, Slot, Task, TaskState
+from data_pipelines.dataforge.labelling.models import Asked, Labelling, LabellingSpec, Slot, Task
 from data_pipelines.dataforge.models import CommitSpec, File, Pack, StoredBlob
 
 KIND = {"questions": [{"name": "kind", "kind": "classification", "labels": ["cat", "dog", "owl"]}]}

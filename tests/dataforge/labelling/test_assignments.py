@@ -9,9 +9,10 @@ import pytest
 
 from actors.securityvault.models import Scope
 from aidos.client import Client
+from aidos.schemas.dataforge.labelling import TaskState, Verdict
 from data_pipelines.dataforge.labelling import service
 from data_pipelines.dataforge.labelling.errors import AnnotatorUnknown, NoTaskLeft, TaskHasNoSlot, TaskNotFound
-from data_pipelines.dataforge.labelling.models import Task, TaskState, Verdict
+from data_pipelines.dataforge.labelling.models import Task
 from tests.dataforge.labelling.setting import CAT, DOG, Setting
 
 pytestmark = pytest.mark.postgres

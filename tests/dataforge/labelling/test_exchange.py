@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aidos.schemas.dataforge.label_exchange import ImportRead, LabelsAs, LabelsCommit
+from aidos.schemas.dataforge.labelling import TaskState
 from cluster.objects import blob_key
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.errors import NothingToCommit
 from data_pipelines.dataforge.labelling import rows, service
 from data_pipelines.dataforge.labelling.errors import ItemUnknown, LabelFileInvalid, LabelInvalid, RowsInvalid, TaskDecided
-from data_pipelines.dataforge.labelling.models import CommitLabels, Exported, ImportAs, Imported, LabellingSpec, Source, TaskState
+from data_pipelines.dataforge.labelling.models import Exported, LabellingSpec, Source
 from data_pipelines.dataforge.models import Blob, CommitSpec, File
 from tests.dataforge.labelling.setting import CAT, DOG, OWL, Setting, picture
 
@@ -42,8 +44,8 @@ def fetch(exported: Exported) -> dict[str, bytes]:
 
 
 async def take_in(
-    pets: Setting, format: str, files: Mapping[str, bytes], become: ImportAs = ImportAs.LABELS, committed: tuple[str, str] | None = None
-) -> Imported:
+    pets: Setting, format: str, files: Mapping[str, bytes], become: LabelsAs = LabelsAs.LABELS, committed: tuple[str, str] | None = None
+) -> ImportRead:
     return await service.import_labels(
         pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", format, files, committed, become
     )
@@ -104,14 +106,14 @@ class TestCommits:
         made = await pets.make(2)
         ada = pets.annotator("ada")
         await pets.answer(ada, CAT)
-        spec = CommitLabels(branch="labelled", format="csv")
+        spec = LabelsCommit(branch="labelled", format="csv")
         first = await service.commit_labels(pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", spec)
         assert first.metadata == {"labels": str(made.id), "labelling": "pets", "format": "csv", "records": 1}
         assert first.parent_id == made.commit_id, "a new branch begins at the commit that was labelled"
         with pytest.raises(NothingToCommit):
             await service.commit_labels(pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", spec)
         await pets.answer(ada, DOG)
-        second = CommitLabels(branch="labelled", format="jsonl", message="in another format")
+        second = LabelsCommit(branch="labelled", format="jsonl", message="in another format")
         commit = await service.commit_labels(pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", second)
         async with pets.transaction() as conn:
             paths = [file.path for file in await dataforge.list_files(conn, pets.owner, commit.id)]
@@ -125,18 +127,18 @@ class TestCommits:
         ada = pets.annotator("ada")
         for answer in (CAT, DOG):
             await pets.answer(ada, answer)
-        await service.commit_labels(pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", CommitLabels("labelled"))
+        await service.commit_labels(pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", LabelsCommit(branch="labelled"))
         await start_anew(pets)
-        assert await take_in(pets, "jsonl", {}, committed=("labelled", "labels/pets/")) == Imported(2, 2)
+        assert await take_in(pets, "jsonl", {}, committed=("labelled", "labels/pets/")) == ImportRead(records=2, tasks=2)
         assert [(task.label, task.source) for task in await pets.tasks()] == [(CAT, Source.IMPORTED), (DOG, Source.IMPORTED)]
 
 
 class TestImports:
     async def test_become_first_answers_or_gold_questions_when_asked(self, pets: Setting) -> None:
         await pets.make(2)
-        await take_in(pets, "csv", {"l.csv": b"path,kind\n0000.png,dog\n"}, ImportAs.PRELABELS)
+        await take_in(pets, "csv", {"l.csv": b"path,kind\n0000.png,dog\n"}, LabelsAs.PRELABELS)
         assert (await pets.next(pets.annotator("ada"))).prelabel == DOG
-        await take_in(pets, "csv", {"l.csv": b"path,kind\n0001.png,owl\n"}, ImportAs.GOLD)
+        await take_in(pets, "csv", {"l.csv": b"path,kind\n0001.png,owl\n"}, LabelsAs.GOLD)
         assert [(task.gold, task.state) for task in await pets.tasks()] == [(None, TaskState.OPEN), (OWL, TaskState.DONE)]
 
     @pytest.mark.parametrize(

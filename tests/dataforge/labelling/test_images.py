@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aidos.schemas.dataforge.label_exchange import LabelsAs
 from data_pipelines.dataforge.labelling import projects, service
 from data_pipelines.dataforge.labelling.errors import ImagesTooSlow, LabelFileInvalid, LabelInvalid, LabellingNotFound
 from data_pipelines.dataforge.labelling.images import read_size
-from data_pipelines.dataforge.labelling.models import ImportAs
 from tests.dataforge.labelling.setting import Setting, picture
 
 BOXES = {"questions": [{"name": "objects", "kind": "boxes", "labels": ["cat", "dog"]}]}
@@ -94,7 +94,7 @@ class TestShapes:
         files = {"labels.jsonl": json.dumps(line).encode()}
         with pytest.raises(LabelFileInvalid, match="for an image of 200 by 160 pixels, and it has 100 by 80"):
             await service.import_labels(
-                pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", "jsonl", files, None, ImportAs.LABELS
+                pets.transaction, pets.transaction, pets.owner, pets.objects, "pets", "jsonl", files, None, LabelsAs.LABELS
             )
 
     async def test_of_more_images_than_can_be_looked_into_are_refused(self, pets: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from aidos.schemas.dataforge.label_schema import LabelSchema
-from data_pipelines.dataforge.labelling.models import Consensus, Decision, Order, TaskState
+from aidos.schemas.dataforge.labelling import Consensus, QueueOrder, TaskState
+from data_pipelines.dataforge.labelling.models import Decision
 from data_pipelines.dataforge.labelling.overlap import box_iou, mean_iou, mean_similarity, polygon_iou, span_iou
 from data_pipelines.dataforge.labelling.policy import asks_gold, decide, is_right, priorities, uncertainty, weight_of
 
@@ -131,18 +132,22 @@ class TestGold:
 class TestUncertainty:
     def test_is_what_the_survey_says(self) -> None:
         prediction = {"probabilities": {"kind": {"cat": 0.5, "dog": 0.3, "owl": 0.2}}}
-        assert uncertainty(prediction, Order.LEAST_CONFIDENCE) == pytest.approx(0.5)
-        assert uncertainty(prediction, Order.MARGIN) == pytest.approx(0.8)
+        assert uncertainty(prediction, QueueOrder.LEAST_CONFIDENCE) == pytest.approx(0.5)
+        assert uncertainty(prediction, QueueOrder.MARGIN) == pytest.approx(0.8)
         entropy = -(0.5 * math.log(0.5) + 0.3 * math.log(0.3) + 0.2 * math.log(0.2)) / math.log(3)
-        assert uncertainty(prediction, Order.ENTROPY) == pytest.approx(entropy)
+        assert uncertainty(prediction, QueueOrder.ENTROPY) == pytest.approx(entropy)
 
     def test_of_bare_confidences_and_of_nothing(self) -> None:
-        assert uncertainty({"confidence": {"boxes": 0.8, "kind": 0.6}}, Order.MARGIN) == pytest.approx(0.4)
-        assert uncertainty(None, Order.MARGIN) is None and uncertainty({"value": {}}, Order.ENTROPY) is None
+        assert uncertainty({"confidence": {"boxes": 0.8, "kind": 0.6}}, QueueOrder.MARGIN) == pytest.approx(0.4)
+        assert uncertainty(None, QueueOrder.MARGIN) is None and uncertainty({"value": {}}, QueueOrder.ENTROPY) is None
 
     def test_orders_the_unsure_first_and_the_unknown_last(self) -> None:
         sure, unsure = ({"probabilities": {"kind": {"cat": p, "dog": 1 - p}}} for p in (0.99, 0.51))
-        found = priorities([None, sure, unsure], Order.ENTROPY, 0)
+        found = priorities([None, sure, unsure], QueueOrder.ENTROPY, 0)
         assert found[2] > found[1] > found[0]
-        assert priorities([None, sure], Order.LISTED, 0) == [0, 0]
-        assert priorities([sure] * 9, Order.RANDOM, 1) == priorities([sure] * 9, Order.RANDOM, 1) != priorities([sure] * 9, Order.RANDOM, 2)
+        assert priorities([None, sure], QueueOrder.LISTED, 0) == [0, 0]
+        assert (
+            priorities([sure] * 9, QueueOrder.RANDOM, 1)
+            == priorities([sure] * 9, QueueOrder.RANDOM, 1)
+            != priorities([sure] * 9, QueueOrder.RANDOM, 2)
+        )

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.securityvault.models import Scope
+from aidos.schemas.dataforge.labelling import Consensus, QueueOrder, TaskState, Verdict
 from cluster.events import list_events
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.labelling import service
@@ -25,17 +26,7 @@ from data_pipelines.dataforge.labelling.errors import (
     TaskNotReviewable,
     VersionNotFound,
 )
-from data_pipelines.dataforge.labelling.models import (
-    Consensus,
-    LabellingSpec,
-    Order,
-    Prediction,
-    SlotState,
-    Source,
-    Stage,
-    TaskState,
-    Verdict,
-)
+from data_pipelines.dataforge.labelling.models import LabellingSpec, Prediction, SlotState, Source, Stage
 from tests.dataforge.labelling.setting import CAT, DOG, KIND, OWL, Setting
 
 pytestmark = pytest.mark.postgres
@@ -277,7 +268,7 @@ class TestPredictions:
         await pets.make(4)
         ada = pets.annotator("ada")
         assert await pets.call(service.post_predictions, pets.owner, "pets", self.predictions(0.9, 0.55, 0.7)) == 3
-        await pets.call(service.rerank, pets.owner, "pets", Order.ENTROPY)
+        await pets.call(service.rerank, pets.owner, "pets", QueueOrder.ENTROPY)
         order = []
         for _ in range(4):
             asked = await pets.next(ada)
@@ -288,10 +279,10 @@ class TestPredictions:
 
     async def test_that_come_later_take_their_place_at_once(self, pets: Setting) -> None:
         await pets.make(3)
-        await pets.call(service.rerank, pets.owner, "pets", Order.LEAST_CONFIDENCE)
+        await pets.call(service.rerank, pets.owner, "pets", QueueOrder.LEAST_CONFIDENCE)
         await pets.call(service.post_predictions, pets.owner, "pets", self.predictions(0.9, 0.9, 0.5))
         assert (await pets.next(pets.annotator("ada"))).item.path == "0002.png"
-        await pets.call(service.rerank, pets.owner, "pets", Order.LISTED)
+        await pets.call(service.rerank, pets.owner, "pets", QueueOrder.LISTED)
         assert (await pets.next(pets.annotator("bob"))).item.path == "0000.png"
 
 

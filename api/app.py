@@ -21,6 +21,7 @@ from api.health import VERSION, Health
 from api.protocols.mlflow import artifacts as mlflow_artifacts
 from api.protocols.mlflow import logged as mlflow_logged
 from api.protocols.mlflow import registry as mlflow_registry
+from api.protocols.mlflow import traces as mlflow_traces
 from api.protocols.mlflow import tracking as mlflow_tracking
 from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
 from api.routers import costoptimizer, dataforge, deployengine, events, modelhub, platform, studies, trainos
@@ -45,6 +46,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     mlflow_artifacts.router,
     mlflow_logged.router,
     mlflow_registry.router,
+    mlflow_traces.router,
 )
 
 

@@ -243,6 +243,12 @@ async def create_by_mlflow(made: Made, run_id: str) -> None:
     experiment = (await made.ask("POST", f"{base}/experiments/create", {"name": f"{made.marker}-x", "tags": [tag]}))["experiment_id"]
     asked = {"experiment_id": experiment, "name": f"{made.marker}-l", "source_run_id": run_id, "tags": [tag], "params": [tag]}
     made.note(logged_model=(await made.ask("POST", f"{base}/logged-models", asked))["model"]["info"]["model_id"], tag=made.marker)
+    location = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
+    info = {"trace_id": f"tr-{made.marker}", "trace_location": location, "request_time": "2026-01-01T00:00:00Z", "state": "OK"}
+    await made.ask("POST", "/api/3.0/mlflow/traces", {"trace": {"trace_info": {**info, "request_preview": made.marker}}})
+    said = {"assessment": {"assessment_name": made.marker, "feedback": {"value": True}}}
+    given = (await made.ask("POST", f"/api/3.0/mlflow/traces/{info['trace_id']}/assessments", said))["assessment"]["assessment_id"]
+    made.note(trace_id=info["trace_id"], assessment_id=given)
 
 
 def _graph(marker: str) -> bytes:

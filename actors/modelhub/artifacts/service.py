@@ -17,6 +17,7 @@ from actors.modelhub.artifacts import store
 from actors.modelhub.artifacts.errors import InvalidArtifactPath, NoSuchArtifact, PartsMissing, ReadOnlyArtifacts, UploadNotFound
 from actors.modelhub.artifacts.models import Entry, Location, OwnerKind, StoredFile, Upload
 from actors.modelhub.logged import service as logged
+from actors.modelhub.traces import service as traces
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id
 from cluster.objects import ObjectInfo, Objects, prefix_key
@@ -32,7 +33,7 @@ def parse_location(path: str) -> Location:
     try:
         if middle != "artifacts":
             raise ValueError("not the artifacts of something")
-        return Location(OwnerKind(kind), UUID(id.removeprefix("m-").removeprefix("tr-")), check_path("/".join(rest)))
+        return Location(OwnerKind(kind), UUID(id.removeprefix("m-")), check_path("/".join(rest)))
     except ValueError:
         raise InvalidArtifactPath(path=path[:600]) from None
 
@@ -45,7 +46,7 @@ def check_path(path: str) -> str:
 
 
 async def check_writable(conn: Connection, scope: Scope, at: Location) -> None:
-    """Raises: RunNotFound, ReadOnlyArtifacts, InvalidArtifactPath when there is no path."""
+    """Raises: RunNotFound, LoggedModelNotFound, TraceNotFound, ReadOnlyArtifacts; InvalidArtifactPath when there is no path."""
     if not at.path:
         raise InvalidArtifactPath(path="")
     await _require_owner(conn, scope, at)
@@ -59,7 +60,7 @@ async def _require_owner(conn: Connection, scope: Scope, at: Location) -> None:
     elif at.kind is OwnerKind.MODEL:
         await logged.get_model(conn, scope, at.owner_id)
     else:
-        raise NoSuchArtifact(path=at.path)
+        await traces.require_trace(conn, scope, at.owner_id)
 
 
 async def find_file(conn: Connection, scope: Scope, at: Location) -> StoredFile:

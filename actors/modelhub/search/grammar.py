@@ -35,10 +35,13 @@ _ENTITIES = {
     **dict.fromkeys(("dataset", "datasets"), Entity.DATASET),
     **dict.fromkeys(("alias", "aliases"), Entity.ALIAS),
     **dict.fromkeys(("metadata", "request_metadata"), Entity.METADATA),
+    "feedback": Entity.FEEDBACK,
+    "expectation": Entity.EXPECTATION,
 }
 _NUMERIC = frozenset({"=", "!=", ">", ">=", "<", "<="})
 _TEXTUAL = frozenset({"=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"})
 _OPTIONAL = frozenset({"=", "!=", "LIKE", "ILIKE", "RLIKE", "IS NULL", "IS NOT NULL"})
+_KEYED = frozenset({Entity.PARAM, Entity.TAG, Entity.METADATA, Entity.FEEDBACK, Entity.EXPECTATION})
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "RLIKE"})
 
 
@@ -144,7 +147,7 @@ class _Parser:
         sign = self._take()
         operator = self._operator(sign)
         numeric = entity is Entity.METRIC or (entity is Entity.ATTRIBUTE and key in self.vocabulary.numbers)
-        allowed = _NUMERIC if numeric else _OPTIONAL if entity in (Entity.PARAM, Entity.TAG, Entity.METADATA) else _TEXTUAL
+        allowed = _NUMERIC if numeric else _OPTIONAL if entity in _KEYED else _TEXTUAL
         if operator not in allowed:
             raise self._refuse(sign, f"Invalid comparator '{operator}' for {entity} '{key}', not one of {', '.join(sorted(allowed))}")
         if operator.startswith("IS"):

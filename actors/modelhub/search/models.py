@@ -20,6 +20,8 @@ class Entity(enum.StrEnum):
     DATA = "data"
     ALIAS = "alias"
     METADATA = "metadata"
+    FEEDBACK = "feedback"
+    EXPECTATION = "expectation"
 
 
 class Lifecycle(enum.StrEnum):

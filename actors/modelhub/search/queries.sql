@@ -49,3 +49,13 @@ SELECT l.id, l.project_id, l.experiment_id, e.name AS experiment, l.run_id, l.na
  WHERE l.project_id = %(project_id)s AND {where}
  ORDER BY {order}
  LIMIT %(limit)s OFFSET %(offset)s;
+
+-- search_traces --
+SELECT t.id, t.project_id, t.trace_id, t.experiment_id, e.name AS experiment, t.client_request_id, t.request_preview, t.response_preview,
+       t.requested_at, t.duration_ms, t.state, t.metadata, t.tags,
+       (SELECT jsonb_agg(jsonb_build_array(a.id, a.body, a.created_at, a.updated_at) ORDER BY a.id)
+          FROM modelhub.assessments a WHERE a.trace = t.id) AS assessments
+  FROM modelhub.traces t JOIN modelhub.experiments e ON e.id = t.experiment_id
+ WHERE t.project_id = %(project_id)s AND {where}
+ ORDER BY {order}
+ LIMIT %(limit)s OFFSET %(offset)s;

@@ -16,6 +16,7 @@ from actors.modelhub.search import store
 from actors.modelhub.search.errors import InvalidPageToken
 from actors.modelhub.search.grammar import parse_filter, parse_order
 from actors.modelhub.search.models import Comparison, Entity, Lifecycle, OrderBy, Search, Vocabulary
+from actors.modelhub.traces.models import Trace
 from actors.securityvault.models import Scope
 from cluster.db import Connection
 
@@ -46,6 +47,16 @@ LOGGED_MODELS = Vocabulary(
     numbers=_TIMES,
     entities=frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG}),
     aliases={"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"},
+)
+TRACES = Vocabulary(
+    texts=frozenset({"request_id", "client_request_id", "name", "run_id", "status", "experiment_id"}),
+    numbers=frozenset({"timestamp_ms", "execution_time_ms", "end_time_ms"}),
+    entities=frozenset({Entity.TAG, Entity.METADATA, Entity.FEEDBACK, Entity.EXPECTATION}),
+    aliases={
+        "trace_id": "request_id",
+        **{name: f"{name}_ms" for name in ("timestamp", "execution_time", "end_time")},
+        "execution_duration": "execution_time_ms",
+    },
 )
 T = TypeVar("T")
 RUN_NAME = "mlflow.runName"
@@ -182,3 +193,20 @@ async def find_latest_versions(conn: Connection, scope: Scope, model_ids: Sequen
 
 async def find_logged_models(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[LoggedModel]:
     return await store.search_logged_models(conn, scope.project, Search(), ids=ids)
+
+
+async def search_traces(conn: Connection, scope: Scope, experiments: Sequence[UUID], question: Question) -> tuple[list[Trace], str]:
+    """Newest first unless ordered, and the token of the next page. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    within = sorted(map(str, experiments))
+    search = read_search(question, TRACES, within)
+    return cut(question, search, await store.search_traces(conn, scope.project, search, experiments=experiments), within)
+
+
+async def find_traces(conn: Connection, scope: Scope, trace_ids: Sequence[str]) -> list[Trace]:
+    """By the ids that clients gave them."""
+    return await store.search_traces(conn, scope.project, Search(), trace_ids=trace_ids)
+
+
+async def find_traces_by_id(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[Trace]:
+    """By the ids that their files have."""
+    return await store.search_traces(conn, scope.project, Search(), ids=ids)

@@ -13,6 +13,7 @@ from actors.modelhub.logged.models import LoggedModel
 from actors.modelhub.models import Experiment, Model, ModelVersion, Run
 from actors.modelhub.search.conditions import Statement, Table
 from actors.modelhub.search.models import Entity, Search
+from actors.modelhub.traces.models import Trace
 from cluster.db import Connection, load_queries
 
 Q = load_queries(__package__ or "actors.modelhub.search")
@@ -22,6 +23,15 @@ def _ms(column: LiteralString) -> LiteralString:
     return f"floor(extract(epoch FROM {column}) * 1000)"
 
 
+# Valid assessments of a trace by name, their values as text.
+_FEEDBACK: LiteralString = (
+    "(SELECT a.body ->> 'assessment_name' AS key, a.body #>> '{feedback,value}' AS value FROM modelhub.assessments a"
+    " WHERE a.trace = t.id AND a.body ? 'feedback' AND a.body -> 'valid' <> 'false') x WHERE true"
+)
+_EXPECTATION: LiteralString = (
+    "(SELECT a.body ->> 'assessment_name' AS key, a.body #>> '{expectation,value}' AS value FROM modelhub.assessments a"
+    " WHERE a.trace = t.id AND a.body ? 'expectation' AND a.body -> 'valid' <> 'false') x WHERE true"
+)
 EXPERIMENTS = Table(
     "e",
     {
@@ -95,6 +105,28 @@ LOGGED_MODELS = Table(
     newest="l.created_at DESC, l.id DESC",
 )
 
+TRACES = Table(
+    "t",
+    {
+        "request_id": "t.trace_id",
+        "client_request_id": "t.client_request_id",
+        "name": "t.tags ->> 'mlflow.traceName'",
+        "run_id": "t.metadata ->> 'mlflow.sourceRun'",
+        "status": "t.state",
+        "experiment_id": "replace(t.experiment_id::text, '-', '')",
+        "timestamp_ms": _ms("t.requested_at"),
+        "execution_time_ms": "t.duration_ms",
+        "end_time_ms": _ms("t.requested_at") + " + t.duration_ms",
+    },
+    {
+        Entity.TAG: "jsonb_each_text(t.tags) x WHERE true",
+        Entity.METADATA: "jsonb_each_text(t.metadata) x WHERE true",
+        Entity.FEEDBACK: _FEEDBACK,
+        Entity.EXPECTATION: _EXPECTATION,
+    },
+    newest="t.requested_at DESC, t.id DESC",
+)
+
 
 async def search_experiments(conn: Connection, project_id: UUID, search: Search, ids: Sequence[UUID] | None = None) -> list[Experiment]:
     statement = Statement(EXPERIMENTS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
@@ -157,3 +189,24 @@ async def search_logged_models(
     statement.restrict(search.comparisons, search.lifecycle)
     cursor = await conn.execute(statement.compose(Q.search_logged_models, search.order), statement.values)
     return [LoggedModel.from_row(row) for row in await cursor.fetchall()]
+
+
+async def search_traces(
+    conn: Connection,
+    project_id: UUID,
+    search: Search,
+    *,
+    experiments: Sequence[UUID] | None = None,
+    trace_ids: Sequence[str] | None = None,
+    ids: Sequence[UUID] | None = None,
+) -> list[Trace]:
+    statement = Statement(TRACES, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    if experiments is not None:
+        statement.require("t.experiment_id = ANY({value})", list(experiments))
+    if trace_ids is not None:
+        statement.require("t.trace_id = ANY({value})", list(trace_ids))
+    if ids is not None:
+        statement.require("t.id = ANY({value})", list(ids))
+    statement.restrict(search.comparisons)
+    cursor = await conn.execute(statement.compose(Q.search_traces, search.order), statement.values)
+    return [Trace.from_row(row) for row in await cursor.fetchall()]

@@ -23,8 +23,8 @@ from api.protocols.mlflow import wire
 from api.protocols.mlflow.tracking import MANAGE, READ
 from api.protocols.mlflow.wire import answer
 
-SPEAKS = "3.17.2"
-"""The version of MLflow whose protocol this is."""
+SPEAKS = "3.3.2"
+"""The version that clients ask for to know whether they may send spans one by one, from 3.4 on: here they come as a file of their trace."""
 UPLOADS = "/api/2.0/mlflow-artifacts/artifacts/"
 """Bodies below it are files."""
 

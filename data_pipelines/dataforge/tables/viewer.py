@@ -76,7 +76,8 @@ class Viewer:
 
     async def start(self) -> None:
         """Begin to load what a question needs, half a second to two of it: the first question would wait for that."""
-        await asyncio.to_thread(self._start)
+        with contextlib.suppress(OSError):  # no reason for a gateway not to start: the first question meets it again
+            await asyncio.to_thread(self._start)
 
     def close(self) -> None:
         """End the processes. Another question would start them again."""

@@ -238,6 +238,17 @@ class TestLargeFiles:
             await service.list_rows(viewer, large.locate(), RowsSpec())
 
 
+class TestStart:
+    async def test_begins_one_process_that_ends_with_the_gateway_even_while_it_loads(self, viewer: Viewer) -> None:
+        await asyncio.gather(viewer.start(), viewer.start())
+        process = viewer._process
+        assert process is not None and process.poll() is None
+        await viewer.start()
+        assert viewer._process is process
+        viewer.close()
+        assert process.poll() is not None
+
+
 class TestThumbnails:
     @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
     async def test_are_made_of_every_mode(self, viewer: Viewer, mode: str) -> None:

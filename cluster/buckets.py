@@ -6,7 +6,7 @@ import asyncio
 import functools
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -77,15 +77,22 @@ class Buckets:
         self.refuse_unlisted(bucket, key)
         return self.objects.presign_with_headers("GET", bucket, key, headers, version_id)
 
-    async def pages(self, bucket: str, prefix: str, after: str | None = None) -> AsyncIterator[list[ObjectVersion]]:
-        """The objects whose keys begin with ``prefix`` by key, those later than ``after``, a page at a time.
+    async def pages(self, bucket: str, prefix: str, after: str | None = None) -> AsyncGenerator[list[ObjectVersion], None]:
+        """The objects whose keys begin with ``prefix`` by key, those later than ``after``, a page at a time; the next is fetched meanwhile.
 
         Raises: BucketNotAllowed, BucketUnreadable, Unavailable.
         """
         self.refuse_unlisted(bucket, prefix)
         listing = self._list(bucket, prefix, after)
-        while page := await self._call(bucket, prefix, lambda: list(islice(listing, PAGE))):
-            yield page
+        fetch = functools.partial(self._call, bucket, prefix, lambda: list(islice(listing, PAGE)))
+        following = asyncio.create_task(fetch())
+        try:
+            while page := await following:
+                following = asyncio.create_task(fetch())
+                yield page
+        finally:
+            if not following.cancel():
+                following.exception()  # it is told, or of no interest any more
 
     def _list(self, bucket: str, prefix: str, after: str | None) -> Iterator[ObjectVersion]:
         versioned = self._keeps_versions(bucket)

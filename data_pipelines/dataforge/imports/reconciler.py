@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import ClassVar
 from uuid import UUID
@@ -33,12 +34,13 @@ class ImportReconciler(Reconciler[Import]):
 
     async def process(self, item: Import) -> Import:
         """Each page is a transaction of its own, so that what is listed is listed whatever comes."""
-        async for page in self.buckets.pages(item.bucket, item.prefix, item.cursor):
-            async with self.db.platform() as conn:
-                further = await service.add_page(conn, item, page)
-            if further is None:
-                raise LostClaim
-            item = further
+        async with contextlib.aclosing(self.buckets.pages(item.bucket, item.prefix, item.cursor)) as pages:
+            async for page in pages:
+                async with self.db.platform() as conn:
+                    further = await service.add_page(conn, item, page)
+                if further is None:
+                    raise LostClaim
+                item = further
         return item
 
     async def apply(self, conn: Connection, item: Import, token: UUID, outcome: Import) -> bool:

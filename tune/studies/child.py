@@ -8,10 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Sequence
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _PR_SET_PDEATHSIG = 1
+_DRAIN_S = 5.0
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -32,18 +35,26 @@ def run_command(command: Sequence[str], environment: dict[str, str]) -> tuple[in
         return NOT_FOUND, f"there is no command {command[0]!r} in the package or on the path"
     except OSError as error:
         return NOT_EXECUTABLE, f"{command[0]!r} cannot be run: {error.strerror}"
-    last = ""
+    lines: deque[str] = deque(maxlen=1)
+    printing = threading.Thread(target=_print_lines, args=(child, lines), daemon=True)
+    printing.start()
     try:
-        assert child.stdout is not None
-        for line in child.stdout:
-            sys.stdout.write(line)
-            last = line.strip() or last
         code = child.wait()
     finally:
+        # What it left behind in its group holds the pipe open, which would be read for ever.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    return (code if code >= 0 else 128 - code), last.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        printing.join(_DRAIN_S)
+    return (code if code >= 0 else 128 - code), "".join(lines).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _print_lines(child: subprocess.Popen[str], lines: deque[str]) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        sys.stdout.write(line)
+        if text := line.strip():
+            lines.append(text)
 
 
 def _die_with_parent() -> None:

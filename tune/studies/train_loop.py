@@ -105,15 +105,18 @@ class StudySearcher(Searcher):
 
 
 def run_trial(config: dict[str, Any], study_id: str) -> None:
-    """In a worker: the study's command with the trial's parameters, to its end."""
+    """In a worker: one trial to its end."""
     with Client() as client:
-        study, trial = client.studies.get(study_id), client.studies.trial(study_id, str(config["number"]))
-        if trial.state == "RUNNING" and trial.attempt == config["attempt"]:
-            code, last_line = run_command(build_command(study, trial), build_environment(study, trial))
-            trial = client.studies.finish_trial(
-                study_id, str(trial.number), attempt=trial.attempt, exit_code=code, last_line=last_line[:1000]
-            )
-        ray_tune.report({"trial": trial.model_dump_json()})
+        ray_tune.report({"trial": attend_trial(client, study_id, config["number"], config["attempt"]).model_dump_json()})
+
+
+def attend_trial(client: Client, study_id: str, number: int, attempt: int) -> TrialRead:
+    """Run the study's command with the trial's parameters; how it came out. What another worker has ended is left as it is."""
+    study, trial = client.studies.get(study_id), client.studies.trial(study_id, str(number))
+    if trial.state != "RUNNING" or trial.attempt != attempt:
+        return trial
+    code, last_line = run_command(build_command(study, trial), build_environment(study, trial))
+    return client.studies.finish_trial(study_id, str(number), attempt=attempt, exit_code=code, last_line=last_line[:1000])
 
 
 def build_command(study: StudyRead, trial: TrialRead) -> list[str]:

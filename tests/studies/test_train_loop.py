@@ -1,0 +1,117 @@
+"""The driver's side of a study against the real API: what Tune is given to try, and how trials run. Here without Tune."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from aidos.client import Client
+from aidos.schemas.studies import StudyRead, TrialRead
+from tests.studies.conftest import JobClient
+from tests.studies.examples import ask_for
+from tune.studies.train_loop import StudySearcher, attend_trial
+
+pytestmark = pytest.mark.postgres
+
+TRAIN = """
+import sys
+import aidos
+
+trial = aidos.trial()
+assert trial.params["x"] == float(sys.argv[1]), (trial.params, sys.argv)
+for step in range(1, 4):
+    if trial.report(step, {"loss": (trial.params["x"] - 3) ** 2 + 1 / step}):
+        break
+with aidos.run() as run:
+    run.log_metric("seconds", 0.5)
+print("trial", trial.number, "ends")
+"""
+SPACE = {"x": {"kind": "float", "low": -5, "high": 10}}
+
+
+@pytest.fixture
+def begin(client: Client, as_job: JobClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[StudyRead, Client]]:
+    """A study whose command is TRAIN, and its job's client; what it starts finds the job's token."""
+
+    def make(**fields: Any) -> tuple[StudyRead, Client]:
+        script, token = tmp_path / "train.py", tmp_path / "token"
+        script.write_text(TRAIN)
+        study = client.studies.create(ask_for(**{"command": [sys.executable, str(script), "{x}"], "space": SPACE, **fields}))
+        job = as_job(study.job_id)
+        token.write_text(str(job.config.api_key))
+        monkeypatch.delenv("AIDOS_API_KEY")
+        monkeypatch.setenv("AIDOS_TOKEN_FILE", str(token))
+        monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+        return job.studies.start("s"), job
+
+    return make
+
+
+def drive(job: Client, searcher: StudySearcher, study: StudyRead, name: str) -> TrialRead | None:
+    """What Tune does with one trial; None after the last."""
+    config = searcher.suggest(name)
+    if config == Searcher.FINISHED:
+        return None
+    trial = attend_trial(job, str(study.id), config["number"], config["attempt"])
+    searcher.on_trial_complete(name, {"trial": trial.model_dump_json()})
+    return trial
+
+
+class TestStudySearcher:
+    def test_tries_until_the_budget_is_spent(self, begin: Any) -> None:
+        study, job = begin(budget={"trials": 3})
+        searcher, trials = StudySearcher(job, study), []
+        while (trial := drive(job, searcher, study, f"t{len(trials)}")) is not None:
+            trials.append(trial)
+        assert [trial.number for trial in trials] == [0, 1, 2] and {trial.state for trial in trials} == {"COMPLETE"}, trials
+        assert searcher.over == "3 of 3 trials have begun" and searcher.suggest("more") == Searcher.FINISHED
+        assert trials[0].values["loss"] == pytest.approx((trials[0].params["x"] - 3) ** 2 + 1 / 3)
+        run = job.runs.get(str(trials[0].run_id))
+        assert run.metrics["seconds"].value == 0.5 and run.state == "FINISHED"
+
+    def test_never_has_more_at_work_than_the_study_may(self, begin: Any) -> None:
+        study, job = begin(parallelism=2)
+        searcher = StudySearcher(job, study)
+        assert [type(searcher.suggest(name)) for name in "abc"] == [dict, dict, type(None)]
+
+    def test_one_that_takes_over_begins_what_was_interrupted_first(self, begin: Any) -> None:
+        study, job = begin(budget={"trials": 3})
+        first = StudySearcher(job, study)
+        ended = drive(job, first, study, "a")
+        lost = first.suggest("b")
+        assert ended is not None and (lost["number"], lost["attempt"]) == (1, 1)
+        second, study = None, job.studies.start("s")
+        second = StudySearcher(job, study)
+        again = drive(job, second, study, "a")
+        assert again is not None and (again.number, again.attempt, again.state) == (1, 2, "COMPLETE")
+        assert attend_trial(job, str(study.id), 1, 1) == again, "a worker of before leaves it alone"
+        last = drive(job, second, study, "c")
+        assert last is not None and last.number == 2 and drive(job, second, study, "d") is None
+        assert job.studies.trial("s", "0") == ended
+
+    def test_a_space_that_changes_is_chosen_from_at_once(self, begin: Any, client: Client) -> None:
+        study, job = begin()
+        searcher = StudySearcher(job, study)
+        drive(job, searcher, study, "a")
+        client.studies.update("s", space={"x": {"kind": "float", "low": 20, "high": 21}})
+        changed = drive(job, searcher, study, "b")
+        assert changed is not None and 20 <= changed.params["x"] <= 21 and changed.state == "COMPLETE"
+
+    def test_a_trial_whose_worker_was_lost_too_often_has_failed(self, begin: Any) -> None:
+        study, job = begin()
+        searcher = StudySearcher(job, study)
+        number = searcher.suggest("a")["number"]
+        searcher.on_trial_complete("a", None, error=True)
+        trial = job.studies.trial("s", str(number))
+        assert (trial.state, trial.reason) == ("FAILED", "exit code -1; last line: its worker was lost again and again")
+
+    def test_a_grid_ends_with_its_last_point(self, begin: Any) -> None:
+        study, job = begin(space={"x": {"kind": "int", "low": 1, "high": 2}}, sampler="grid")
+        searcher = StudySearcher(job, study)
+        found = [drive(job, searcher, study, name) for name in "abc"]
+        assert [trial.params["x"] for trial in found if trial] == [1, 2] and searcher.over == "every point of the grid was tried"

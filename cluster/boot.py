@@ -54,8 +54,7 @@ HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("dataforge", (collect_garbage, import_objects, verify_commits)),
     ("modelhub", (inspect_versions,)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
-    ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs)),
-    ("studies", (reconcile_studies,)),
+    ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs, reconcile_studies)),
     ("costoptimizer", (meter_usage,)),
 )
 """The named actors, and the loops that each runs."""

@@ -40,5 +40,5 @@ class StudyReconciler(Reconciler[Study]):
 
 
 async def reconcile_studies(host: Host) -> None:
-    """A loop of the named actor ``studies``."""
+    """A loop of the named actor ``trainos``."""
     await StudyReconciler(host.db).run(host.holder, host.wakeup)

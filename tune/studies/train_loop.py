@@ -6,11 +6,9 @@ PostgreSQL behind the API: Tune's own state of the experiment is never read back
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from ray import tune as ray_tune
@@ -61,7 +59,7 @@ class StudySearcher(Searcher):
             self.over = "every point of the grid was tried"
             return Searcher.FINISHED
         self._live[trial_id] = begun.number
-        return {"number": begun.number, "attempt": begun.attempt}
+        return {"study": self._id, "number": begun.number, "attempt": begun.attempt}
 
     def _begin(self) -> TrialRead | None:
         if self._waiting:
@@ -104,10 +102,10 @@ class StudySearcher(Searcher):
         """Nothing."""
 
 
-def run_trial(config: dict[str, Any], study_id: str) -> None:
+def run_trial(config: dict[str, Any]) -> None:
     """In a worker: one trial to its end."""
     with Client() as client:
-        ray_tune.report({"trial": attend_trial(client, study_id, config["number"], config["attempt"]).model_dump_json()})
+        ray_tune.report({"trial": attend_trial(client, config["study"], config["number"], config["attempt"]).model_dump_json()})
 
 
 def attend_trial(client: Client, study_id: str, number: int, attempt: int) -> TrialRead:
@@ -142,9 +140,8 @@ def run_study(client: Client, study: StudyRead, storage: str) -> str:
     """Try until nothing is left to try; why it is over. Raises: AidosError where the platform stayed away."""
     searcher = StudySearcher(client, study)
     resources = {"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial, "memory": study.memory_gib_per_trial * _GIB}
-    trainable: Callable[[dict[str, Any]], None] = functools.partial(run_trial, study_id=str(study.id))
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(trainable, resources),
+        ray_tune.with_resources(run_trial, resources),
         tune_config=ray_tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         run_config=ray_tune.RunConfig(
             name="study", storage_path=storage, verbose=0, failure_config=ray_tune.FailureConfig(max_failures=WORKER_RETRIES)

@@ -73,9 +73,10 @@ class LocalSource(Source):
 def write(folder: Path, size_bytes: int) -> int:
     """Parquet files of at least so many bytes together; their rows."""
     random, rows, part, batch = np.random.default_rng(0), 0, 0, 1_000_000
+    users = pa.array([f"user-{number}" for number in range(10**6)])
     while sum(path.stat().st_size for path in folder.iterdir()) < size_bytes:
         columns: dict[str, Any] = {name: random.normal(size=batch) for name in NUMBERS}
-        columns |= {"kind": random.choice(["a", "b", "c"], batch), "user": [f"user-{user}" for user in random.integers(0, 10**6, batch)]}
+        columns |= {"kind": random.choice(["a", "b", "c"], batch), "user": users.take(pa.array(random.integers(0, 10**6, batch)))}
         columns["at"] = random.integers(0, 10**9, batch).astype("datetime64[s]")
         pq.write_table(
             pa.table({name: pa.array(values) for name, values in columns.items()}), folder / f"{part:04}.parquet", row_group_size=500_000

@@ -23,6 +23,7 @@ from aidos.http.transport import AsyncTransport, SyncTransport
 from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
+    from aidos.resources.comparisons import Views
     from aidos.resources.costoptimizer import Costs, Prices
     from aidos.resources.dataforge.labelling import Labelling
     from aidos.resources.dataforge.pulls import PullRequests
@@ -106,6 +107,7 @@ class Client(_Nouns):
     reads: Reads
     reports: Reports
     runs: Runs
+    views: Views
     service_accounts: ServiceAccounts
     sessions: Sessions
     studies: Studies

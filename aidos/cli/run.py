@@ -1,4 +1,4 @@
-"""``aidos run show``, ``compare``, ``download`` and ``sync``: what no single route does."""
+"""``aidos run show``, ``download`` and ``sync``: what no single route does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aidos.cli.comparison import compare
 from aidos.cli.session import session
 
 MADE_WITH = "aidos."
@@ -17,7 +18,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show
 def register(group: typer.Typer) -> None:
     """Add the verbs to ``aidos run``."""
     group.command("show", help="One run with its parameters, metrics, tags and artifacts.")(show)
-    group.command("compare", help="Runs side by side: what differs in parameters, metrics, code, data and environment.")(compare)
+    group.command("compare", help="Runs side by side, by id, query or view: what differs, and their curves as HTML or PNG.")(compare)
     group.command("download", help="Write a run's artifacts into a directory.")(download)
     group.command("sync", help="Bring runs that were kept on this machine to the platform, each once.")(sync)
 
@@ -45,22 +46,6 @@ def show(run: RunId) -> None:
         if rows:
             current.out.print(f"\n{title}", style="bold")
             show_table(current, rows)
-
-
-def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Ids of two runs or more.", show_default=False)],
-    everything: Annotated[bool, typer.Option("--all", help="Show what is equal too.")] = False,
-) -> None:
-    from aidos.cli import comparison
-    from aidos.cli.output import show_table
-
-    current = session()
-    read = comparison.read(current.client, runs)
-    rows = comparison.rows(read, everything=everything)
-    if current.as_json:
-        current.show({"runs": [run.model_dump(mode="json") for run, _ in read], "differ": rows})
-    else:
-        show_table(current, rows, verbatim=True)
 
 
 def download(

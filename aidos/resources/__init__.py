@@ -46,6 +46,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("study", "studies", "studies", "Searches for good hyperparameters: spaces, samplers, budgets, trials."),
     Entry("experiment", "experiments", "modelhub", "Groups of runs that ask the same question."),
     Entry("run", "runs", "modelhub", "Trainings and trials: what went in, what was measured, what came out."),
+    Entry("view", "views", "comparisons", "Questions about runs that the project keeps: which runs, columns and charts."),
     Entry("model", "models", "modelhub", "Registered models: versions that were inspected, and aliases that point at them."),
     Entry("graph", "lineage", "modelhub", "The graph from the raw file to the prediction."),
     Entry("endpoint", "endpoints", "deployengine", "Models that answer predictions over the Open Inference Protocol v2."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aidos.http.operation import Resource, operation
+from aidos.schemas.comparisons import ComparisonCreate, ComparisonRead
 from aidos.schemas.modelhub import (
     AliasMove,
     ArtifactList,
@@ -61,10 +62,13 @@ class Runs(Resource):
         f"{_HUB}/runs",
         returns=RunRead,
         paged=True,
-        query={"experiment": str, "state": str, "job_id": str},
-        help="The project's runs, newest first.",
+        query={"experiment": str, "state": str, "job_id": str, "query": str},
+        help="The project's runs, newest first; --query 'metrics.acc > 0.9 and cost_usd < 2' those of which it holds.",
     )
     get = operation("GET", _RUN, returns=RunRead, query={"wait": str}, help="One run; --wait 30s answers once it has ended.")
+    compare = operation(
+        "POST", f"{_HUB}/comparisons", body=ComparisonCreate, returns=ComparisonRead, help="What differs between runs, and their curves."
+    )
     update = operation("PATCH", _RUN, body=RunUpdate, returns=RunRead, help="Rename, end or resume a run.")
     delete = operation("DELETE", _RUN, help="Delete a run.")
     log_params = operation("POST", f"{_RUN}/params", body=ParamsLog, help="Set parameters, each once.")

@@ -22,6 +22,7 @@ from actors.modelhub.models import (
     VersionState,
 )
 from aidos.schemas.common import Name, PageOf, decode_cursor
+from aidos.schemas.comparisons import Query as RunQuery
 from aidos.schemas.modelhub import (
     AliasMove,
     AliasName,
@@ -50,7 +51,7 @@ from aidos.schemas.modelhub import (
     VersionName,
     VersionRead,
 )
-from api import lineage
+from api import comparisons, lineage
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
 from api.pages import id_of, key_of, page_of, stored_text, whole_below
 
@@ -90,11 +91,16 @@ async def create_run(body: RunCreate, tx: TxDep) -> RunRead:
 
 @router.get("/runs", openapi_extra=READ)
 async def list_runs(
-    page: PageDep, tx: TxDep, experiment: Annotated[Name | None, Query()] = None, state: RunState | None = None, job_id: UUID | None = None
+    page: PageDep,
+    tx: TxDep,
+    experiment: Annotated[Name | None, Query()] = None,
+    state: RunState | None = None,
+    job_id: UUID | None = None,
+    query: Annotated[RunQuery | None, Query(description="Those of which it holds: `metrics.acc > 0.9 and cost_usd < 2`.")] = None,
 ) -> PageOf[RunRead]:
     found = await service.get_experiment(tx.conn, tx.scope, experiment) if experiment else None
     wanted = RunFilter(found.id if found else None, state, job_id)
-    rows = await service.list_runs(tx.conn, tx.scope, wanted, id_of(page.cursor), page.limit)
+    rows = await comparisons.list_runs(tx.conn, tx.scope, wanted, query, id_of(page.cursor), page.limit)
     return page_of(RunRead, rows, page.limit, "id")
 
 

@@ -218,6 +218,9 @@ async def create_modelhub(made: Made) -> None:
     texts = {"params": {made.marker: made.marker}, "tags": {made.marker: made.marker}}
     run = await made.ask("POST", f"{base}/runs", {"experiment": experiment["name"], "name": made.marker, **texts})
     made.note(run_id=run["id"])
+    charts = [{"kind": "curves", "fields": [made.marker]}]
+    await made.ask("PUT", f"{base}/views/{made.marker}", {"query": f"name = '{made.marker}'", "columns": [made.marker], "charts": charts})
+    made.note(view=made.marker)
     await made.ask("POST", f"{base}/runs/{run['id']}/metrics", {"points": [{"key": made.marker, "value": 1.0}]})
     graph = _graph(made.marker)
     file = {"path": f"{made.marker}/model.onnx", "sha256": hashlib.sha256(graph).hexdigest(), "size_bytes": len(graph)}

@@ -225,15 +225,12 @@ class TestCommand:
                 run.log_metric("loss", number)
             runs.append(str(run.id))
         asked = json.loads(self.shown("compare", *runs, "--json"))
-        differ = {row["what"]: (row["r0"], row["r1"]) for row in asked["differ"]}
-        changes = differ.pop("code changes")
-        assert changes[0] != changes[1] and all(len(text) == 12 for text in changes)
-        assert differ == {
-            "param lr": ("0", "1"),
-            "metric loss": ("0", "1"),
-            "data digits": (commits[0][-12:], commits[1][-12:]),
-            "environment python": ("3.10.0", "3.11.0"),
-        }
+        facts = [run["facts"] for run in asked["runs"]]
+        assert [(each["params"], each["metrics"]["loss"]) for each in facts] == [({"lr": "0"}, 0), ({"lr": "1"}, 1)]
+        changes = [each["code"]["changes"] for each in facts]
+        assert changes[0] != changes[1] and all(len(text) == 64 for text in changes)
+        assert [each["data"] for each in facts] == [{"digits": commit} for commit in commits]
+        assert [each["environment"] for each in facts] == [{"python": "3.10.0"}, {"python": "3.11.0"}]
         everything = self.shown("compare", *runs, "--all")
-        assert "param seed" in everything and "code commit" in everything and "package pydantic" in everything
+        assert "params.seed" in everything and "code.commit" in everything and "environment.pydantic" in everything
         assert "git_commit" in self.shown("show", runs[0]) and "environment.json" in self.shown("show", runs[0])

@@ -83,14 +83,15 @@ class Statement:
             return self._test(self.table.attributes[asked.key], asked.operator, asked.value)
         if asked.entity in self.table.nested:
             rows, columns = self.table.nested[asked.entity]
+            if asked.operator.startswith("IS"):
+                return self._presence(rows, self._test(columns[asked.key], "IS NOT NULL", None), asked.operator)
             return self._exists(rows, self._test(columns[asked.key], asked.operator, asked.value))
         key = sql.SQL("x.key = {}").format(self.bind(asked.key))
         rows = self.table.pairs[asked.entity]
         if asked.entity is Entity.METRIC:
             key = sql.SQL("{} AND {}").format(key, self._measured_on(self.datasets))
         if asked.operator.startswith("IS"):
-            found = self._exists(rows, key)
-            return sql.SQL("NOT {}").format(found) if asked.operator == "IS NULL" else found
+            return self._presence(rows, key, asked.operator)
         if asked.key == IS_PROMPT and (asked.operator, asked.value) in (("!=", "true"), ("=", "false")):
             # The client adds this to every search for models: what does not say that it is a prompt is none.
             return sql.SQL("NOT {}").format(self._exists(rows, sql.SQL("{} AND x.value = 'true'").format(key)))
@@ -115,6 +116,10 @@ class Statement:
             for name, digest in datasets
         ]
         return sql.SQL("({})").format(sql.SQL(" OR ").join(tests)) if tests else sql.SQL("true")
+
+    def _presence(self, rows: LiteralString, test: sql.Composable, operator: str) -> sql.Composable:
+        found = self._exists(rows, test)
+        return sql.SQL("NOT {}").format(found) if operator == "IS NULL" else found
 
     def _exists(self, rows: LiteralString, test: sql.Composable) -> sql.Composable:
         return sql.SQL("EXISTS (SELECT FROM {} AND {})").format(sql.SQL(rows), test)

@@ -101,6 +101,7 @@ async def create_dataforge(made: Made) -> None:
     made.example(f"GET {one}/rows", path=TABLE)
     made.example(f"GET {one}/schema", path=TABLE)
     made.example(f"GET {one}/thumbnail", path=IMAGE)
+    made.example(f"GET {one}/diff/rows", path=TABLE, base="main", head="main")
     made.example(f"POST {one}/query", {"sql": "SELECT sum(a) FROM t", "files": {"t": TABLE}})
     await create_history(made, f"{base}/{dataset['name']}")
     await create_reports(made, dataset["name"])

@@ -115,6 +115,41 @@ class TestTables:
         assert stream.headers["x-truncated"] == "true"
 
 
+class TestRowDiff:
+    BEFORE = "id,name,score\n1,a,1.5\n2,b,\n3,c,3\n3,c,3\n4,d,4\n"
+    AFTER = "id,name,score\n4,d,4\n1,a,1.5\n2,b,7\n3,c,3\n5,e,5\n"
+
+    @pytest.fixture
+    def two(self, client: Client, tmp_path: Path) -> Client:
+        (tmp_path / "t.csv").write_text(self.BEFORE)
+        aidos.push(tmp_path, "rows", client=client)
+        client.datasets.set_ref("rows", "before", commit="main")
+        (tmp_path / "t.csv").write_text(self.AFTER)
+        aidos.push(tmp_path, "rows", client=client)
+        return client
+
+    def test_tells_by_key_what_was_added_changed_and_removed(self, two: Client) -> None:
+        found = two.tables.diff("rows", path="t.csv", base="before", head="main", key=["id"])
+        assert (found.added, found.changed, found.removed) == (1, 1, 1)
+        rows = {row.kind.value: (row.old and json.loads(row.old), row.new and json.loads(row.new)) for row in found.rows}
+        assert rows["added"] == (None, {"id": 5, "name": "e", "score": 5.0})
+        assert rows["changed"] == ({"id": 2, "name": "b", "score": None}, {"id": 2, "name": "b", "score": 7.0})
+        assert rows["removed"] == ({"id": 3, "name": "c", "score": 3.0}, None), "one of two with the same key"
+
+    def test_without_a_key_has_no_changed_rows(self, two: Client) -> None:
+        found = two.tables.diff("rows", path="t.csv", base="before", head="main", most=1)
+        assert (found.added, found.changed, found.removed) == (2, 0, 2)
+        assert [row.kind.value for row in found.rows] == ["added", "removed"]
+
+    def test_of_equal_tables_is_empty_and_of_a_column_more_is_every_row(self, two: Client, tmp_path: Path) -> None:
+        assert two.tables.diff("rows", path="t.csv", base="main", head="main", key=["id"]).rows == []
+        (tmp_path / "t.csv").write_text("id,name,score,new\n1,a,1.5,x\n2,b,7,x\n")
+        aidos.push(tmp_path, "rows", branch="wider", client=two)
+        found = two.tables.diff("rows", path="t.csv", base="main", head="wider", key=["id", "name"])
+        assert (found.added, found.changed, found.removed) == (0, 2, 3)
+        assert "nme" in str(refusal(lambda: two.tables.diff("rows", path="t.csv", base="main", head="wider", key=["nme"])))
+
+
 class TestRefusals:
     def test_reach_the_caller_as_problems(self, viewed: Client) -> None:
         tables = viewed.tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aidos.http.operation import Resource, operation
-from aidos.schemas.dataforge.tables import QueryCreate, QueryRead, RowsRead, SchemaRead
+from aidos.schemas.dataforge.tables import QueryCreate, QueryRead, RowDiffRead, RowsRead, SchemaRead
 
 _ONE = "/v1/dataforge/datasets/{dataset}"
 _FILE: dict[str, Any] = {"path": (str, ...), "ref": (str, "main")}
@@ -34,6 +34,13 @@ class Tables(Resource):
     )
     query = operation(
         "POST", f"{_ONE}/query", body=QueryCreate, returns=QueryRead, positional=("sql",), help="Answer one SELECT over files."
+    )
+    diff = operation(
+        "GET",
+        f"{_ONE}/diff/rows",
+        returns=RowDiffRead,
+        query={"path": (str, ...), "base": (str, ...), "head": (str, ...), "key": list[str], "most": (int, 10)},
+        help="Rows that differ between two commits; --key id: those of one id are the same row.",
     )
     thumbnail = operation(
         "GET", f"{_ONE}/thumbnail", returns=bytes, query={**_FILE, "size": (int, 256)}, headers={"if_none_match": "If-None-Match"},

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from aidos.schemas.common import Asked, Wire
-from aidos.schemas.dataforge.versions import FilePath, RefName
+from aidos.schemas.dataforge.versions import ChangeKind, FilePath, RefName
 
 ARROW = "application/vnd.apache.arrow.stream"
 SQL_CHARS = 20_000
@@ -67,3 +67,23 @@ class QueryCreate(Asked):
     )
     ref: RefName = "main"
     limit: int = Field(1000, ge=1, le=100_000, description="At most so many rows.")
+
+
+class RowChangeRead(Wire):
+    """A row that differs."""
+
+    kind: ChangeKind
+    old: str | None = Field(description="The row as JSON; text of over 16,384 characters is cut.")
+    new: str | None
+
+
+class RowDiffRead(Wire):
+    """Which rows of a table differ between two commits."""
+
+    base_id: UUID
+    head_id: UUID
+    path: str
+    added: int
+    changed: int
+    removed: int
+    rows: list[RowChangeRead] = Field(description="Some of each kind.")

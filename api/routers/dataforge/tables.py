@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from aidos.schemas.common import Name, decode_cursor
-from aidos.schemas.dataforge.tables import ARROW, SQL_CHARS, QueryCreate, QueryRead, RowsRead, SchemaRead
-from aidos.schemas.dataforge.versions import FilePath, RefName
+from aidos.schemas.dataforge.tables import ARROW, SQL_CHARS, QueryCreate, QueryRead, RowChangeRead, RowDiffRead, RowsRead, SchemaRead
+from aidos.schemas.dataforge.versions import ChangeKind, FilePath, RefName
 from api.deps import ApiRoute, IfNoneMatch, Session, SessionDep, is_current, needs
 from api.routers.dataforge.versions import RefQuery
 from data_pipelines.dataforge.tables import service
@@ -26,6 +26,7 @@ Sort = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page.")]
 Offset = Annotated[int, Query(ge=0, le=2**53, description="Begin at this row.")]
+Most = Annotated[int, Query(ge=1, le=100, description="Rows that are given of each kind.")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 Size = Annotated[int, Query(ge=16, le=1024, description="Most pixels of each side.")]
 ARROW_TOO: dict[int | str, dict[str, Any]] = {200: {"content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}}
@@ -66,6 +67,18 @@ async def query_tables(
     return (
         Response(answer.body, media_type=ARROW, headers={"X-Truncated": str(answer.facts["truncated"]).lower()}) if arrow else _json(answer)
     )
+
+
+@router.get("/diff/rows", openapi_extra=LOOK)
+async def compare_rows(
+    dataset: Name, path: Path, base: RefName, head: RefName, session: SessionDep, key: Columns = None, most: Most = 10
+) -> RowDiffRead:
+    """Rows of a table that differ between two commits; `key` says which columns make a row the same one."""
+    (old,), (new,) = [await _locate(session, dataset, ref, [path]) for ref in (base, head)]
+    found = await service.compare_rows(session.edge.viewer, old, new, key or (), most)
+    counts = {kind.value: found.totals.get(kind, 0) for kind in ChangeKind}
+    rows = [RowChangeRead.model_validate(row) for row in found.rows]
+    return RowDiffRead(base_id=old.commit_id, head_id=new.commit_id, path=path, rows=rows, **counts)
 
 
 @router.get("/thumbnail", openapi_extra=LOOK, response_class=Response, responses=WEBP)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from data_pipelines.dataforge.models import Place
+from data_pipelines.dataforge.models import ChangeKind, Place
 
 CELL_CHARS = 16 * 2**10
 """Longest text of a cell; what is longer is cut, and said to be."""
@@ -66,3 +66,20 @@ class Answer:
 
     body: bytes
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """A row that differs, before and after, as JSON."""
+
+    kind: ChangeKind
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True)
+class RowDiff:
+    """How many rows differ, by kind, and some of them."""
+
+    totals: Mapping[str, int]
+    rows: tuple[RowChange, ...]

@@ -88,3 +88,29 @@ def to_cell(value: Any, kind: str) -> tuple[Any, bool]:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT_INT:
         return str(value), False
     return value, False
+
+
+def build_diff(key: Sequence[str], most: int) -> str:
+    """The SELECT of what differs from table ``base`` to table ``head``: change, old and new row as JSON, how many changed so.
+
+    Rows of the same ``key`` are the same row, the first of several with the first; without a key a row is all that it holds, so that
+    none is changed. ``most`` of each change are given.
+    """
+    columns = ", ".join(f"{quote(name)} AS k{at}" for at, name in enumerate(key)) or "to_json(t)::VARCHAR AS k0"
+    names = [f"k{at}" for at in range(max(1, len(key)))]
+
+    def numbered(table: str) -> str:
+        rows = f"SELECT {columns}, to_json(t)::VARCHAR AS content FROM {table} t"  # noqa: S608  # the columns are quoted
+        return f"SELECT *, row_number() OVER (PARTITION BY {', '.join(names)} ORDER BY content) AS turn FROM ({rows})"  # noqa: S608
+
+    same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM n.{name}" for name in (*names, "turn"))
+    return f"""
+        WITH o AS ({numbered("base")}), n AS ({numbered("head")}),
+             d AS (SELECT o.content AS old, n.content AS new,
+                          CASE WHEN o.turn IS NULL THEN 'added' WHEN n.turn IS NULL THEN 'removed' ELSE 'changed' END AS change
+                     FROM o FULL JOIN n ON {same}
+                    WHERE o.content IS DISTINCT FROM n.content)
+        SELECT change, old, new, count(*) OVER (PARTITION BY change) AS total
+          FROM d
+       QUALIFY row_number() OVER (PARTITION BY change ORDER BY old, new) <= {most}
+         ORDER BY change, old, new"""  # noqa: S608

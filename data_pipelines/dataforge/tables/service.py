@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from actors.securityvault.models import Scope
 from cluster.db import Connection
 from cluster.objects import Objects
 from data_pipelines.dataforge import service as dataforge
-from data_pipelines.dataforge.tables.models import Answer, Located, RowsSpec
+from data_pipelines.dataforge.models import ChangeKind
+from data_pipelines.dataforge.tables.models import Answer, Located, RowChange, RowDiff, RowsSpec
+from data_pipelines.dataforge.tables.policy import build_diff
 from data_pipelines.dataforge.tables.viewer import Viewer
 
 
@@ -41,6 +44,15 @@ async def run_query(viewer: Viewer, tables: Mapping[str, Located], sql: str, lim
     files = list(tables.values())
     question = {"kind": "query", "tables": list(tables), "sql": sql, "limit": limit, "arrow": arrow}
     return await viewer.ask_table(files, {**question, "head": {"commit_id": str(files[0].commit_id)}})
+
+
+async def compare_rows(viewer: Viewer, base: Located, head: Located, key: Sequence[str], most: int) -> RowDiff:
+    """Which rows of a table differ between two commits; ``most`` of each kind are named. Raises: as ``list_rows``."""
+    tables = {"base": base, "head": head}
+    answer = await run_query(viewer, tables, build_diff(key, most), 3 * most, arrow=False)
+    rows = json.loads(answer.body)["rows"]
+    totals = {change: int(total) for change, _, _, total in rows}
+    return RowDiff(totals, tuple(RowChange(ChangeKind(change), old, new) for change, old, new, _ in rows))
 
 
 async def get_thumbnail(viewer: Viewer, file: Located, size: int) -> bytes:

@@ -246,7 +246,8 @@ class TestFailure:
 class TestKinds:
     def test_follow_the_type(self) -> None:
         assert kind_of(int | None).annotation is int and kind_of(bool).annotation is bool
-        assert kind_of(list[int]).annotation == kind_of(dict[str, str]).annotation == list[str]
+        assert kind_of(list[str]).annotation == kind_of(dict[str, str]).annotation == list[str]
+        assert kind_of(list[int]).annotation == kind_of(tuple[int, int]).annotation == list[int]
         assert kind_of(int | str).parse("7") == 7 and kind_of(int | str).parse("x") == "x"
 
     def test_pairs(self) -> None:

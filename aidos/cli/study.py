@@ -147,7 +147,7 @@ def parse_constraint(text: str) -> dict[str, Any]:
 
 def show(study: StudyArgument) -> None:
     current = session()
-    read, found = current.client.studies.get(study), current.client.studies.best(study)
+    read, found = current.client.studies.get(study), list(current.client.studies.best(study))
     if current.as_json:
         current.show({"study": read.model_dump(mode="json"), "best": [trial.model_dump(mode="json") for trial in found]})
         return
@@ -159,7 +159,7 @@ def show(study: StudyArgument) -> None:
 
 def best(study: StudyArgument) -> None:
     current = session()
-    _show_trials(current, current.client.studies.best(study))
+    _show_trials(current, list(current.client.studies.best(study)))
 
 
 def _show_trials(current: Any, trials: list[TrialRead]) -> None:

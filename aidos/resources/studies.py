@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-
 from aidos.http.operation import Resource, operation
 from aidos.schemas.studies import (
     ImportanceRead,
@@ -38,9 +36,7 @@ class Studies(Resource):
     delete = operation("DELETE", _ONE, help="Delete a study that does not run; the runs of its trials stay.")
     stop = operation("POST", f"{_ONE}/stop", returns=StudyRead, help="End the search now; trials that ended stay.")
     resume = operation("POST", f"{_ONE}/resume", returns=StudyRead, help="Go on with a search that has ended.")
-    best = operation(
-        "GET", f"{_ONE}/best", returns=builtins.list[TrialRead], help="The best trial; of several objectives the Pareto front."
-    )
+    best = operation("GET", f"{_ONE}/best", returns=TrialRead, paged=True, help="The best trial; of several objectives the Pareto front.")
     importance = operation(
         "GET", f"{_ONE}/importance", returns=ImportanceRead, query={"metric": str}, help="How much each parameter matters (fANOVA)."
     )

@@ -26,7 +26,7 @@ from api.pages import id_of, key_of, page_of, whole_below
 from tune.studies import importance, service
 from tune.studies.models import StudyState, TrialState
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=ApiRoute)
+router = APIRouter(prefix="/v1/studies", tags=["trainos"], route_class=ApiRoute)
 READ, WRITE = needs("trainos:read"), needs("trainos:write")
 QUIET = needs("trainos:write", audit=False)
 
@@ -94,10 +94,12 @@ async def finish_study(study: StudyName, body: StudyFinish, tx: TxDep) -> StudyR
 
 
 @router.get("/{study}/best", openapi_extra=READ)
-async def list_best_trials(study: StudyName, tx: TxDep) -> list[TrialRead]:
-    """The best trial that keeps all constraints; of several objectives, the Pareto front."""
+async def list_best_trials(study: StudyName, tx: TxDep, page: PageDep) -> PageOf[TrialRead]:
+    """The best trial that keeps all constraints; of several objectives, the Pareto front by number."""
+    after = key_of(page.cursor, whole_below(2**31))
     found, trials = await service.best_trials(tx.conn, tx.scope, study)
-    return studies.read_trials(found, trials)
+    rest = [trial for trial in trials if after is None or trial.number > after]
+    return page_of(TrialRead, studies.read_trials(found, rest[: page.limit]), page.limit, "number")
 
 
 @router.get("/{study}/importance", openapi_extra=needs("trainos:read", transaction=False))

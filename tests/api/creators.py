@@ -278,14 +278,16 @@ async def create_trainos(made: Made) -> None:
     made.note(job=job["id"])
     made.note(checkpoint="latest")
     made.note(kind="job", name=job["id"])
+    await create_studies(made)
     await create_reads(made)
 
 
 async def create_studies(made: Made) -> None:
-    """Its trials are begun by its own job only, and there is none here."""
+    """A study; its trials are begun by its own job only, and there is none here."""
     space = {"lr": {"kind": "categorical", "choices": [made.marker]}}
     asked = {"name": f"{made.marker}-s", "command": [made.marker], "space": space, "objectives": [{"metric": made.marker}]}
     study = await made.ask("POST", "/v1/studies", asked)
+    made.example("POST /v1/studies", asked | {"name": f"{made.marker}-s2"})
     made.note(study=study["name"])
     made.note(study=study["id"])
 
@@ -312,7 +314,6 @@ CREATORS: dict[str, Callable[[Made], Awaitable[None]]] = {
     "dataforge": create_dataforge,
     "modelhub": create_modelhub,
     "trainos": create_trainos,
-    "studies": create_studies,
     "deployengine": create_deployengine,
     "costoptimizer": create_costoptimizer,
     "events": create_events,

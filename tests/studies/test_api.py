@@ -256,7 +256,7 @@ class TestResults:
     def test_best_and_importance_and_deletion(self, client: Client, as_job: JobClient) -> None:
         study = create(client, sampler="random", seed=3)
         with as_job(study.job_id) as job:
-            assert client.studies.best("s") == [] and client.studies.importance("s").shares == {}
+            assert list(client.studies.best("s")) == [] and client.studies.importance("s").shares == {}
             work(job, study, 12)
         trials = list(client.studies.trials("s"))
         (best,) = client.studies.best("s")

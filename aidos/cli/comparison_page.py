@@ -6,13 +6,12 @@ import base64
 import hashlib
 import html
 import importlib.resources
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 
 if TYPE_CHECKING:
     from aidos.schemas.comparisons import ChartRead, ComparedRun, ComparisonRead, FactsRead
@@ -120,5 +119,5 @@ def _payload(comparison: ComparisonRead, grid: Grid, charts: Sequence[Mapping[st
         for curve in comparison.curves
     ]
     data = {"runs": runs, "fields": grid.fields, "columns": grid.columns, "charts": list(charts), "curves": curves}
-    text = json.dumps(to_jsonable_python(data, inf_nan_mode="strings"), ensure_ascii=False, separators=(",", ":"))
+    text = to_json(data, inf_nan_mode="strings").decode()
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aidos.cli.comparison_page import Grid
     from aidos.schemas.comparisons import ComparisonRead
 
-_WIDTH, _HEIGHT, _MARGIN, _ACROSS = 640, 420, 60, 2
+_WIDTH, _HEIGHT, _MARGIN, _ACROSS = 640, 420, 76, 2
 _INK, _GRAY, _PAPER = (34, 34, 34), (170, 170, 170), (255, 255, 255)
 Series = tuple[int, list[tuple[float, float]]]
 
@@ -76,9 +76,9 @@ def _draw(draw: ImageDraw, corner: tuple[int, int], series: Sequence[Series], up
         placed = [(_place(x, x_low, x_high, left, right), _place(y, y_low, y_high, bottom, top)) for x, y in each]
         if dots or len(placed) == 1:
             for x, y in placed:
-                draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_color(run))
+                draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=color_of(run))
         elif placed:
-            draw.line(placed, fill=_color(run), width=2, joint="curve")
+            draw.line(placed, fill=color_of(run), width=2, joint="curve")
 
 
 def _place(value: float, low: float, high: float, start: float, end: float) -> float:
@@ -87,7 +87,7 @@ def _place(value: float, low: float, high: float, start: float, end: float) -> f
     return start + (end - start) * share
 
 
-def _color(run: int) -> tuple[int, int, int]:
+def color_of(run: int) -> tuple[int, int, int]:
     """As far from each other as the golden angle takes them, the same as on the page."""
     red, green, blue = colorsys.hls_to_rgb(run * 137.508 % 360 / 360, 0.48, 0.65)
     return round(red * 255), round(green * 255), round(blue * 255)

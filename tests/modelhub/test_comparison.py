@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -194,6 +198,26 @@ class TestComparison:
             client.runs.compare(runs=[uuid4() for _ in range(501)])
         with pytest.raises(InvalidQuery):
             client.runs.compare(query="nothing")
+
+
+class TestCommand:
+    def shown(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from aidos.cli import main; main()", "run", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def test_writes_what_a_view_asks_for(self, client: Client, runs: dict[str, RunRead], tmp_path: Path) -> None:
+        charts = [{"kind": "curves", "fields": ["loss"]}, {"kind": "scatter", "fields": ["params.lr", "metrics.acc"]}]
+        client.views.set("measured", query="metrics.acc is not null", columns=["params.lr", "metrics.acc"], charts=charts)
+        page, picture = tmp_path / "runs.html", tmp_path / "runs.png"
+        shown = self.shown("compare", "--view", "measured", "--html", str(page), "--png", str(picture))
+        assert "params.lr" in shown and "0.95" in shown and "optimizer" not in shown
+        assert '"metrics.acc":0.95' in page.read_text() and picture.read_bytes().startswith(b"\x89PNG")
+        assert [run["name"] for run in json.loads(self.shown("list", "--query", "state = 'FINISHED'", "--json"))] == ["good"]
+        found = json.loads(self.shown("compare", str(runs["good"].id), str(runs["bad"].id), "--json"))
+        assert [run["name"] for run in found["runs"]] == ["good", "bad"]
 
 
 class TestViews:

@@ -27,7 +27,7 @@ def register(group: typer.Typer) -> None:
     """Add the verbs to ``aidos dataset``."""
     group.command("push", help="Make a branch equal to a directory: upload what is new, commit what differs.")(push)
     group.command("pull", help="Write the files of a commit into a directory; what is there already stays.")(pull)
-    importing.register(group)
+    importing.add(group)
     group.command("log", help="Commits of a ref, newest first.")(log)
     group.command("files", help="Files of a commit by path.")(files)
     group.command("head", help="Rows of a table: Parquet, CSV, TSV or JSON.")(head)

@@ -199,7 +199,7 @@ def kind_of(annotation: Any) -> Kind:
         item = kind_of((get_args(bare) or (str,))[0])
         metavar = item.metavar or "TEXT"
         if item.annotation in (int, float):  # typer makes numbers of them; a body takes no text for a number
-            return Kind(list[item.annotation], lambda values: list(values) or None)  # type: ignore[name-defined]
+            return Kind(list[item.annotation], lambda values: list(values) or None)  # type: ignore[name-defined]  # a class found at run time
         return Kind(list[str], lambda values: [item.parse(value) for value in values] or None, f"{metavar} (repeat for more)")
     if origin in (dict, Mapping) or bare is dict:
         return Kind(list[str], parse_pairs, "KEY=VALUE or JSON (repeat for more)")

@@ -32,7 +32,7 @@ class VerificationNotDone(Conflict):
     detail = "Verification {id} is {state}: {reason}"
 
 
-def register(group: typer.Typer) -> None:
+def add(group: typer.Typer) -> None:
     """Add the verbs to ``aidos dataset``."""
     group.command("import", help="Make a branch equal to a folder of a bucket, object by object as they lie: nothing is copied.")(import_)
     group.command("verify", help="Read all files in place of a commit; exit 1 where one is not what was imported.")(verify)

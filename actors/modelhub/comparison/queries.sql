@@ -27,7 +27,7 @@ SELECT e.target_id AS run_id, regexp_replace(e.source_label, '@[^@]*$', '') AS d
 UNION
 SELECT d.run_id::text, d.name, d.digest
   FROM modelhub.run_datasets d
- WHERE d.project_id = %(project_id)s AND d.run_id::text = ANY (%(run_ids)s::text[])
+ WHERE d.project_id = %(project_id)s AND d.run_id = ANY (%(run_ids)s::uuid[])
  ORDER BY 1, 2, 3;
 
 -- list_curves --

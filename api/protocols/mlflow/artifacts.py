@@ -19,7 +19,7 @@ from actors.modelhub.artifacts.models import Entry, Location, OwnerKind
 from actors.modelhub.logged import service as logged
 from actors.modelhub.tracking import service as tracking
 from api.deps import ApiRoute, SessionDep, TxDep, needs
-from api.protocols.mlflow import wire
+from api.protocols.mlflow import model_wire, wire
 from api.protocols.mlflow.tracking import MANAGE, READ
 from api.protocols.mlflow.wire import answer
 
@@ -62,7 +62,7 @@ async def mlflow_list_model_artifacts(logged_model: str, tx: TxDep, artifact_dir
     model = await logged.get_model(tx.conn, tx.scope, logged.to_id(logged_model))
     at = Location(OwnerKind.MODEL, model.id, service.check_path(artifact_directory_path))
     found = await service.list_folder(tx.conn, tx.scope, at)
-    return answer(root_uri=wire.logged_model(model)["info"]["artifact_uri"], files=[_entry(entry, at.path) for entry in found])
+    return answer(root_uri=model_wire.logged_model(model)["info"]["artifact_uri"], files=[_entry(entry, at.path) for entry in found])
 
 
 def _entry(entry: Entry, folder: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aidos.http.problems import MEDIA_TYPE
 
-PREFIXES = ("/api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/2.0/mlflow", "/version")
+PREFIXES = ("/api/2.0/mlflow", "/api/3.0/mlflow", "/version")
 _BY_STATUS = {
     400: "INVALID_PARAMETER_VALUE",
     401: "UNAUTHENTICATED",

@@ -101,7 +101,7 @@ def build_diff(key: Sequence[str], most: int) -> str:
 
     def numbered(table: str) -> str:
         rows = f"SELECT {columns}, to_json(t)::VARCHAR AS content FROM {table} t"  # noqa: S608  # the columns are quoted
-        return f"SELECT *, row_number() OVER (PARTITION BY {', '.join(names)} ORDER BY content) AS turn FROM ({rows})"  # noqa: S608
+        return f"SELECT *, row_number() OVER (PARTITION BY {', '.join(names)} ORDER BY content) AS turn FROM ({rows})"  # noqa: S608  # names of our own
 
     same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM n.{name}" for name in (*names, "turn"))
     return f"""
@@ -113,4 +113,4 @@ def build_diff(key: Sequence[str], most: int) -> str:
         SELECT change, old, new, count(*) OVER (PARTITION BY change) AS total
           FROM d
        QUALIFY row_number() OVER (PARTITION BY change ORDER BY old, new) <= {most}
-         ORDER BY change, old, new"""  # noqa: S608
+         ORDER BY change, old, new"""  # noqa: S608  # of parts that are quoted or ours

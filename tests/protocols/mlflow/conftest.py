@@ -18,6 +18,7 @@ __all__ = ["admin_key", "client", "objects", "url"]
 @pytest.fixture
 def environment(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A script's environment; what the client remembers of the run before is forgotten."""
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # forgets what code of its own has set, and takes it out of the environment
     for name, value in {
         "MLFLOW_TRACKING_URI": url,
         "MLFLOW_TRACKING_TOKEN": admin_key,
@@ -27,7 +28,6 @@ def environment(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     _clear_server_info_cache()
-    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # back to the environment's
     yield
     while mlflow.active_run():
         mlflow.end_run()

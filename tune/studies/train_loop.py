@@ -92,8 +92,12 @@ class StudySearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial reports to the platform, not to Tune."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of it is for Tune to keep: a search that goes on reads the study's rows."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a search that goes on reads the study's rows."""
+        """Nothing."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing."""

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:  # a plain test loads neither psycopg nor supervisor
@@ -27,6 +28,9 @@ TIERS = ("plain", "postgres", "ray", "e2e")
 
 
 def pytest_configure() -> None:
+    # How long an example takes says how busy the machine is, not whether the product is right.
+    hypothesis.settings.register_profile("aidos", deadline=None)
+    hypothesis.settings.load_profile("aidos")
     # `timeout` and CI end a run by SIGTERM: fixtures must still stop their servers.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)

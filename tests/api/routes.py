@@ -24,7 +24,7 @@ class Operation:
     permission: str
     in_project: bool
     module: str
-    documented: bool
+    documented: bool = True
     """A foreign protocol's routes are documented by the protocol."""
 
     def target(self, values: dict[str, str] | None = None) -> str:

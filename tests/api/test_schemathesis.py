@@ -158,6 +158,20 @@ async def made(world: World) -> Made:
         return await create_everything(client, world.edge, f"fuzz{uuid4().hex[:12]}")
 
 
+# What a job's own token alone may do: an administrator's is refused, so these never succeed here.
+OF_A_JOB = frozenset(
+    {
+        "POST /v1/studies/{study}/start",
+        "POST /v1/studies/{study}/finish",
+        "POST /v1/studies/{study}/trials",
+        "POST /v1/studies/{study}/trials/{number}/reports",
+        "POST /v1/studies/{study}/trials/{number}/finish",
+        "POST /v1/trainos/jobs/{job}/checkpoints",
+        "POST /v1/trainos/jobs/{job}/checkpoints/uploads",
+    }
+)
+
+
 class TestWholeApi:
     """In this order: what works on the objects, then what ends them."""
 
@@ -177,9 +191,10 @@ class TestWholeApi:
 
         found = examine(server.url, made.key, values, choose, made.examples)
         self.check(found)
-        without_success = [name for name, statuses in found.statuses.items() if not any(200 <= status < 300 for status in statuses)]
-        print(len(found.statuses), without_success)
-        assert len(without_success) < len(found.statuses) / 3, f"never asked so that it worked: {without_success}"
+        allowed = {name: statuses for name, statuses in found.statuses.items() if name not in OF_A_JOB}
+        without_success = [name for name, statuses in allowed.items() if not any(200 <= status < 300 for status in statuses)]
+        print(len(allowed), without_success)
+        assert len(without_success) < len(allowed) / 3, f"never asked so that it worked: {without_success}"
         assert not made.examples.keys() & set(without_success), "an example of the creators does not work"
 
     def test_the_operators_too(self, server: Server, world: World) -> None:

@@ -325,7 +325,7 @@ def test_any_history_equals_plain_dictionaries(settings: Settings, monkeypatch: 
         settings=examples(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )
     assert History.steps >= 2000
-    assert History.crossed >= 10
+    assert History.crossed
 
 
 @pytest.mark.timeout(300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ __all__ = ["admin_key", "client", "objects", "url"]
 @pytest.fixture
 def environment(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A script's environment; what the client remembers of the run before is forgotten."""
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # `mlflow.set_experiment` leaves it there for child processes
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # forgets what code of its own has set, and takes it out of the environment
     for name, value in {
         "MLFLOW_TRACKING_URI": url,
@@ -32,6 +34,7 @@ def environment(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_p
     while mlflow.active_run():
         mlflow.end_run()
     mlflow.tracking.fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
 
 
 @pytest.fixture

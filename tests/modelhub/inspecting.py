@@ -34,5 +34,5 @@ def inspecting(settings: Settings) -> Iterator[None]:
         yield
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(15)
+        thread.join()
         loop.close()

@@ -202,13 +202,14 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: len(self.branches) > 1)
     @rule(left=EDITS, right=EDITS, side=st.none() | st.sampled_from(Side))
     def cross(self, left: dict[str, str | None], right: dict[str, str | None], side: Side | None) -> None:
-        """Two branches go on, and each is merged into the other as it was."""
+        """Two branches go on, each is merged into the other as it was, and so are both after that: from two bases, where none refused."""
         ours, theirs = sorted(self.branches)[:2]
         self.commit(ours, left)
         self.commit(theirs, right)
         was = self.branches[ours]
         self.merge_into(ours, self.branches[theirs], side)
         self.merge_into(theirs, was, side)
+        self.merge_into(ours, self.branches[theirs], side)
 
     def merge_into(self, branch: str, source: UUID, side: Side | None) -> None:
         head = self.branches[branch]
@@ -325,7 +326,7 @@ def test_any_history_equals_plain_dictionaries(settings: Settings, monkeypatch: 
         settings=examples(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )
     assert History.steps >= 2000
-    assert History.crossed
+    assert History.crossed >= 10
 
 
 @pytest.mark.timeout(300)

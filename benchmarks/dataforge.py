@@ -108,7 +108,8 @@ class Bench:
             files = tuple(self._file(number) for number in range(first, min(self._count, first + 5000)))
             await self._know(files)
             spec = TreeSpec(tree, files)
-            tree = (await self._in_transaction(lambda conn: service.create_tree(conn, self._scope, self._name, spec))).sha256  # noqa: B023 - at once
+            made = await self._in_transaction(lambda conn, spec=spec: service.create_tree(conn, self._scope, self._name, spec))
+            tree = made.sha256
         await self._commit(CommitSpec("main", "", None, tree=tree))
 
     async def time_ms(self, verb: str) -> float:

@@ -93,9 +93,11 @@ def measure(settings: Settings, client: Client, folder: Path, rounds: int) -> li
     def whole() -> Any:
         return client.tables.query("tables", "SELECT count(*) FROM t WHERE kind = 'a'", files={"t": "t.parquet"}).rows[0][0]
 
+    def forget() -> None:
+        shutil.rmtree(cache)
+
     first_s = timed(lambda: page("t.parquet"))
     assert [tuple(row) for row in page("t.parquet")] == plain("FROM t")
-    forget = lambda: shutil.rmtree(cache)  # noqa: E731  # a step between two measured ones
     cold_s = median(rounds, lambda: page("t.parquet"), forget)
     csv_s = median(min(rounds, 3), lambda: page("t.csv"), forget)
     whole_s = median(min(rounds, 3), whole, forget)

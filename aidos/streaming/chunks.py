@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from aidos.streaming import optional
+from aidos import optional
 
 Sample = dict[str, Any]
 ID = "_id"

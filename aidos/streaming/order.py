@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, overload
 
-from aidos.streaming import optional
+from aidos import optional
 from aidos.streaming.permutation import Permutation
 
 Interval = tuple[int, int]

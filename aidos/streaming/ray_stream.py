@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from aidos import optional
 from aidos.errors import Unavailable
-from aidos.streaming import optional
 from aidos.streaming.consumed import ORDINAL, without
 from aidos.streaming.order import Interval, Order, Part
 from aidos.streaming.source import Source

@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Any
 
+from aidos import optional
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge.expectations import ABOUT
 from aidos.schemas.dataforge.versions import FileRead
-from aidos.streaming import optional
 from aidos.streaming.chunks import ID, Chunk, TableChunk
 from aidos.streaming.order import Order, Ordinals
 from aidos.streaming.tables import FORMATS, Block, TableReader, format_of

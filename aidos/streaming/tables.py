@@ -15,10 +15,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from aidos import optional
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge.versions import FileRead
-from aidos.streaming import optional
 from aidos.transfers.filesystem import AidosFileSystem
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aidos import optional
 from aidos.errors import InvalidRequest
-from aidos.streaming import optional
 from aidos.streaming.ahead import ahead
 from aidos.streaming.chunks import Chunk, Sample, batched
 from aidos.streaming.progress import VERSION, Progress, StateOfAnother, merge

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from aidos.tracking import optional
+from aidos import optional
 
 pynvml = optional.find("pynvml")
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from aidos.tracking import gpus, optional
+from aidos import optional
+from aidos.tracking import gpus
 from aidos.tracking.syncing import is_outage
 
 psutil = optional.find("psutil")

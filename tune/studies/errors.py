@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aidos.errors import Conflict, Forbidden, InvalidPayload, NotFound
+from aidos.errors import AidosError, Conflict, Forbidden, InvalidPayload, NotFound
 
 
 class StudyNotFound(NotFound):
@@ -63,3 +63,8 @@ class TrialNotRunning(Conflict):
 class MetricNotSearched(InvalidPayload):
     title = "Metric is no objective"
     detail = "'{metric}' is no objective of study '{name}'; those are {objectives}."
+
+
+class SearchBroke(AidosError):
+    title = "Search broke off"
+    detail = "Ray Tune ended the search of study '{name}' before it was over; the job's log says why. The platform begins it again, or 'aidos study resume {name}' does."

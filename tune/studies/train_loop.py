@@ -15,10 +15,9 @@ from ray import tune as ray_tune
 from ray.tune.search import Searcher
 
 from aidos.client import Client
-from aidos.errors import AidosError
 from aidos.schemas.studies import StudyRead, TrialRead
 from tune.studies.child import run_command
-from tune.studies.errors import BudgetSpent, SpaceChanged, StudyNotRunning
+from tune.studies.errors import BudgetSpent, SearchBroke, SpaceChanged, StudyNotRunning
 from tune.studies.search import Search
 from tune.trainos.job_environment import build_command_environment
 
@@ -141,7 +140,7 @@ def build_environment(study: StudyRead, trial: TrialRead) -> dict[str, str]:
 
 
 def run_study(client: Client, study: StudyRead, storage: str) -> str:
-    """Try until nothing is left to try; why it is over. Raises: AidosError where the platform stayed away."""
+    """Try until nothing is left to try; why it is over. Raises: SearchBroke."""
     searcher = StudySearcher(client, study)
     resources = {"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial, "memory": study.memory_gib_per_trial * _GIB}
     tuner = ray_tune.Tuner(
@@ -153,5 +152,5 @@ def run_study(client: Client, study: StudyRead, storage: str) -> str:
     )
     tuner.fit()
     if searcher.over is None:
-        raise AidosError
+        raise SearchBroke(name=study.name)
     return searcher.over

@@ -26,8 +26,9 @@ class Marginal:
     def values(self, uniform: np.ndarray) -> np.ndarray:
         """The quantile function: values for numbers of (0, 1)."""
         cell = self._cell(uniform)
-        begin, end = self.cumulative[cell], self.cumulative[cell + 1]
-        return self.low[cell] + (uniform - begin) / (end - begin) * (self.high[cell] - self.low[cell])
+        begin, end, low, high = self.cumulative[cell], self.cumulative[cell + 1], self.low[cell], self.high[cell]
+        # An interval does not reach its end: the last bit of a sum would make it the atom that begins there.
+        return np.where(low < high, np.minimum(low + (uniform - begin) / (end - begin) * (high - low), np.nextafter(high, low)), low)
 
     def grades(self, values: np.ndarray) -> np.ndarray:
         """Where values lie, from -1 to 1: 2 F - 1, an atom at its middle; 0 where there is NaN."""

@@ -88,6 +88,7 @@ class TestMarginals:
     @settings(max_examples=40, deadline=None)
     @given(st.lists(st.integers(-(10**6), 10**6).map(lambda number: number / 8), min_size=2, max_size=300), st.booleans())
     @example([-0.375, -0.25, -0.125, -0.125, 0.0, 0.0, 0.0, 0.0, 0.0, 0.125, 0.25], False)
+    @example([0.125, 32.125, 32.125], False)
     def test_quantiles_and_grades_are_each_others_inverse(self, values: list[float], kernel: bool) -> None:
         marginal = fit_marginal(np.array(values), kernel=kernel)
         levels = np.linspace(0.001, 0.999, 101)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import json
 import logging
 import re
@@ -152,10 +151,12 @@ def note_waiting() -> None:
     """Do what ``later`` still holds."""
     global _writer
     _writer = None
-    with contextlib.suppress(IndexError):
-        while True:
+    while True:
+        try:
             note, moment, values = _waiting.popleft()
-            note(moment, *values)
+        except IndexError:
+            return
+        note(moment, *values)
 
 
 def _now() -> Moment:

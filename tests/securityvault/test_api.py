@@ -15,6 +15,7 @@ import pytest
 from actors.securityvault.models import Role
 from api.app import build_app
 from api.deps import Edge
+from cluster import telemetry
 from cluster.events import Event, Wakeup, publish
 from cluster.objects import Objects
 from data_pipelines.dataforge.tables.viewer import Viewer
@@ -248,6 +249,7 @@ class TestAudit:
         refused = await gateway.client().post(f"{V1}/sessions", json={**body, "password": [PASSWORD]})
         await gateway.client(key).get(f"{V1}/whoami", params={"api_key": key})
         await gateway.client(tokens["access_token"]).get(f"{V1}/whoami")
+        telemetry.note_waiting()
         printed = "".join(capfd.readouterr())
         assert printed.count("/v1/securityvault/sessions") >= 2 and PASSWORD not in refused.text
         for secret in (PASSWORD, key, key.split("_")[3], tokens["access_token"], tokens["refresh_token"]):

@@ -57,9 +57,9 @@ def drive(job: Client, searcher: StudySearcher, study: StudyRead, name: str) -> 
     config = searcher.suggest(name)
     if config == Searcher.FINISHED:
         return None
-    trial = attend_trial(job, str(study.id), config["number"], config["attempt"])
-    searcher.on_trial_complete(name, {"trial": trial.model_dump_json()})
-    return trial
+    trial, last_line = attend_trial(job, str(study.id), config["number"], config["attempt"])
+    searcher.on_trial_complete(name, {"trial": trial.model_dump_json(), "last_line": last_line})
+    return job.studies.trial(str(study.id), str(trial.number))
 
 
 class TestStudySearcher:
@@ -89,7 +89,7 @@ class TestStudySearcher:
         second = StudySearcher(job, study)
         again = drive(job, second, study, "a")
         assert again is not None and (again.number, again.attempt, again.state) == (1, 2, "COMPLETE")
-        assert attend_trial(job, str(study.id), 1, 1) == again, "a worker of before leaves it alone"
+        assert attend_trial(job, str(study.id), 1, 1)[0] == again, "a worker of before leaves it alone"
         last = drive(job, second, study, "c")
         assert last is not None and last.number == 2 and drive(job, second, study, "d") is None
         assert job.studies.trial("s", "0") == ended
@@ -109,6 +109,16 @@ class TestStudySearcher:
         searcher.on_trial_complete("a", None, error=True)
         trial = job.studies.trial("s", str(number))
         assert (trial.state, trial.reason) == ("FAILED", "exit code -1; last line: its worker was lost again and again")
+
+    def test_a_command_that_was_killed_has_failed_when_its_driver_says_so(self, begin: Any) -> None:
+        study, job = begin(command=["sh", "-c", "echo reading {x}; kill -9 $$"], space={"x": {"kind": "int", "low": 1, "high": 1}})
+        searcher = StudySearcher(job, study)
+        number = searcher.suggest("a")["number"]
+        trial, last_line = attend_trial(job, str(study.id), number, 1)
+        assert job.studies.trial("s", str(number)).state == "RUNNING", "its worker may be dying with its driver"
+        searcher.on_trial_complete("a", {"trial": trial.model_dump_json(), "last_line": last_line})
+        ended = job.studies.trial("s", str(number))
+        assert (ended.state, ended.reason) == ("FAILED", "exit code 137; last line: reading 1")
 
     def test_a_grid_ends_with_its_last_point(self, begin: Any) -> None:
         study, job = begin(space={"x": {"kind": "int", "low": 1, "high": 2}}, sampler="grid")

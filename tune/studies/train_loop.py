@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections import deque
 from typing import Any
 
@@ -23,6 +24,7 @@ from tune.trainos.job_environment import build_command_environment
 
 LOST = -1
 """Exit code of a trial whose worker was lost more often than WORKER_RETRIES."""
+KILLED = 128 + signal.SIGKILL
 WORKER_RETRIES = 3
 _GIB = 2**30
 
@@ -79,12 +81,12 @@ class StudySearcher(Searcher):
         """Tune is done with it, by its result or because its worker was lost too often."""
         number = self._live.pop(trial_id)
         if result is not None and "trial" in result:
-            self._search.tell(TrialRead.model_validate_json(result["trial"]))
-            return
-        trial = self._client.studies.trial(self._id, str(number))
+            trial, exit_code, last_line = TrialRead.model_validate_json(result["trial"]), KILLED, result["last_line"]
+        else:
+            trial, exit_code, last_line = self._client.studies.trial(self._id, str(number)), LOST, "its worker was lost again and again"
         if trial.state == "RUNNING":
             trial = self._client.studies.finish_trial(
-                self._id, str(number), attempt=trial.attempt, exit_code=LOST, last_line="its worker was lost again and again"
+                self._id, str(number), attempt=trial.attempt, exit_code=exit_code, last_line=last_line
             )
         self._search.tell(trial)
 
@@ -108,16 +110,24 @@ class StudySearcher(Searcher):
 def run_trial(config: dict[str, Any]) -> None:
     """In a worker: one trial to its end."""
     with Client() as client:
-        ray_tune.report({"trial": attend_trial(client, config["study"], config["number"], config["attempt"]).model_dump_json()})
+        trial, last_line = attend_trial(client, config["study"], config["number"], config["attempt"])
+        ray_tune.report({"trial": trial.model_dump_json(), "last_line": last_line})
 
 
-def attend_trial(client: Client, study_id: str, number: int, attempt: int) -> TrialRead:
-    """Run the study's command with the trial's parameters; how it came out. What another worker has ended is left as it is."""
+def attend_trial(client: Client, study_id: str, number: int, attempt: int) -> tuple[TrialRead, str]:
+    """Run the study's command with the trial's parameters; how it came out, and its last line.
+
+    What another worker has ended is left as it is. So is the trial of a command that was killed, for the driver to end: when a driver
+    dies, Ray kills its workers' children before the workers, and one that was told of the first would call the trial failed.
+    """
     study, trial = client.studies.get(study_id), client.studies.trial(study_id, str(number))
     if trial.state != "RUNNING" or trial.attempt != attempt:
-        return trial
-    code, last_line = run_command(build_command(study, trial), build_environment(study, trial))
-    return client.studies.finish_trial(study_id, str(number), attempt=attempt, exit_code=code, last_line=last_line[:1000])
+        return trial, ""
+    code, printed = run_command(build_command(study, trial), build_environment(study, trial))
+    last_line = printed[:1000]
+    if code == KILLED:
+        return trial, last_line
+    return client.studies.finish_trial(study_id, str(number), attempt=attempt, exit_code=code, last_line=last_line), last_line
 
 
 def build_command(study: StudyRead, trial: TrialRead) -> list[str]:

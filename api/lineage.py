@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from actors.modelhub import service as modelhub
 from actors.modelhub.errors import NodeNotFound
@@ -43,7 +44,7 @@ async def trace(conn: Connection, scope: Scope, kind: NodeKind, name: str, direc
     if direction is Direction.DOWN or not files:
         return graph
     parts = [edge for commit in commits.values() for edge in await _files_of(conn, scope, commit, files)]
-    return Graph(graph.start, (*parts, *graph.edges), graph.truncated)
+    return replace(graph, edges=(*parts, *graph.edges))
 
 
 async def _trace_file(conn: Connection, scope: Scope, sha256: str, direction: Direction, depth: int) -> Graph:
@@ -52,10 +53,10 @@ async def _trace_file(conn: Connection, scope: Scope, sha256: str, direction: Di
         raise NodeNotFound(kind=NodeKind.FILE, name=sha256)
     start = Node(NodeKind.FILE, sha256, sha256[:12])
     if direction is Direction.UP:
-        return Graph(start, (), truncated=False)
+        return Graph(start, ())
     nodes = [Node(NodeKind.COMMIT, str(commit.id), f"{commit.dataset}@{commit.id}") for commit in commits]
     graph = await modelhub.trace(conn, scope, start, Direction.DOWN, depth, via=nodes)
-    return Graph(start, (*(Edge(start, node, "part of") for node in nodes), *graph.edges), graph.truncated)
+    return replace(graph, edges=(*(Edge(start, node, "part of") for node in nodes), *graph.edges))
 
 
 async def _files_of(conn: Connection, scope: Scope, commit: Node, limit: int) -> list[Edge]:

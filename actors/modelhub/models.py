@@ -57,7 +57,7 @@ class Flavour(enum.StrEnum):
 
 
 class NodeKind(enum.StrEnum):
-    """What stands in the lineage graph."""
+    """What stands in the lineage graph. A ``dataset`` is one that lies elsewhere, named by namespace and name as OpenLineage does."""
 
     FILE = "file"
     COMMIT = "commit"
@@ -66,6 +66,11 @@ class NodeKind(enum.StrEnum):
     MODEL_VERSION = "model_version"
     ENDPOINT = "endpoint"
     PREDICTION = "prediction"
+    DATASET = "dataset"
+    PROMPT = "prompt"
+    INDEX = "index"
+    ADAPTER = "adapter"
+    DEVICE = "device"
 
 
 class Direction(enum.StrEnum):
@@ -304,8 +309,12 @@ class Edge:
 
 @dataclass(frozen=True)
 class Graph:
-    """The part of the lineage that was walked from ``start``; ``truncated`` if the limit cut it."""
+    """The part of the lineage that was walked from ``start``; ``cut_by`` names the limits, ``edges`` or ``depth``, that there is more behind."""
 
     start: Node
     edges: tuple[Edge, ...]
-    truncated: bool
+    cut_by: tuple[str, ...] = ()
+
+    @property
+    def truncated(self) -> bool:
+        return bool(self.cut_by)

@@ -10,7 +10,6 @@ from actors.modelhub.errors import InvalidModelFiles, RunEnded, WrongRunState
 from actors.modelhub.models import RUN_TRANSITIONS, Flavour, RunState
 
 MAX_PARAMS = 1000
-MAX_EDGES = 5000
 MAX_INSPECTIONS = 5
 """How often an inspection that breaks is tried before the version is rejected for it."""
 

@@ -31,14 +31,15 @@ from actors.modelhub.errors import (
     VersionNotFound,
     VersionNotReady,
 )
+from actors.modelhub.lineage.service import add_edge as add_edge
+from actors.modelhub.lineage.service import find_node
+from actors.modelhub.lineage.service import list_sources as list_sources
+from actors.modelhub.lineage.service import trace as trace
 from actors.modelhub.models import (
     Artifact,
     ArtifactSpec,
-    Direction,
-    Edge,
     Experiment,
     Flavour,
-    Graph,
     Model,
     ModelFile,
     ModelVersion,
@@ -429,16 +430,6 @@ async def delete_alias(conn: Connection, scope: Scope, model: str, alias: str) -
     await _emit(conn, scope, "alias.deleted", found.id, model=model, alias=alias)
 
 
-async def add_edge(conn: Connection, scope: Scope, source: Node, target: Node, relation: str) -> None:
-    """``source`` went into ``target``. The same edge twice is one."""
-    await store.insert_edge(conn, scope.project, Edge(source, target, relation))
-
-
-async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
-    """Ids of all things of a kind in the project that something came of."""
-    return await store.list_sources(conn, project_id, kind)
-
-
 async def get_node(conn: Connection, scope: Scope, kind: NodeKind, name: str) -> Node:
     """A node by id or label (``digits@champion``, an endpoint's name). Raises: NodeNotFound, VersionNotFound."""
     if kind is NodeKind.MODEL_VERSION and "@" in name:
@@ -446,15 +437,9 @@ async def get_node(conn: Connection, scope: Scope, kind: NodeKind, name: str) ->
         return Node(kind, str(version.id), version.reference)
     if kind is NodeKind.RUN and (run_id := _to_uuid(name)) and (run := await store.find_run(conn, scope.project, run_id)):
         return Node(kind, str(run.id), run.name)
-    if found := await store.find_node(conn, scope.project, kind, name):
+    if found := await find_node(conn, scope, kind, name):
         return found
     raise NodeNotFound(kind=kind, name=name)
-
-
-async def trace(conn: Connection, scope: Scope, start: Node, direction: Direction, depth: int, *, via: Sequence[Node] = ()) -> Graph:
-    """All edges within ``depth`` of ``start`` (or of the nodes that stand for it), in one query."""
-    edges = await store.walk_edges(conn, scope.project, via or (start,), direction, depth, policy.MAX_EDGES + 1)
-    return Graph(start, tuple(edges[: policy.MAX_EDGES]), truncated=len(edges) > policy.MAX_EDGES)
 
 
 def to_id(node: Node) -> UUID:

@@ -11,14 +11,10 @@ from psycopg.types.json import Jsonb
 
 from actors.modelhub.models import (
     Artifact,
-    Direction,
-    Edge,
     Experiment,
     Model,
     ModelFile,
     ModelVersion,
-    Node,
-    NodeKind,
     Point,
     Run,
     RunFilter,
@@ -283,57 +279,6 @@ async def move_alias(conn: Connection, project_id: UUID, model_id: UUID, name: s
 async def delete_alias(conn: Connection, project_id: UUID, model_id: UUID, name: str) -> bool:
     cursor = await conn.execute(Q.delete_alias, {"project_id": project_id, "model_id": model_id, "name": name})
     return await cursor.fetchone() is not None
-
-
-async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
-    """Ids of the things of a kind that something came of."""
-    rows = await conn.execute(Q.list_sources, {"project_id": project_id, "kind": kind})
-    return [row["source_id"] for row in await rows.fetchall()]
-
-
-async def insert_edge(conn: Connection, project_id: UUID, edge: Edge) -> None:
-    await conn.execute(
-        Q.insert_edge,
-        {
-            "project_id": project_id,
-            "source_kind": edge.source.kind,
-            "source_id": edge.source.id,
-            "source_label": edge.source.label,
-            "target_kind": edge.target.kind,
-            "target_id": edge.target.id,
-            "target_label": edge.target.label,
-            "relation": edge.relation,
-        },
-    )
-
-
-async def find_node(conn: Connection, project_id: UUID, kind: str, name: str) -> Node | None:
-    """By id or label."""
-    return one(Node, await (await conn.execute(Q.find_node, {"project_id": project_id, "kind": kind, "name": name})).fetchone())
-
-
-async def walk_edges(
-    conn: Connection, project_id: UUID, starts: Sequence[Node], direction: Direction, depth: int, limit: int
-) -> list[Edge]:
-    cursor = await conn.execute(
-        Q.walk_edges,
-        {
-            "project_id": project_id,
-            "kinds": [str(node.kind) for node in starts],
-            "ids": [node.id for node in starts],
-            "direction": direction,
-            "depth": depth,
-            "limit": limit,
-        },
-    )
-    return [
-        Edge(
-            Node(row["source_kind"], row["source_id"], row["source_label"]),
-            Node(row["target_kind"], row["target_id"], row["target_label"]),
-            row["relation"],
-        )
-        for row in await cursor.fetchall()
-    ]
 
 
 def _pairs(project_id: UUID, run_id: UUID, pairs: Mapping[str, str]) -> dict[str, Any]:

@@ -50,8 +50,12 @@ def lineage(
             current.out.print(tree)
     if not graph.edges:
         current.note(f"{graph.start.kind.value} {graph.start.label} stands alone.")
-    if graph.truncated:
-        current.note("There is more than was walked: ask with a smaller --depth.")
+    for limit in graph.cut_by:
+        current.note(
+            "There are more edges than were walked: ask with a smaller --depth."
+            if limit == "edges"
+            else f"There is more behind --depth {depth}."
+        )
 
 
 def find_graph(client: Any, node: str, options: dict[str, Any]) -> GraphRead:

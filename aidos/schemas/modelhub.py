@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
@@ -41,6 +41,11 @@ class NodeKind(StrEnum):
     MODEL_VERSION = "model_version"
     ENDPOINT = "endpoint"
     PREDICTION = "prediction"
+    DATASET = "dataset"
+    PROMPT = "prompt"
+    INDEX = "index"
+    ADAPTER = "adapter"
+    DEVICE = "device"
 
 
 class Direction(StrEnum):
@@ -297,4 +302,5 @@ class EdgeRead(Wire):
 class GraphRead(Wire):
     start: NodeRead
     edges: list[EdgeRead]
-    truncated: bool = Field(description="There is more than was walked; ask with a smaller depth.")
+    truncated: bool = Field(description="There is more than was walked.")
+    cut_by: list[Literal["edges", "depth"]] = Field(description="The limits that there is more behind; empty: this is all.")

@@ -24,7 +24,7 @@ CHAIN = [(FILE, COMMIT, "part of"), (COMMIT, RUN, "read by"), (RUN, VERSION, "ma
 
 def graph(start: dict[str, str], *extra: tuple[dict[str, str], dict[str, str], str]) -> JSONResponse:
     edges = [{"source": source, "target": target, "relation": relation} for source, target, relation in (*CHAIN, *extra)]
-    return JSONResponse({"start": start, "edges": edges, "truncated": False})
+    return JSONResponse({"start": start, "edges": edges, "truncated": False, "cut_by": []})
 
 
 class TestCandidates:

@@ -42,7 +42,13 @@ class TestWalk:
 
     async def test_ends_at_its_depth(self, conn: Connection, scope: Scope) -> None:
         await build(conn, scope, "a>b", "b>c", "c>d")
-        assert drawn(await service.trace(conn, scope, node("a"), Direction.DOWN, 2)) == {"a>b", "b>c"}
+        graph = await service.trace(conn, scope, node("a"), Direction.DOWN, 2)
+        assert drawn(graph) == {"a>b", "b>c"} and graph.cut_by == ("depth",)
+        assert not (await service.trace(conn, scope, node("a"), Direction.DOWN, 3)).truncated
+
+    async def test_a_cycle_has_nothing_behind_its_depth(self, conn: Connection, scope: Scope) -> None:
+        await build(conn, scope, "a>b", "b>a")
+        assert not (await service.trace(conn, scope, node("a"), Direction.BOTH, 3)).truncated
 
     async def test_ends_in_a_cycle(self, conn: Connection, scope: Scope) -> None:
         await build(conn, scope, "a>b", "b>c", "c>a", "a>a")
@@ -56,10 +62,22 @@ class TestWalk:
         assert len(graph.edges) == len(layers) - 2 and not graph.truncated
 
     async def test_says_when_it_was_cut(self, conn: Connection, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("actors.modelhub.policy.MAX_EDGES", 3)
+        monkeypatch.setattr("actors.modelhub.lineage.service.MAX_EDGES", 3)
         await build(conn, scope, *(f"a>b{i}" for i in range(5)))
         graph = await service.trace(conn, scope, node("a"), Direction.DOWN, 5)
-        assert graph.truncated and len(graph.edges) == 3
+        assert graph.cut_by == ("edges",) and len(graph.edges) == 3
+
+    async def test_a_hub_is_not_read_to_its_end(self, conn: Connection, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("actors.modelhub.lineage.service.MAX_STEPS", 4)
+        await build(conn, scope, "a>b", *(f"b>c{i}" for i in range(9)), "c0>d")
+        graph = await service.trace(conn, scope, node("a"), Direction.DOWN, 5)
+        assert graph.cut_by == ("edges",) and "a>b" in drawn(graph)
+
+    async def test_what_many_lead_to_is_left_once(self, conn: Connection, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("actors.modelhub.lineage.service.MAX_STEPS", 100)
+        await build(conn, scope, *(f"a>b{i}" for i in range(30)), *(f"b{i}>hub" for i in range(30)), *(f"hub>c{i}" for i in range(30)))
+        graph = await service.trace(conn, scope, node("a"), Direction.DOWN, 5)
+        assert len(graph.edges) == 90 and not graph.truncated
 
     async def test_stays_in_its_project(self, database: Database, scope: Scope, other_scope: Scope) -> None:
         for tenant in (scope, other_scope):

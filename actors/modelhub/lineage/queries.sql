@@ -1,0 +1,62 @@
+-- insert_edge --
+INSERT INTO modelhub.edges (project_id, source_kind, source_id, target_kind, target_id, relation, source_label, target_label)
+VALUES (%(project_id)s, %(source_kind)s, %(source_id)s, %(target_kind)s, %(target_id)s, %(relation)s, %(source_label)s, %(target_label)s)
+ON CONFLICT (project_id, source_kind, source_id, target_kind, target_id, relation) DO NOTHING;
+
+-- list_sources --
+SELECT DISTINCT source_id FROM modelhub.edges WHERE project_id = %(project_id)s AND source_kind = %(kind)s;
+
+-- find_node --
+-- By id, or else the newest that has this label.
+SELECT kind, id, label FROM (
+    (SELECT source_kind AS kind, source_id AS id, source_label AS label, created_at, 0 AS rank FROM modelhub.edges
+      WHERE project_id = %(project_id)s AND source_kind = %(kind)s AND source_id = %(name)s LIMIT 1)
+    UNION ALL
+    (SELECT target_kind, target_id, target_label, created_at, 0 FROM modelhub.edges
+      WHERE project_id = %(project_id)s AND target_kind = %(kind)s AND target_id = %(name)s LIMIT 1)
+    UNION ALL
+    (SELECT source_kind, source_id, source_label, created_at, 1 FROM modelhub.edges
+      WHERE project_id = %(project_id)s AND source_kind = %(kind)s AND source_label = %(name)s ORDER BY created_at DESC LIMIT 1)
+    UNION ALL
+    (SELECT target_kind, target_id, target_label, created_at, 1 FROM modelhub.edges
+      WHERE project_id = %(project_id)s AND target_kind = %(kind)s AND target_label = %(name)s ORDER BY created_at DESC LIMIT 1)
+) AS found ORDER BY rank, created_at DESC LIMIT 1;
+
+-- walk_edges --
+-- Two walks in one statement, breadth first. A node is entered once a depth, so a cycle ends at the depth limit, and a node that
+-- many lead to is left once. Both limits stop the walk itself: the recursion is read no further than `steps`, and no node, however
+-- many came of it, gives more than `limit` edges. One edge of each node at the limit of depth says that there is more.
+WITH RECURSIVE down (kind, id, depth) AS (
+    SELECT s.kind, s.id, 0 FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS s (kind, id) WHERE %(direction)s <> 'up'
+    UNION
+    SELECT e.target_kind, e.target_id, w.depth + 1
+      FROM down w JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.source_kind = w.kind AND e.source_id = w.id
+     WHERE w.depth < %(depth)s
+), up (kind, id, depth) AS (
+    SELECT s.kind, s.id, 0 FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS s (kind, id) WHERE %(direction)s <> 'down'
+    UNION
+    SELECT e.source_kind, e.source_id, w.depth + 1
+      FROM up w JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.target_kind = w.kind AND e.target_id = w.id
+     WHERE w.depth < %(depth)s
+), walked AS (
+    (SELECT e.*, w.depth
+       FROM (SELECT kind, id, min(depth) AS depth FROM (SELECT * FROM down LIMIT %(steps)s) AS n GROUP BY kind, id ORDER BY 3, 2) AS w
+      CROSS JOIN LATERAL (SELECT * FROM modelhub.edges e
+                           WHERE e.project_id = %(project_id)s AND e.source_kind = w.kind AND e.source_id = w.id
+                           LIMIT CASE WHEN w.depth < %(depth)s THEN %(limit)s ELSE 1 END) AS e
+      LIMIT %(limit)s)
+    UNION ALL
+    (SELECT e.*, w.depth
+       FROM (SELECT kind, id, min(depth) AS depth FROM (SELECT * FROM up LIMIT %(steps)s) AS n GROUP BY kind, id ORDER BY 3, 2) AS w
+      CROSS JOIN LATERAL (SELECT * FROM modelhub.edges e
+                           WHERE e.project_id = %(project_id)s AND e.target_kind = w.kind AND e.target_id = w.id
+                           LIMIT CASE WHEN w.depth < %(depth)s THEN %(limit)s ELSE 1 END) AS e
+      LIMIT %(limit)s)
+)
+SELECT source_kind, source_id, source_label, target_kind, target_id, target_label, relation, min(depth) AS depth,
+       (SELECT count(*) FROM (SELECT 1 FROM down LIMIT %(steps)s) AS n) >= %(steps)s
+       OR (SELECT count(*) FROM (SELECT 1 FROM up LIMIT %(steps)s) AS n) >= %(steps)s AS stopped
+  FROM walked
+ GROUP BY 1, 2, 3, 4, 5, 6, 7
+ ORDER BY 8, 1, 2, 4, 5
+ LIMIT %(limit)s;

@@ -1,0 +1,39 @@
+"""The verbs of lineage. Other modules write edges; ``api/lineage.py`` joins what only they know: files, reads, what is served now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from actors.modelhub.lineage import store
+from actors.modelhub.models import Direction, Edge, Graph, Node, NodeKind
+from actors.securityvault.models import Scope
+from cluster.db import Connection
+
+MAX_EDGES = 5000
+MAX_STEPS = 20_000
+"""How many nodes a walk enters; one that it comes to over again, around a cycle, counts each time."""
+
+
+async def add_edge(conn: Connection, scope: Scope, source: Node, target: Node, relation: str) -> None:
+    """``source`` went into ``target``. The same edge twice is one."""
+    await store.insert_edge(conn, scope.project, Edge(source, target, relation))
+
+
+async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
+    """Ids of all things of a kind in the project that something came of."""
+    return await store.list_sources(conn, project_id, kind)
+
+
+async def find_node(conn: Connection, scope: Scope, kind: str, name: str) -> Node | None:
+    """A node that has an edge, by id or label."""
+    return await store.find_node(conn, scope.project, kind, name)
+
+
+async def trace(conn: Connection, scope: Scope, start: Node, direction: Direction, depth: int, *, via: Sequence[Node] = ()) -> Graph:
+    """All edges within ``depth`` of ``start`` (or of the nodes that stand for it), in one query; ``cut_by`` says what there is more of."""
+    limit = MAX_EDGES + 1
+    found, stopped = await store.walk_edges(conn, scope.project, via or (start,), direction, depth, limit=limit, steps=MAX_STEPS)
+    near = [edge for edge, distance in found if distance < depth]
+    cut = (*(["edges"] if stopped or len(found) == limit else []), *(["depth"] if len(near) < len(found) else []))
+    return Graph(start, tuple(near[:MAX_EDGES]), cut)

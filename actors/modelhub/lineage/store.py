@@ -1,0 +1,66 @@
+"""The rows of lineage: a function a named query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from actors.modelhub.models import Direction, Edge, Node, NodeKind
+from cluster.db import Connection, load_queries, one
+
+Q = load_queries(__package__ or "actors.modelhub.lineage")
+
+
+async def insert_edge(conn: Connection, project_id: UUID, edge: Edge) -> None:
+    await conn.execute(
+        Q.insert_edge,
+        {
+            "project_id": project_id,
+            "source_kind": edge.source.kind,
+            "source_id": edge.source.id,
+            "source_label": edge.source.label,
+            "target_kind": edge.target.kind,
+            "target_id": edge.target.id,
+            "target_label": edge.target.label,
+            "relation": edge.relation,
+        },
+    )
+
+
+async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
+    """Ids of the things of a kind that something came of."""
+    rows = await conn.execute(Q.list_sources, {"project_id": project_id, "kind": kind})
+    return [row["source_id"] for row in await rows.fetchall()]
+
+
+async def find_node(conn: Connection, project_id: UUID, kind: str, name: str) -> Node | None:
+    """By id or label."""
+    return one(Node, await (await conn.execute(Q.find_node, {"project_id": project_id, "kind": kind, "name": name})).fetchone())
+
+
+async def walk_edges(
+    conn: Connection, project_id: UUID, starts: Sequence[Node], direction: Direction, depth: int, *, limit: int, steps: int
+) -> tuple[list[tuple[Edge, int]], bool]:
+    """Edges with how far from the starts they begin, the nearest first; and whether the walk was stopped after ``steps`` nodes."""
+    values = {
+        "project_id": project_id,
+        "kinds": [str(node.kind) for node in starts],
+        "ids": [node.id for node in starts],
+        "direction": direction,
+        "depth": depth,
+        "limit": limit,
+        "steps": steps,
+    }
+    rows = await (await conn.execute(Q.walk_edges, values)).fetchall()
+    found = [
+        (
+            Edge(
+                Node(row["source_kind"], row["source_id"], row["source_label"]),
+                Node(row["target_kind"], row["target_id"], row["target_label"]),
+                row["relation"],
+            ),
+            row["depth"],
+        )
+        for row in rows
+    ]
+    return found, bool(rows and rows[0]["stopped"])

@@ -24,7 +24,7 @@ from api.protocols.mlflow import registry as mlflow_registry
 from api.protocols.mlflow import traces as mlflow_traces
 from api.protocols.mlflow import tracking as mlflow_tracking
 from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
-from api.routers import comparisons, costoptimizer, dataforge, deployengine, events, modelhub, platform, studies, trainos
+from api.routers import comparisons, costoptimizer, dataforge, deployengine, events, lineage, modelhub, platform, studies, trainos
 from api.routers import securityvault as securityvault_routes
 from cluster.db import Database
 from cluster.events import Wakeup
@@ -37,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     securityvault_routes.router,
     dataforge.router,
     modelhub.router,
+    lineage.router,
     comparisons.router,
     trainos.router,
     studies.router,

@@ -6,6 +6,7 @@ from typing import Any
 
 from aidos.http.operation import Resource, operation
 from aidos.schemas.comparisons import ComparisonCreate, ComparisonRead
+from aidos.schemas.lineage import ImpactRead
 from aidos.schemas.modelhub import (
     AliasMove,
     ArtifactList,
@@ -133,4 +134,11 @@ class Lineage(Resource):
 
     get = operation(
         "GET", f"{_HUB}/lineage/{{kind}}/{{name}}", returns=GraphRead, query=_GRAPH, help="What a thing came from and what came of it."
+    )
+    affected = operation(
+        "GET",
+        f"{_HUB}/lineage/{{kind}}/{{name}}/affected",
+        returns=ImpactRead,
+        query={"only": list[str], "live": bool},
+        help="What a thing has gone into; --live only endpoints that answer with it now.",
     )

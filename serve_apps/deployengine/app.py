@@ -19,9 +19,11 @@ from starlette.types import Scope
 from actors.securityvault.asgi import VaultMiddleware
 from aidos.errors import NotFound
 from cluster import metrics, telemetry
+from cluster.db import new_id
 from cluster.logfile import open_log
 from cluster.objects import Objects
 from cluster.settings import SYSTEM_GROUP, get_settings
+from serve_apps.deployengine import policy
 from serve_apps.deployengine.errors import ModelDamaged
 from serve_apps.deployengine.models import EndpointSpec
 from serve_apps.deployengine.protocol import OnnxModel
@@ -85,7 +87,9 @@ class Predictor:
         model = self._named(request)
         body = await request.body()
         answer = await asyncio.to_thread(model.infer, body)
-        return JSONResponse(answer, headers={"x-aidos-model": f"{model.name}@{model.version}"})
+        id = policy.to_prediction_id(self.spec.endpoint_id, self.spec.generation, new_id())
+        headers = {"x-aidos-model": f"{model.name}@{model.version}", "x-aidos-prediction": id}
+        return JSONResponse({"id": id, **answer}, headers=headers)
 
     def _named(self, request: Request) -> OnnxModel:
         """The model, if it is the one that the path names: by the endpoint's or by the model's name."""

@@ -66,6 +66,24 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Deployment:
+    """What one generation of an endpoint serves; ``ready``: it has answered."""
+
+    endpoint: str
+    endpoint_id: UUID
+    generation: int
+    model: str
+    version: int
+    model_version_id: UUID
+    ready: bool
+
+    @property
+    def reference(self) -> str:
+        """``digits@3``."""
+        return f"{self.model}@{self.version}"
+
+
+@dataclass(frozen=True)
 class ModelFileSpec:
     """A file of the model as a replica fetches it."""
 

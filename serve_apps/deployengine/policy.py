@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from serve_apps.deployengine.errors import ModelNotServable
 from serve_apps.deployengine.models import Deployed, EndpointState
 
 SERVABLE_FLAVOURS = frozenset({"onnx"})
 """What a replica can load without running code from the model: a graph that ONNX Runtime interprets."""
+
+
+_PREDICTION = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,8})-(0[0-9a-f]{31})")
 
 
 class Version(Protocol):
@@ -33,6 +39,19 @@ def split_model(model: str) -> tuple[str, str]:
 def route_of(project: str, endpoint: str) -> str:
     """The path that an endpoint answers under."""
     return f"/serve/{project}/{endpoint}"
+
+
+def to_prediction_id(endpoint_id: UUID, generation: int, id: UUID) -> str:
+    """The id of a prediction says which generation of which endpoint gave it, and when: nothing is written to know that."""
+    return f"{endpoint_id.hex}-{generation}-{id.hex}"
+
+
+def parse_prediction_id(text: str) -> tuple[UUID, int, datetime] | None:
+    """Endpoint, generation and moment; None where it is no prediction's id."""
+    if (match := _PREDICTION.fullmatch(text)) is None:
+        return None
+    endpoint, generation, id = match.groups()
+    return UUID(endpoint), int(generation), datetime.fromtimestamp((UUID(id).int >> 80) / 1000, UTC)
 
 
 def require_servable(version: Version) -> None:

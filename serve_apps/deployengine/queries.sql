@@ -41,6 +41,27 @@ UPDATE deployengine.endpoints
 RETURNING id, org_id, project_id, name, route, model, version, model_version_id, replicas, cpus, state,
           coalesce(nullif(reason, ''), last_error, '') AS reason, generation, deployed_generation, lease_id, traceparent, created_by, created_at, updated_at, attempts;
 
+-- insert_deployment --
+INSERT INTO deployengine.deployments (project_id, endpoint_id, generation, model, version, model_version_id)
+VALUES (%(project_id)s, %(endpoint_id)s, %(generation)s, %(model)s, %(version)s, %(model_version_id)s);
+
+-- mark_ready --
+UPDATE deployengine.deployments SET ready_at = coalesce(ready_at, now()) WHERE endpoint_id = %(endpoint_id)s AND generation = %(generation)s;
+
+-- find_deployment --
+SELECT e.name AS endpoint, d.endpoint_id, d.generation, d.model, d.version, d.model_version_id, d.ready_at IS NOT NULL AS ready
+  FROM deployengine.deployments d JOIN deployengine.endpoints e ON e.id = d.endpoint_id
+ WHERE d.project_id = %(project_id)s AND e.project_id = %(project_id)s AND d.endpoint_id = %(endpoint_id)s AND d.generation = %(generation)s;
+
+-- list_live --
+-- Of each endpoint the generation that was ready last, which answers until a newer one is; and that newer one, while it is being made.
+SELECT e.name AS endpoint, d.endpoint_id, d.generation, d.model, d.version, d.model_version_id, d.ready_at IS NOT NULL AS ready
+  FROM deployengine.endpoints e JOIN deployengine.deployments d ON d.endpoint_id = e.id
+ WHERE e.project_id = %(project_id)s AND d.project_id = %(project_id)s AND e.state <> 'DELETED'
+   AND (d.generation = (SELECT max(generation) FROM deployengine.deployments r WHERE r.endpoint_id = e.id AND r.ready_at IS NOT NULL)
+        OR d.generation = e.generation AND e.state IN ('PENDING', 'DEPLOYING'))
+ ORDER BY e.name, d.generation;
+
 -- count_endpoints --
 SELECT state, count(*) AS endpoints
   FROM deployengine.endpoints

@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 
 from actors.modelhub import service as modelhub
+from actors.modelhub.governance import service as governance
 from actors.modelhub.models import Node
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id, savepoint, unique
@@ -16,7 +17,7 @@ from cluster.events import Event, publish
 from cluster.telemetry import current_traceparent
 from serve_apps.deployengine import policy, store
 from serve_apps.deployengine.errors import EndpointBeingDeleted, EndpointExists, EndpointNotFound
-from serve_apps.deployengine.models import Deployed, Endpoint, EndpointSpec, EndpointState, ModelFileSpec
+from serve_apps.deployengine.models import Deployed, Deployment, Endpoint, EndpointSpec, EndpointState, ModelFileSpec
 
 RESYNC_S = 20.0
 
@@ -24,10 +25,11 @@ RESYNC_S = 20.0
 async def create_endpoint(conn: Connection, scope: Scope, *, name: str, model: str, replicas: int, cpus: float) -> Endpoint:
     """Ask for an endpoint that serves ``model`` (``name@version`` or ``name@alias``).
 
-    Raises: EndpointExists, ModelVersionNotFound, ModelNotServable.
+    Raises: EndpointExists, ModelVersionNotFound, ModelNotServable, VersionDeprecated.
     """
     version = await modelhub.get_version(conn, scope, *policy.split_model(model))
     policy.require_servable(version)
+    governance.refuse_deprecated(version)
     values = {
         "id": new_id(),
         "org_id": scope.org_id,
@@ -43,6 +45,7 @@ async def create_endpoint(conn: Connection, scope: Scope, *, name: str, model: s
         "created_by": scope.actor,
     }
     endpoint = await _insert(conn, values)
+    await store.insert_deployment(conn, endpoint)
     await _publish(conn, scope, endpoint, "created")
     return endpoint
 
@@ -77,12 +80,14 @@ async def update_endpoint(
 ) -> Endpoint:
     """Change what is served or how wide; the old version answers until the new one is ready.
 
-    Raises: EndpointBeingDeleted, ModelVersionNotFound, ModelNotServable.
+    Raises: EndpointBeingDeleted, ModelVersionNotFound, ModelNotServable, VersionDeprecated.
     """
     version_id, model_name, number = endpoint.model_version_id, endpoint.model, endpoint.version
     if model is not None:
         version = await modelhub.get_version(conn, scope, *policy.split_model(model))
         policy.require_servable(version)
+        if version.id != endpoint.model_version_id:
+            governance.refuse_deprecated(version)
         version_id, model_name, number = version.id, version.model, version.version
     values = {
         "id": endpoint.id,
@@ -97,6 +102,7 @@ async def update_endpoint(
     changed = await store.update_endpoint(conn, values)
     if changed is None:
         raise EndpointBeingDeleted(name=endpoint.name)
+    await store.insert_deployment(conn, changed)
     await _publish(conn, scope, changed, "updated")
     return changed
 
@@ -114,6 +120,18 @@ async def delete_endpoint(conn: Connection, scope: Scope, name: str) -> Endpoint
 async def count_endpoints(conn: Connection) -> dict[str, int]:
     """Of all projects, by state, without the deleted ones."""
     return await store.count_endpoints(conn)
+
+
+async def list_live(conn: Connection, scope: Scope) -> list[Deployment]:
+    """What the project's endpoints answer with now, and what they are about to."""
+    return await store.list_live(conn, scope.project)
+
+
+async def find_answer(conn: Connection, scope: Scope, prediction: str) -> tuple[Deployment, datetime] | None:
+    """What gave a prediction, and when, by its id (``x-aidos-prediction``); None where the project has no such deployment."""
+    parts = policy.parse_prediction_id(prediction)
+    found = parts and await store.find_deployment(conn, scope.project, parts[0], parts[1])
+    return (found, parts[2]) if parts and found else None
 
 
 async def build_spec(conn: Connection, scope: Scope, endpoint: Endpoint) -> EndpointSpec:
@@ -161,6 +179,7 @@ async def apply_deployed(conn: Connection, scope: Scope, endpoint: Endpoint, tok
     if lease_id is not None and endpoint.lease_id != lease_id:
         await _publish_lease(conn, scope, endpoint, lease_id, "opened")
     if serving and fresh:
+        await store.mark_ready(conn, endpoint.id, endpoint.generation)
         source = Node("model_version", str(endpoint.model_version_id), f"{endpoint.model}@{endpoint.version}")
         await modelhub.add_edge(conn, scope, source, Node("endpoint", str(endpoint.id), endpoint.name), "served by")
     if fresh:

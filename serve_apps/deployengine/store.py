@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from cluster.db import Connection, load_queries
-from serve_apps.deployengine.models import Endpoint, EndpointState
+from cluster.db import Connection, load_queries, one
+from serve_apps.deployengine.models import Deployment, Endpoint, EndpointState
 
 Q = load_queries(__package__)
 
@@ -45,6 +45,27 @@ async def start_deleting(conn: Connection, project_id: UUID, endpoint_id: UUID, 
     values = {"project_id": project_id, "id": endpoint_id, "traceparent": traceparent}
     row = await (await conn.execute(Q.start_deleting, values)).fetchone()
     return _endpoint(row) if row else None
+
+
+async def insert_deployment(conn: Connection, endpoint: Endpoint) -> None:
+    """What its present generation asks for."""
+    values = {"project_id": endpoint.project_id, "endpoint_id": endpoint.id, "generation": endpoint.generation}
+    what = {"model": endpoint.model, "version": endpoint.version, "model_version_id": endpoint.model_version_id}
+    await conn.execute(Q.insert_deployment, values | what)
+
+
+async def mark_ready(conn: Connection, endpoint_id: UUID, generation: int) -> None:
+    await conn.execute(Q.mark_ready, {"endpoint_id": endpoint_id, "generation": generation})
+
+
+async def find_deployment(conn: Connection, project_id: UUID, endpoint_id: UUID, generation: int) -> Deployment | None:
+    values = {"project_id": project_id, "endpoint_id": endpoint_id, "generation": generation}
+    return one(Deployment, await (await conn.execute(Q.find_deployment, values)).fetchone())
+
+
+async def list_live(conn: Connection, project_id: UUID) -> list[Deployment]:
+    rows = await (await conn.execute(Q.list_live, {"project_id": project_id})).fetchall()
+    return [Deployment(**row) for row in rows]
 
 
 async def count_endpoints(conn: Connection) -> dict[str, int]:

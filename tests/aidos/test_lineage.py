@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse
 from typer.testing import CliRunner, Result
 
 from aidos.cli.lineage import candidates
+from aidos.cli.lineage_page import choose_columns
 from aidos.cli.root import app
 from aidos.errors import InvalidRequest
 from tests.aidos.counterpart import Counterpart, problem
@@ -34,6 +36,7 @@ class TestCandidates:
             ("digits", ["endpoint", "run", "job"]),
             ("digits@1", ["model_version", "commit"]),
             ("a" * 64, ["file"]),
+            ("digits@main/train/7.png", ["file"]),
             ("job:train", ["job"]),
             ("model-version:digits@1", ["model_version"]),
         ],
@@ -83,3 +86,62 @@ class TestCommand:
     def test_says_when_there_is_none(self, run: Any, counterpart: Counterpart) -> None:
         counterpart.plan(*[problem(404)] * 3)
         assert run("digits").exit_code == 3
+
+    def test_a_prediction_is_known_by_its_id(self, run: Any, counterpart: Counterpart) -> None:
+        counterpart.plan(graph(ENDPOINT))
+        assert run(f"{'a' * 32}-3-{'0' * 32}").exit_code == 0
+        assert counterpart.seen[0].path.split("/")[4] == "prediction"
+
+    def test_writes_a_page_that_runs_nothing(self, run: Any, counterpart: Counterpart, tmp_path: Path) -> None:
+        evil = {"kind": "run", "id": "x", "label": "<script>alert(1)</script>"}
+        counterpart.plan(graph(ENDPOINT, (COMMIT, evil, "input"), (ENDPOINT, FILE, "logged as")))
+        assert run("digits", "--html", str(tmp_path / "graph.html")).exit_code == 0
+        page = (tmp_path / "graph.html").read_text("utf-8")
+        assert "<script" not in page and "&lt;script&gt;" in page and "default-src 'none'" in page
+        assert page.count("<rect") == 6 and page.count('class="edge"') == 6 and 'class="node start"' in page
+
+
+class TestColumns:
+    def test_a_thing_stands_behind_all_that_went_into_it(self) -> None:
+        edges = [("a", "b", ""), ("b", "d", ""), ("a", "d", ""), ("c", "d", "")]
+        assert choose_columns(["d", "a", "b", "c"], edges) == {"a": 0, "b": 1, "c": 0, "d": 2}
+
+    def test_circles_have_an_end(self) -> None:
+        columns = choose_columns(["a", "b", "c"], [("a", "b", ""), ("b", "c", ""), ("c", "a", ""), ("a", "a", "")])
+        assert set(columns) == {"a", "b", "c"} and sorted(columns.values()) == [0, 1, 2]
+
+
+class TestAffected:
+    def answer(self, *affected: tuple[dict[str, str], bool, str]) -> JSONResponse:
+        things = [{"node": node, "sure": sure, "live": bool(model), "model": model} for node, sure, model in affected]
+        return JSONResponse({"start": FILE, "affected": things, "truncated": False})
+
+    def files(self, *paths: str) -> JSONResponse:
+        items = [{"path": path, "sha256": "a" * 64, "size_bytes": 1} for path in paths]
+        return JSONResponse({"items": items, "next_cursor": None})
+
+    @pytest.fixture
+    def run(self, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setenv("AIDOS_URL", counterpart.url)
+        return lambda *args: CliRunner().invoke(app, ["affected", *args])
+
+    def test_says_which_live_endpoints_saw_a_file_and_which_may_have(self, run: Any, counterpart: Counterpart) -> None:
+        may = {"kind": "endpoint", "id": "e2", "label": "other"}
+        counterpart.plan(self.files("train/7.png"), self.answer((ENDPOINT, True, "digits@1"), (may, False, "cats@2")))
+        result = run("digits@main/train/7.png", "--kind", "endpoint", "--live")
+        lines = result.stdout.splitlines()[-2:]
+        assert lines[0].split() == ["endpoint", "digits", "yes", "digits@1"] and lines[1].split() == ["endpoint", "other", "maybe", "cats@2"]
+        assert counterpart.seen[1].path == f"/v1/modelhub/lineage/file/{'a' * 64}/affected"
+        assert counterpart.seen[1].query == {"only": "endpoint", "live": "true"}
+
+    def test_a_branch_may_have_a_slash(self, run: Any, counterpart: Counterpart) -> None:
+        counterpart.plan(problem(404), self.files("7.png"), self.answer())
+        assert run("digits@feature/x/7.png").exit_code == 0
+        assert counterpart.seen[1].query["prefix"] == "7.png"
+
+    def test_a_file_that_is_not_there_is_said_so(self, run: Any, counterpart: Counterpart) -> None:
+        counterpart.plan(self.files("train/70.png"))
+        assert run("digits@main/7.png").exit_code == 3
+
+    def test_an_unknown_kind_is_refused(self, run: Any) -> None:
+        assert run("a" * 64, "--kind", "colour").exit_code == 2

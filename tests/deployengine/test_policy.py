@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cluster.db import new_id
 from serve_apps.deployengine import policy
 from serve_apps.deployengine.errors import ModelNotServable
 from serve_apps.deployengine.models import TRANSITIONS, EndpointState
@@ -59,3 +61,15 @@ class TestTransitions:
     def test_every_state_has_a_row_and_only_deleted_is_final(self) -> None:
         assert set(TRANSITIONS) == set(EndpointState)
         assert [state for state, after in TRANSITIONS.items() if not after] == [EndpointState.DELETED]
+
+
+class TestPredictionId:
+    def test_says_which_generation_of_which_endpoint_answered_and_when(self) -> None:
+        endpoint, before = new_id(), datetime.now(UTC)
+        parts = policy.parse_prediction_id(policy.to_prediction_id(endpoint, 12, new_id()))
+        assert parts is not None and parts[:2] == (endpoint, 12)
+        assert timedelta(milliseconds=-1) <= parts[2] - before < timedelta(seconds=10)
+
+    @pytest.mark.parametrize("text", ["", "p", str(new_id()), f"{new_id().hex}-0-{new_id().hex}", f"{new_id().hex}-1-{'f' * 32}"])
+    def test_other_text_is_none(self, text: str) -> None:
+        assert policy.parse_prediction_id(text) is None

@@ -60,3 +60,28 @@ SELECT source_kind, source_id, source_label, target_kind, target_id, target_labe
  GROUP BY 1, 2, 3, 4, 5, 6, 7
  ORDER BY 8, 1, 2, 4, 5
  LIMIT %(limit)s;
+
+-- list_affected --
+-- All that came of the starts, without a limit of depth: a node is entered once as surely reached and once as possibly, so cycles end.
+-- Not entered is a run that is FINISHED and is known to have read other parts of a start only (`cleared`).
+WITH RECURSIVE reached (kind, id, sure) AS (
+    (SELECT e.target_kind, e.target_id, %(sure)s
+       FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS s (kind, id)
+       JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.source_kind = s.kind AND e.source_id = s.id
+      WHERE NOT (e.target_kind = 'run'
+                 AND EXISTS (SELECT 1 FROM unnest(%(cleared_runs)s::uuid[], %(cleared_ids)s::text[]) AS c (run_id, source_id)
+                               JOIN modelhub.runs r ON r.id = c.run_id AND r.project_id = %(project_id)s AND r.state = 'FINISHED'
+                              WHERE c.run_id::text = e.target_id AND c.source_id = e.source_id))
+     UNION ALL
+     SELECT 'run', r.id::text, true FROM unnest(%(seen_runs)s::uuid[]) AS r (id))
+    UNION
+    SELECT e.target_kind, e.target_id, w.sure
+      FROM reached w JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.source_kind = w.kind AND e.source_id = w.id
+), found AS (
+    SELECT kind, id, bool_or(sure) AS sure FROM reached WHERE kind = ANY(%(wanted)s::text[]) GROUP BY kind, id ORDER BY 3 DESC, 1, 2 LIMIT %(limit)s
+)
+SELECT f.kind, f.id, f.sure, coalesce(l.label, '') AS label
+  FROM found f
+  LEFT JOIN LATERAL (SELECT target_label AS label FROM modelhub.edges e
+                      WHERE e.project_id = %(project_id)s AND e.target_kind = f.kind AND e.target_id = f.id LIMIT 1) AS l ON true
+ ORDER BY f.sure DESC, f.kind, f.id;

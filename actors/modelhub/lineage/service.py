@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from actors.modelhub.lineage import store
+from actors.modelhub.lineage.models import Affected, Evidence
 from actors.modelhub.models import Direction, Edge, Graph, Node, NodeKind
 from actors.securityvault.models import Scope
 from cluster.db import Connection
 
 MAX_EDGES = 5000
+MAX_AFFECTED = 10_000
 MAX_STEPS = 20_000
 """How many nodes a walk enters; one that it comes to over again, around a cycle, counts each time."""
 
@@ -37,3 +39,11 @@ async def trace(conn: Connection, scope: Scope, start: Node, direction: Directio
     near = [edge for edge, distance in found if distance < depth]
     cut = (*(["edges"] if stopped or len(found) == limit else []), *(["depth"] if len(near) < len(found) else []))
     return Graph(start, tuple(near[:MAX_EDGES]), cut)
+
+
+async def list_affected(
+    conn: Connection, scope: Scope, starts: Sequence[Node], kinds: Sequence[NodeKind], evidence: Evidence
+) -> tuple[list[Affected], bool]:
+    """All things of these kinds that came of the starts, the sure ones first; and whether there are more than ``MAX_AFFECTED``."""
+    found = await store.list_affected(conn, scope.project, starts, evidence, kinds, MAX_AFFECTED + 1)
+    return found[:MAX_AFFECTED], len(found) > MAX_AFFECTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from actors.modelhub.lineage.models import Affected, Evidence
 from actors.modelhub.models import Direction, Edge, Node, NodeKind
 from cluster.db import Connection, load_queries, one
 
@@ -64,3 +65,22 @@ async def walk_edges(
         for row in rows
     ]
     return found, bool(rows and rows[0]["stopped"])
+
+
+async def list_affected(
+    conn: Connection, project_id: UUID, starts: Sequence[Node], evidence: Evidence, wanted: Sequence[str], limit: int
+) -> list[Affected]:
+    """What was surely reached first."""
+    values = {
+        "project_id": project_id,
+        "kinds": [str(node.kind) for node in starts],
+        "ids": [node.id for node in starts],
+        "sure": evidence.sure,
+        "seen_runs": list(evidence.seen),
+        "cleared_runs": [run_id for run_id, _ in evidence.cleared],
+        "cleared_ids": [source_id for _, source_id in evidence.cleared],
+        "wanted": list(wanted),
+        "limit": limit,
+    }
+    rows = await (await conn.execute(Q.list_affected, values)).fetchall()
+    return [Affected(Node(row["kind"], row["id"], row["label"]), row["sure"]) for row in rows]

@@ -58,3 +58,23 @@ class Read:
     rows_read: int | None
     first_at: datetime
     last_at: datetime
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A run that noted what it read of a commit: whether a content was among it, and whether the notes can say that it was not."""
+
+    run_id: UUID
+    commit_id: UUID
+    complete: bool
+    saw: bool
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """A file of which a run has read something."""
+
+    run_id: UUID
+    commit_id: UUID
+    path: str
+    sha256: str

@@ -64,3 +64,36 @@ SELECT p.run_id, r.dataset, p.commit_id, p.source, p.unit, p.path, p.sha256, low
   FROM page p
   JOIN dataforge.reads r ON r.project_id = %(project_id)s AND r.run_id = p.run_id AND r.source = p.source AND r.commit_id = p.commit_id
  ORDER BY p.run_id DESC;
+
+-- list_readers --
+-- By the content's index and by the commits'. Where a source is not yet described to its end, nobody can say what was not read.
+WITH held AS (
+    SELECT DISTINCT source FROM dataforge.read_files WHERE project_id = %(project_id)s AND sha256 = %(sha256)s
+), chosen AS (
+    SELECT r.run_id, r.commit_id, r.source, r.ordinals FROM held h JOIN dataforge.reads r ON r.project_id = %(project_id)s AND r.source = h.source
+    UNION
+    SELECT run_id, commit_id, source, ordinals FROM dataforge.reads WHERE project_id = %(project_id)s AND commit_id = ANY(%(commit_ids)s)
+), described AS (
+    SELECT s.sha256, s.size <= coalesce((SELECT sum(upper(f.ordinals) - lower(f.ordinals)) FROM dataforge.read_files f
+                                          WHERE f.project_id = s.project_id AND f.source = s.sha256), 0) AS complete
+      FROM dataforge.read_sources s
+     WHERE s.project_id = %(project_id)s AND s.sha256 IN (SELECT source FROM chosen)
+)
+SELECT c.run_id, c.commit_id, bool_and(d.complete) AS complete,
+       bool_or(EXISTS (SELECT 1 FROM dataforge.read_files f
+                        WHERE f.project_id = %(project_id)s AND f.sha256 = %(sha256)s AND f.source = c.source AND f.ordinals && c.ordinals)) AS saw
+  FROM chosen c JOIN described d ON d.sha256 = c.source
+ GROUP BY c.run_id, c.commit_id;
+
+-- list_files_read --
+SELECT r.run_id, r.commit_id, f.path, f.sha256
+  FROM unnest(%(run_ids)s::uuid[]) AS asked (run_id)
+ CROSS JOIN LATERAL (
+    SELECT r.run_id, r.commit_id, r.source, r.ordinals FROM dataforge.reads r
+     WHERE r.project_id = %(project_id)s AND r.run_id = asked.run_id
+) AS r
+ CROSS JOIN LATERAL (
+    SELECT f.path, f.sha256 FROM dataforge.read_files f
+     WHERE f.project_id = %(project_id)s AND f.source = r.source AND f.ordinals && r.ordinals
+     ORDER BY lower(f.ordinals) LIMIT %(limit)s
+) AS f;

@@ -9,7 +9,7 @@ from actors.securityvault.models import Scope
 from cluster.db import Connection
 from data_pipelines.dataforge.reads import store
 from data_pipelines.dataforge.reads.errors import ReadSourceDiffers, ReadSourceNotFound, ReadsOutside
-from data_pipelines.dataforge.reads.models import Read, ReadFile, ReadSource, ReadsSpec
+from data_pipelines.dataforge.reads.models import FileRead, Read, Reader, ReadFile, ReadSource, ReadsSpec
 
 
 async def describe_source(
@@ -46,6 +46,16 @@ async def list_reads_of_run(conn: Connection, scope: Scope, run_id: UUID, after:
 async def list_runs_that_read(conn: Connection, scope: Scope, sha256: str, row: int | None, before: UUID | None, limit: int) -> list[Read]:
     """The runs that read a content (with ``row``, that row of it, from 0), newest first."""
     return await store.list_runs_that_read(conn, scope.project, sha256, row, before, limit)
+
+
+async def list_readers(conn: Connection, scope: Scope, sha256: str, commit_ids: Sequence[UUID]) -> list[Reader]:
+    """The runs that noted what they read of a content, or of these commits."""
+    return await store.list_readers(conn, scope.project, sha256, commit_ids)
+
+
+async def list_files_read(conn: Connection, scope: Scope, run_ids: Sequence[UUID], limit: int) -> list[FileRead]:
+    """Files that the runs have read, at most ``limit`` of each source that they streamed."""
+    return await store.list_files_read(conn, scope.project, run_ids, limit)
 
 
 async def _get_source(conn: Connection, scope: Scope, sha256: str) -> ReadSource:

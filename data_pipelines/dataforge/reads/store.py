@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from cluster.db import Connection, load_queries
-from data_pipelines.dataforge.reads.models import FILE_UNIT, Read, ReadFile, ReadSource, ReadsSpec
+from data_pipelines.dataforge.reads.models import FILE_UNIT, FileRead, Read, Reader, ReadFile, ReadSource, ReadsSpec
 
 Q = load_queries(__package__)
 
@@ -67,6 +67,18 @@ async def list_runs_that_read(
     """One of each run, newest first."""
     values = {"project_id": project_id, "sha256": bytes.fromhex(sha256), "row": row, "before": before, "limit": limit}
     return [_read(found) for found in await (await conn.execute(Q.list_runs_that_read, values)).fetchall()]
+
+
+async def list_readers(conn: Connection, project_id: UUID, sha256: str, commit_ids: Sequence[UUID]) -> list[Reader]:
+    values = {"project_id": project_id, "sha256": bytes.fromhex(sha256), "commit_ids": list(commit_ids)}
+    return [Reader(**row) for row in await (await conn.execute(Q.list_readers, values)).fetchall()]
+
+
+async def list_files_read(conn: Connection, project_id: UUID, run_ids: Sequence[UUID], limit: int) -> list[FileRead]:
+    """At most ``limit`` of each source."""
+    values = {"project_id": project_id, "run_ids": list(run_ids), "limit": limit}
+    rows = await (await conn.execute(Q.list_files_read, values)).fetchall()
+    return [FileRead(**{**row, "sha256": row["sha256"].hex()}) for row in rows]
 
 
 def _read(row: Mapping[str, Any]) -> Read:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import logging
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
@@ -39,13 +41,42 @@ class Options:
 
 def http_options(url: str, timeout_s: float) -> dict[str, Any]:
     """Arguments of both httpx clients. Loopback is never behind a proxy, whatever the environment says."""
+    trust_env = not is_loopback(url)
     return {
         "base_url": url,
+        "trust_env": trust_env,
+        "verify": _late_tls(trust_env),
         "timeout": httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
         "limits": httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0),
         "headers": {"User-Agent": USER_AGENT, "Accept": "application/json"},
         "follow_redirects": False,
     }
+
+
+@functools.cache
+def _late_tls(trust_env: bool) -> ssl.SSLContext:
+    context = _LateTls(ssl.PROTOCOL_TLS_CLIENT)
+    context.trust_env = trust_env
+    return context
+
+
+class _LateTls(ssl.SSLContext):
+    """Reads the certificate authorities at a process's first TLS connection: that takes 25 ms, and over plain HTTP there is none."""
+
+    trust_env = True
+
+    @functools.cached_property
+    def _read(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context(trust_env=self.trust_env)
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        self._read.set_alpn_protocols(alpn_protocols)
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return self._read.wrap_socket(*arguments, **options)
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        return self._read.wrap_bio(*arguments, **options)
 
 
 def is_loopback(url: str) -> bool:
@@ -95,7 +126,7 @@ class SyncTransport(_Shared):
 
     def __init__(self, converser: Converser, timeout_s: float) -> None:
         super().__init__(converser, timeout_s)
-        self.http = httpx.Client(**http_options(converser.url, timeout_s), trust_env=not is_loopback(converser.url))
+        self.http = httpx.Client(**http_options(converser.url, timeout_s))
 
     def send(self, request: Request, read: Callable[[Reply], T]) -> T:
         return read(self._run(self.converser.converse(self._prepared(request))))
@@ -156,7 +187,7 @@ class AsyncTransport(_Shared):
 
     def __init__(self, converser: Converser, timeout_s: float) -> None:
         super().__init__(converser, timeout_s)
-        self.http = httpx.AsyncClient(**http_options(converser.url, timeout_s), trust_env=not is_loopback(converser.url))
+        self.http = httpx.AsyncClient(**http_options(converser.url, timeout_s))
 
     async def send(self, request: Request, read: Callable[[Reply], T]) -> T:
         return read(await self._run(self.converser.converse(self._prepared(request))))

@@ -25,13 +25,13 @@ Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$"
 class Wire(BaseModel):
     """Base of what is sent: built from a stored dataclass by ``model_validate``."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, defer_build=True)
 
 
 class Asked(BaseModel):
     """Base of what is received: unknown fields are refused, and values of another JSON type than the document says."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -43,7 +43,7 @@ class Asked(BaseModel):
 class Problem(BaseModel):
     """RFC 9457 problem details; further members are the error's own fields."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str = Field(description="URN of the error, e.g. `urn:aidos:modelhub:run-not-found`.")
     title: str

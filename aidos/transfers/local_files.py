@@ -27,6 +27,7 @@ _SHOWN = 10
 _SETTLED_S = 2.0
 _GROUP = 16  # files a task: most are small
 _ASKED_AT_ONCE = 10_000
+_READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
 class DirectoryUnusable(InvalidRequest):
@@ -75,7 +76,7 @@ def _entries(root: str, prefix: str, above: tuple[str, ...], problems: list[str]
         problems.append(f"{show(prefix or above[-1])}: {error.strerror}")
         return
     for entry in found:
-        path = prefix + unicodedata.normalize("NFC", entry.name)
+        path = prefix + (entry.name if entry.name.isascii() else unicodedata.normalize("NFC", entry.name))
         real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         reason, info = _look(root, path, real, above)
         if reason or info is None:
@@ -100,7 +101,8 @@ def _look(root: str, path: str, real: str, above: tuple[str, ...]) -> tuple[str 
         return ("a symbolic link that leads back to a folder above it", None) if real in above else (None, info)
     if not stat.S_ISREG(info.st_mode):
         return "neither a file nor a folder (a socket, pipe or device)", None
-    return (None, info) if os.access(real, os.R_OK) else ("it may not be read", None)
+    readable = info.st_mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(real, os.R_OK)
+    return (None, info) if readable else ("it may not be read", None)
 
 
 def show(name: str) -> str:

@@ -40,7 +40,7 @@ def path_problem(path: str) -> str | None:
         return "its parts must not be empty, '.' or '..'"
     if _CONTROL.search(path):
         return "it must not contain control characters"
-    if not unicodedata.is_normalized("NFC", path):
+    if not path.isascii() and not unicodedata.is_normalized("NFC", path):
         return "it must be in Unicode normal form C"
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +30,7 @@ from aidos.errors import PreconditionFailed, Unauthenticated
 from api import openapi, problems
 from api.errors import MalformedBody, TookTooLong
 from api.idempotency import RememberedAnswer
+from api.sink import PointSink
 from cluster import telemetry
 from cluster.db import Connection, Database
 from cluster.events import Wakeup, changes
@@ -65,6 +67,10 @@ class Edge:
     wakeup: Wakeup
     vault: securityvault.Authenticator
     viewer: Viewer
+
+    @functools.cached_property
+    def sink(self) -> PointSink:
+        return PointSink(self.db)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Edge]:

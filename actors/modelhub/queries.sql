@@ -99,24 +99,6 @@ DELETE FROM modelhub.run_tags WHERE project_id = %(project_id)s AND run_id = %(r
 SELECT (SELECT count(*) FROM modelhub.run_params WHERE run_id = %(run_id)s AND project_id = %(project_id)s) AS params,
        (SELECT count(*) FROM modelhub.run_tags WHERE run_id = %(run_id)s AND project_id = %(project_id)s) AS tags;
 
--- insert_points --
--- Series are touched in the order of their keys, so two batches of one run cannot deadlock.
-WITH asked AS (
-    SELECT * FROM unnest(%(keys)s::text[], %(steps)s::bigint[], %(times)s::timestamptz[], %(values)s::float8[]) AS a (key, step, at, value)
-), latest AS (
-    SELECT DISTINCT ON (key) key, step, at, value FROM asked ORDER BY key, step DESC, at DESC, value DESC
-), series AS (
-    INSERT INTO modelhub.metrics AS m (project_id, run_id, key, step, at, value)
-    SELECT %(project_id)s, %(run_id)s, key, step, at, value FROM latest ORDER BY key
-    ON CONFLICT (run_id, key) DO UPDATE
-       SET (step, at, value) = (SELECT * FROM (VALUES (m.step, m.at, m.value), (excluded.step, excluded.at, excluded.value)) AS v (step, at, value)
-                                 ORDER BY step DESC, at DESC, value DESC LIMIT 1)
-    RETURNING m.id, m.key
-)
-INSERT INTO modelhub.metric_points (project_id, metric_id, step, at, value)
-SELECT %(project_id)s, series.id, asked.step, asked.at, asked.value FROM asked JOIN series USING (key)
-ON CONFLICT DO NOTHING;
-
 -- list_points --
 SELECT m.key, p.value, p.step, p.at
   FROM modelhub.metrics m JOIN modelhub.metric_points p ON p.metric_id = m.id

@@ -54,6 +54,8 @@ from actors.modelhub.models import (
     VersionSpec,
     VersionState,
 )
+from actors.modelhub.series import service as series
+from actors.modelhub.series.models import Columns
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id
 from cluster.events import Event, publish
@@ -213,8 +215,8 @@ async def set_tags(conn: Connection, scope: Scope, run_id: UUID, tags: Mapping[s
 
 async def log_metrics(conn: Connection, scope: Scope, run_id: UUID, points: Sequence[Point], *, late: bool = False) -> None:
     """Append points, ``late`` also to a run that has ended; one that is there already changes nothing. Raises: RunNotFound, RunEnded."""
-    await _require_running(conn, scope, run_id, late)
-    await store.insert_points(conn, scope.project, run_id, points)
+    for refusal in (await series.log(conn, scope, [(run_id, Columns.of(points))], late=late)).values():
+        raise refusal
 
 
 async def list_points(

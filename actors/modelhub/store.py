@@ -112,21 +112,6 @@ async def count_params(conn: Connection, project_id: UUID, run_id: UUID) -> Row:
     return row
 
 
-async def insert_points(conn: Connection, project_id: UUID, run_id: UUID, points: Sequence[Point]) -> None:
-    """Append to the series; points that are there already change nothing."""
-    await conn.execute(
-        Q.insert_points,
-        {
-            "project_id": project_id,
-            "run_id": run_id,
-            "keys": [point.key for point in points],
-            "steps": [point.step for point in points],
-            "times": [point.at for point in points],
-            "values": [point.value for point in points],
-        },
-    )
-
-
 async def list_points(
     conn: Connection, project_id: UUID, run_id: UUID, key: str, after: tuple[int, datetime, float] | None, limit: int
 ) -> list[Point]:

@@ -142,7 +142,7 @@ async def log_batch(
     conn: Connection, scope: Scope, id: str, points: Sequence[Point], params: Sequence[tuple[str, str]], tags: Mapping[str, str]
 ) -> None:
     """All of it or nothing, to ended runs too. Raises: RunNotFound, BatchTooLarge, DuplicateParams, ParamChanged, TooManyParams."""
-    _check_batch({"metrics": len(points), "params": len(params), "tags": len(tags)})
+    check_batch({"metrics": len(points), "params": len(params), "tags": len(tags)})
     keys = [key for key, _ in params]
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         raise DuplicateParams(keys=repeated)
@@ -155,7 +155,8 @@ async def log_batch(
         await set_tags(conn, scope, id, tags)
 
 
-def _check_batch(counts: Mapping[str, int]) -> None:
+def check_batch(counts: Mapping[str, int]) -> None:
+    """How many ``metrics``, ``params`` and ``tags`` a request may hold. Raises: BatchTooLarge."""
     for what, count in counts.items():
         if count > MOST[what]:
             raise BatchTooLarge(limit=MOST[what], what=what, count=count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from actors.modelhub import service as modelhub
@@ -17,15 +17,17 @@ from actors.modelhub.logged.models import ModelMetric, Role
 from actors.modelhub.models import Run, RunSpec
 from actors.modelhub.search import service as search
 from actors.modelhub.search.models import Lifecycle
+from actors.modelhub.series.models import Columns
 from actors.modelhub.tracking import service
 from actors.modelhub.tracking.errors import InvalidParameterValue
-from api.deps import ApiRoute, Tx, TxDep, needs
+from api.deps import ApiRoute, Session, SessionDep, Tx, TxDep, needs
 from api.protocols.mlflow import wire
 from api.protocols.mlflow.wire import answer
 
 router = APIRouter(prefix="/api/2.0/mlflow", tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
 READ, WRITE, MANAGE = needs("modelhub:read", audit=False), needs("modelhub:write"), needs("modelhub:manage")
 LOG = needs("modelhub:write", audit=False)
+LOG_POINTS = needs("modelhub:write", audit=False, transaction=False)
 Text = Annotated[str, Query()]
 
 
@@ -153,9 +155,9 @@ async def _with_links(tx: Tx, runs: list[Run]) -> list[dict[str, object]]:
     return [wire.run(run, datasets.get(run.id, ()), models.get(run.id, ())) for run in runs]
 
 
-@router.post("/runs/log-metric", openapi_extra=LOG)
-async def mlflow_log_metric(body: wire.RunMetric, tx: TxDep) -> JSONResponse:
-    return await _log(tx, wire.Batch(run_id=body.run_id, metrics=[body]))
+@router.post("/runs/log-metric", openapi_extra=LOG_POINTS)
+async def mlflow_log_metric(body: wire.RunMetric, session: SessionDep) -> JSONResponse:
+    return await _log(session, wire.Batch(run_id=body.run_id, metrics=[body]))
 
 
 @router.post("/runs/log-parameter", openapi_extra=LOG)
@@ -164,17 +166,28 @@ async def mlflow_log_param(body: wire.RunParam, tx: TxDep) -> JSONResponse:
     return answer()
 
 
-@router.post("/runs/log-batch", openapi_extra=LOG)
-async def mlflow_log_batch(body: wire.Batch, tx: TxDep) -> JSONResponse:
-    return await _log(tx, body)
+@router.post("/runs/log-batch", openapi_extra=LOG_POINTS)
+async def mlflow_log_batch(request: Request, session: SessionDep) -> JSONResponse:
+    body = await request.body()
+    if sent := wire.read_points(body):
+        return await _log_points(session, *sent)
+    return await _log(session, wire.read(wire.Batch, body))
 
 
-async def _log(tx: Tx, batch: wire.Batch) -> JSONResponse:
+async def _log_points(session: Session, run_id: str, points: Columns) -> JSONResponse:
+    service.check_batch({"metrics": len(points.keys)})
+    await session.edge.sink.log(session.scope, service.run_id(run_id), points)
+    return answer()
+
+
+async def _log(session: Session, batch: wire.Batch) -> JSONResponse:
     points, params = [metric.point for metric in batch.metrics], [(param.key, param.value) for param in batch.params]
-    await service.log_batch(tx.conn, tx.scope, batch.run_id, points, params, wire.to_map(batch.tags))
-    run = service.run_id(batch.run_id)
-    measured = [(logged.to_id(each.model_id), _measured(each, run)) for each in batch.metrics if each.model_id]
-    await logged.log_metrics(tx.conn, tx.scope, run, measured)
+    measured = [(logged.to_id(each.model_id), _measured(each, service.run_id(batch.run_id))) for each in batch.metrics if each.model_id]
+    if points and not (params or batch.tags or measured):
+        return await _log_points(session, batch.run_id, Columns.of(points))
+    async with session.transaction() as conn:
+        await service.log_batch(conn, session.scope, batch.run_id, points, params, wire.to_map(batch.tags))
+        await logged.log_metrics(conn, session.scope, service.run_id(batch.run_id), measured)
     return answer()
 
 

@@ -1,0 +1,1 @@
+"""The points of metrics, as columns: many at once, of many runs."""

@@ -24,7 +24,20 @@ from api.protocols.mlflow import registry as mlflow_registry
 from api.protocols.mlflow import traces as mlflow_traces
 from api.protocols.mlflow import tracking as mlflow_tracking
 from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
-from api.routers import comparisons, costoptimizer, dataforge, deployengine, events, lineage, modelhub, platform, studies, trainos
+from api.protocols.openlineage import routes as openlineage
+from api.routers import (
+    comparisons,
+    costoptimizer,
+    dataforge,
+    deployengine,
+    events,
+    governance,
+    lineage,
+    modelhub,
+    platform,
+    studies,
+    trainos,
+)
 from api.routers import securityvault as securityvault_routes
 from cluster.db import Database
 from cluster.events import Wakeup
@@ -38,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dataforge.router,
     modelhub.router,
     lineage.router,
+    governance.router,
     comparisons.router,
     trainos.router,
     studies.router,
@@ -49,6 +63,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     mlflow_logged.router,
     mlflow_registry.router,
     mlflow_traces.router,
+    openlineage.router,
 )
 
 

@@ -220,6 +220,8 @@ class Model:
     aliases: Mapping[str, int] = field(default_factory=dict)
     updated_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    self_approval: bool = False
+    """Who registered a version may approve it."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,20 @@ class VersionOrigin:
 
 
 @dataclass(frozen=True)
+class Deprecation:
+    """Why a version is to be used no more, and which one instead."""
+
+    reason: str
+    replacement: int | None
+    author: str
+    at: datetime
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Deprecation:
+        return cls(**{**stored, "at": datetime.fromisoformat(stored["at"])})
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     id: UUID
     org_id: UUID
@@ -269,6 +285,7 @@ class ModelVersion:
     created_at: datetime
     attempts: int
     traceparent: str | None = None
+    deprecation: Deprecation | None = None
     files: tuple[ModelFile, ...] = ()
     aliases: tuple[str, ...] = ()
     origin: VersionOrigin = field(default_factory=lambda: VersionOrigin())
@@ -289,6 +306,7 @@ class ModelVersion:
                 "files": tuple(ModelFile(*file) for file in row["files"] or ()),
                 "aliases": tuple(row["aliases"] or ()),
                 "origin": origin,
+                "deprecation": Deprecation.from_json(row["deprecation"]) if row["deprecation"] else None,
             }
         )
 

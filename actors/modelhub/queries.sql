@@ -165,14 +165,14 @@ ON CONFLICT (project_id, name) WHERE deleted_at IS NULL DO NOTHING
 RETURNING id;
 
 -- find_model --
-SELECT m.id, m.project_id, m.name, m.description, m.last_version, m.created_by, m.created_at,
+SELECT m.id, m.project_id, m.name, m.description, m.last_version, m.self_approval, m.created_by, m.created_at,
        (SELECT jsonb_object_agg(a.name, v.version) FROM modelhub.aliases a JOIN modelhub.versions v ON v.id = a.version_id
          WHERE a.model_id = m.id) AS aliases
   FROM modelhub.models m
  WHERE m.project_id = %(project_id)s AND m.name = %(name)s AND m.deleted_at IS NULL;
 
 -- list_models --
-SELECT m.id, m.project_id, m.name, m.description, m.last_version, m.created_by, m.created_at,
+SELECT m.id, m.project_id, m.name, m.description, m.last_version, m.self_approval, m.created_by, m.created_at,
        (SELECT jsonb_object_agg(a.name, v.version) FROM modelhub.aliases a JOIN modelhub.versions v ON v.id = a.version_id
          WHERE a.model_id = m.id) AS aliases
   FROM modelhub.models m
@@ -201,15 +201,15 @@ WITH files AS (
     SELECT %(project_id)s, %(id)s, path, key, size_bytes, sha256
       FROM unnest(%(paths)s::text[], %(keys)s::text[], %(sizes_bytes)s::bigint[], %(sha256s)s::text[]) AS a (path, key, size_bytes, sha256)
 )
-INSERT INTO modelhub.versions (id, org_id, project_id, model_id, version, run_id, flavour, description, created_by, traceparent,
+INSERT INTO modelhub.versions (id, org_id, project_id, model_id, version, run_id, flavour, description, created_by, author_id, traceparent,
                                source, run_link, logged_model_id)
 VALUES (%(id)s, %(org_id)s, %(project_id)s, %(model_id)s, %(version)s, %(run_id)s, %(flavour)s, %(description)s, %(created_by)s,
-        %(traceparent)s, %(source)s, %(run_link)s, %(logged_model_id)s);
+        %(author_id)s, %(traceparent)s, %(source)s, %(run_link)s, %(logged_model_id)s);
 
 -- find_version --
--- `version` is a number, an alias, or `latest`: the newest that is READY.
+-- `version` is a number, an alias, or `latest`: the newest that is READY, a deprecated one only where there is no other.
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.created_by, v.created_at, v.attempts,
+       v.signature, v.deprecation, v.created_by, v.created_at, v.attempts,
        (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
           FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases
@@ -218,12 +218,12 @@ SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.r
    AND CASE WHEN %(number)s::int IS NOT NULL THEN v.version = %(number)s
             WHEN %(alias)s = 'latest' THEN v.state = 'READY'
             ELSE v.id = (SELECT a.version_id FROM modelhub.aliases a WHERE a.model_id = m.id AND a.name = %(alias)s) END
- ORDER BY v.version DESC
+ ORDER BY v.deprecation IS NOT NULL, v.version DESC
  LIMIT 1;
 
 -- list_versions --
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.created_by, v.created_at, v.attempts,
+       v.signature, v.deprecation, v.created_by, v.created_at, v.attempts,
        (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
           FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases
@@ -253,7 +253,7 @@ UPDATE modelhub.versions v
   FROM due, modelhub.models m
  WHERE v.id = due.id AND m.id = v.model_id
 RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-          v.signature, v.created_by, v.created_at, v.attempts, v.traceparent,
+          v.signature, v.deprecation, v.created_by, v.created_at, v.attempts, v.traceparent,
           (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
              FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
           NULL::text[] AS aliases;
@@ -270,14 +270,3 @@ WITH version AS (
      WHERE f.version_id = version.id AND f.path = a.path
 )
 SELECT id FROM version;
-
--- move_alias --
--- RETURNING old: what the alias named before this move, read under the row's lock.
-INSERT INTO modelhub.aliases AS a (project_id, model_id, name, version_id)
-VALUES (%(project_id)s, %(model_id)s, %(name)s, %(version_id)s)
-ON CONFLICT (model_id, name) DO UPDATE SET version_id = excluded.version_id, moved_at = now()
-RETURNING (SELECT v.version FROM modelhub.versions v WHERE v.id = old.version_id) AS moved_from;
-
--- delete_alias --
-DELETE FROM modelhub.aliases WHERE project_id = %(project_id)s AND model_id = %(model_id)s AND name = %(name)s
-RETURNING version_id;

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from actors.modelhub import policy, store
 from actors.modelhub.errors import (
-    AliasNotFound,
     ArtifactExists,
     ArtifactNotFound,
     ExperimentExists,
@@ -353,6 +352,7 @@ async def register_files(
     version_id, run_id = new_id(), run.id if run else None
     row = {"id": version_id, "org_id": scope.org_id, "project_id": scope.project, "model_id": model_id, "version": number}
     row |= {"run_id": run_id, "flavour": flavour, "description": description, "created_by": scope.actor}
+    row |= {"author_id": scope.principal.person_id}
     row |= {"traceparent": current_traceparent(), **(origin or VersionOrigin()).__dict__}
     await store.insert_version(conn, row, files)
     if run:
@@ -401,7 +401,7 @@ async def list_versions(conn: Connection, scope: Scope, model: str, before: int 
 
 async def delete_version(conn: Connection, scope: Scope, model: str, version: str) -> None:
     """Its number is not given out again. Raises: VersionNotFound, VersionInUse."""
-    number = (await _lock_version(conn, scope, await get_version(conn, scope, model, version))).version
+    number = (await lock_version(conn, scope, await get_version(conn, scope, model, version))).version
     found = await get_version(conn, scope, model, str(number))
     if found.aliases:
         raise VersionInUse(reference=found.reference, alias=found.aliases[0])
@@ -409,27 +409,11 @@ async def delete_version(conn: Connection, scope: Scope, model: str, version: st
     await _emit(conn, scope, "version.deleted", found.id, model=found.model, version=found.version)
 
 
-async def move_alias(conn: Connection, scope: Scope, model: str, alias: str, version: str) -> ModelVersion:
-    """Point the alias at a version, in one step. Raises: VersionNotFound, VersionNotReady."""
-    found = await _lock_version(conn, scope, await get_kept_version(conn, scope, model, version))
-    before = await store.move_alias(conn, scope.project, found.model_id, alias, found.id)
-    await _emit(conn, scope, "alias.moved", found.id, model=found.model, alias=alias, moved_from=before, moved_to=found.version)
-    return await get_version(conn, scope, model, alias)
-
-
-async def _lock_version(conn: Connection, scope: Scope, version: ModelVersion) -> ModelVersion:
-    # An alias must not come to a version that is being deleted.
+async def lock_version(conn: Connection, scope: Scope, version: ModelVersion) -> ModelVersion:
+    """Until the transaction ends nobody else deletes it, speaks of it or points an alias at it. Raises: VersionNotFound."""
     if not await store.lock_version(conn, scope.project, version.id):
         raise VersionNotFound(model=version.model, version=version.version)
     return version
-
-
-async def delete_alias(conn: Connection, scope: Scope, model: str, alias: str) -> None:
-    """Raises: ModelNotFound, AliasNotFound."""
-    found = await get_model(conn, scope, model)
-    if not await store.delete_alias(conn, scope.project, found.id, alias):
-        raise AliasNotFound(model=model, alias=alias)
-    await _emit(conn, scope, "alias.deleted", found.id, model=model, alias=alias)
 
 
 async def get_node(conn: Connection, scope: Scope, kind: NodeKind, name: str) -> Node:

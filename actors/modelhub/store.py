@@ -253,19 +253,6 @@ async def apply_version(
     return await cursor.fetchone() is not None
 
 
-async def move_alias(conn: Connection, project_id: UUID, model_id: UUID, name: str, version_id: UUID) -> int | None:
-    """The version that the alias named before."""
-    row = await (
-        await conn.execute(Q.move_alias, {"project_id": project_id, "model_id": model_id, "name": name, "version_id": version_id})
-    ).fetchone()
-    return row["moved_from"] if row else None
-
-
-async def delete_alias(conn: Connection, project_id: UUID, model_id: UUID, name: str) -> bool:
-    cursor = await conn.execute(Q.delete_alias, {"project_id": project_id, "model_id": model_id, "name": name})
-    return await cursor.fetchone() is not None
-
-
 def _pairs(project_id: UUID, run_id: UUID, pairs: Mapping[str, str]) -> dict[str, Any]:
     return {"project_id": project_id, "run_id": run_id, "keys": list(pairs), "values": list(pairs.values())}
 

@@ -88,6 +88,11 @@ class Principal:
         """How events and audit records name the caller."""
         return f"{self.kind}:{self.id}"
 
+    @property
+    def person_id(self) -> UUID:
+        """Who speaks, whichever session, key or job it is by."""
+        return self.user_id or self.id
+
 
 @dataclass(frozen=True)
 class Scope:

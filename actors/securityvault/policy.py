@@ -19,7 +19,7 @@ _ADDED: dict[Role, frozenset[str]] = {
     Role.ANNOTATOR: frozenset({"dataforge:label"}),
     Role.DEVELOPER: frozenset({"deployengine:predict", *(f"{module}:write" for module in WORK)}),
     Role.MAINTAINER: frozenset(f"{module}:manage" for module in WORK),
-    Role.OWNER: frozenset({"securityvault:manage", "dataforge:protect"}),
+    Role.OWNER: frozenset({"securityvault:manage", "dataforge:protect", "modelhub:protect"}),
 }
 
 

@@ -1,4 +1,4 @@
-"""``aidos model push``, ``pull`` and ``wait``: what no single route does."""
+"""``aidos model push``, ``pull`` and ``wait``: what no single route does; more in ``model_review``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from aidos.cli import model_review
 from aidos.cli.session import session
 
 Reference = Annotated[
@@ -20,6 +21,7 @@ def register(group: typer.Typer) -> None:
     group.command("push", help="Register a model file, or a directory with one, and wait until it was inspected.")(push)
     group.command("pull", help="Write a version's files into a directory.")(pull)
     group.command("wait", help="Wait until a version was inspected; exit 1 when it was REJECTED.")(wait)
+    model_review.add_verbs(group)
 
 
 def push(
@@ -43,13 +45,12 @@ def push(
 
 
 def pull(reference: Reference, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path()) -> None:
-    from aidos.transfers.artifacts import write_files
+    from aidos.transfers.artifacts import pull_model
 
     current = session()
     model, version = split_reference(reference)
-    files = current.client.models.downloads(model, version).files
-    with current.progress("Download", total=len(files)) as advance:
-        written = write_files(current.client, files, folder, lambda _: advance())
+    with current.progress("Download") as advance:
+        written = pull_model(current.client, model, version, folder, lambda _: advance())
     current.show([{"path": str(path), "size_bytes": path.stat().st_size} for path in written])
 
 

@@ -6,7 +6,20 @@ from typing import Any
 
 from aidos.http.operation import Resource, operation
 from aidos.schemas.comparisons import ComparisonCreate, ComparisonRead
-from aidos.schemas.lineage import ImpactRead
+from aidos.schemas.governance import (
+    AliasMoveRead,
+    AliasProtectionRead,
+    AliasProtectionSet,
+    DeprecationSet,
+    ReviewRequest,
+    ReviewRules,
+    VersionCheckRead,
+    VersionCheckSet,
+    VersionReviewCreate,
+    VersionReviewRead,
+    VersionStandingRead,
+)
+from aidos.schemas.lineage import ImpactRead, RunEventRead
 from aidos.schemas.modelhub import (
     AliasMove,
     ArtifactList,
@@ -121,6 +134,50 @@ class Models(Resource):
     downloads = operation("POST", f"{_VERSION}/downloads", returns=FileDownloads, help="Presigned URLs of a version's files.")
     set_alias = operation("PUT", _ALIAS, body=AliasMove, returns=VersionRead, help="Point an alias at a READY version, in one step.")
     delete_alias = operation("DELETE", _ALIAS, help="Delete an alias; its version stays.")
+    roll_back_alias = operation(
+        "POST", f"{_ALIAS}/rollback", returns=VersionRead, help="Point an alias at the version that it named before its last move."
+    )
+    alias_moves = operation("GET", f"{_ALIAS}/moves", returns=AliasMoveRead, paged=True, help="Who moved an alias, from what to what.")
+    protect = operation(
+        "PUT",
+        f"{_MODEL}/protections/{{alias}}",
+        body=AliasProtectionSet,
+        returns=AliasProtectionRead,
+        help="Say what an alias asks of a version.",
+    )
+    unprotect = operation("DELETE", f"{_MODEL}/protections/{{alias}}", help="An alias then names any version.")
+    protections = operation(
+        "GET", f"{_MODEL}/protections", returns=AliasProtectionRead, paged=True, help="Protected aliases, and what they ask for."
+    )
+    set_review_rules = operation(
+        "PUT", f"{_MODEL}/review-rules", body=ReviewRules, returns=ModelRead, help="Say who may approve the model's versions."
+    )
+    request_review = operation(
+        "POST",
+        f"{_VERSION}/reviews/request",
+        body=ReviewRequest,
+        returns=VersionReviewRead,
+        help="Ask for approval; what was said before counts no more.",
+    )
+    review = operation(
+        "POST",
+        f"{_VERSION}/reviews",
+        body=VersionReviewCreate,
+        returns=VersionReviewRead,
+        help="Approve or reject a version, with the reason.",
+    )
+    reviews = operation("GET", f"{_VERSION}/reviews", returns=VersionReviewRead, paged=True, help="What was said of a version, in order.")
+    set_check = operation(
+        "PUT", f"{_VERSION}/checks/{{check}}", body=VersionCheckSet, returns=VersionCheckRead, help="Say what a check found of a version."
+    )
+    checks = operation(
+        "GET", f"{_VERSION}/checks", returns=VersionCheckRead, paged=True, help="The latest word of each check on a version."
+    )
+    status = operation("GET", f"{_VERSION}/status", returns=VersionStandingRead, help="What a version lacks for each protected alias.")
+    deprecate = operation(
+        "PUT", f"{_VERSION}/deprecation", body=DeprecationSet, returns=VersionRead, help="No endpoint takes the version up from now on."
+    )
+    restore = operation("DELETE", f"{_VERSION}/deprecation", returns=VersionRead, help="Take the deprecation of a version back.")
 
 
 _GRAPH: dict[str, Any] = {"direction": str, "depth": int, "files": int}
@@ -141,4 +198,7 @@ class Lineage(Resource):
         returns=ImpactRead,
         query={"only": list[str], "live": bool},
         help="What a thing has gone into; --live only endpoints that answer with it now.",
+    )
+    events = operation(
+        "GET", f"{_HUB}/lineage/events", returns=RunEventRead, paged=True, help="What runs read and made, as events of OpenLineage."
     )

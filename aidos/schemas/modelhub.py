@@ -237,6 +237,7 @@ class FileDownload(Wire):
 
 class FileDownloads(Wire):
     files: list[FileDownload]
+    warning: str | None = Field(None, description="Why they should not be used: their version is deprecated.")
 
 
 class ModelCreate(Asked):
@@ -249,6 +250,7 @@ class ModelRead(Wire):
     name: str
     description: str
     last_version: int
+    self_approval: bool = Field(description="Who registered a version may approve it.")
     aliases: dict[str, int] = Field(description="Version number by alias.")
     created_by: str
     created_at: datetime
@@ -267,6 +269,13 @@ class ModelFileRead(Wire):
     sha256: str
 
 
+class DeprecationRead(Wire):
+    reason: str
+    replacement: int | None = Field(description="Number of the version to be used instead.")
+    author: str
+    at: datetime
+
+
 class VersionRead(Wire):
     id: UUID
     model: str
@@ -279,12 +288,14 @@ class VersionRead(Wire):
     signature: dict[str, Any] | None = Field(description="`inputs` and `outputs`, each with `name`, `dtype` and `shape`.")
     files: list[ModelFileRead]
     aliases: list[str]
+    deprecation: DeprecationRead | None
     created_by: str
     created_at: datetime
 
 
 class AliasMove(Asked):
     version: VersionName
+    expected_version: int | None = Field(None, ge=0, lt=2**31, description="The version that the alias must name now; 0: none.")
 
 
 class NodeRead(Wire):

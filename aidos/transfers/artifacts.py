@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -42,6 +43,14 @@ def write_files(client: Client, files: Iterable[Stored], folder: Path, on_file: 
         written.append(target)
         on_file(file.path)
     return written
+
+
+def pull_model(client: Client, model: str, version: str, folder: Path, on_file: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Write a version's files under ``folder``; a warning tells of one that is deprecated. Raises: DownloadDamaged, InvalidRequest."""
+    given = client.models.downloads(model, version)
+    if given.warning:
+        warnings.warn(given.warning, stacklevel=2)
+    return write_files(client, given.files, folder, on_file)
 
 
 def _target(folder: Path, path: str) -> Path:

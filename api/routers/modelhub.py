@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from actors.modelhub import service
+from actors.modelhub.governance import service as governance
 from actors.modelhub.models import (
     ArtifactSpec,
-    Direction,
     Flavour,
-    NodeKind,
     Point,
     RunFilter,
     RunSpec,
@@ -24,8 +23,6 @@ from actors.modelhub.models import (
 from aidos.schemas.common import Name, PageOf, decode_cursor
 from aidos.schemas.comparisons import Query as RunQuery
 from aidos.schemas.modelhub import (
-    AliasMove,
-    AliasName,
     ArtifactList,
     ArtifactPaths,
     ArtifactRead,
@@ -36,7 +33,6 @@ from aidos.schemas.modelhub import (
     ExperimentRead,
     FileDownload,
     FileDownloads,
-    GraphRead,
     Key,
     MetricsLog,
     ModelCreate,
@@ -57,7 +53,6 @@ from api.pages import id_of, key_of, page_of, stored_text, whole_below
 
 router = APIRouter(prefix="/v1/modelhub", tags=["modelhub"], route_class=ApiRoute)
 READ, WRITE, MANAGE = needs("modelhub:read"), needs("modelhub:write"), needs("modelhub:manage")
-NodeName = Annotated[str, Path(pattern=r"^[^\x00-\x1f\x7f]{1,200}$", description="Id or name, e.g. `digits@1`.")]
 
 
 @router.post("/experiments", status_code=201, openapi_extra=WRITE)
@@ -223,7 +218,7 @@ async def get_model(model: Name, tx: TxDep) -> ModelRead:
 
 @router.delete("/models/{model}", status_code=204, openapi_extra=MANAGE)
 async def delete_model(model: Name, tx: TxDep) -> None:
-    await service.delete_model(tx.conn, tx.scope, model)
+    await governance.delete_model(tx.conn, tx.scope, model)
 
 
 @router.post("/models/{model}/versions", status_code=201, openapi_extra=WRITE)
@@ -256,30 +251,5 @@ async def delete_model_version(model: Name, version: VersionName, tx: TxDep) -> 
 @router.post("/models/{model}/versions/{version}/downloads", openapi_extra=needs("modelhub:read", audit=False))
 async def download_model_version(model: Name, version: VersionName, tx: TxDep) -> FileDownloads:
     found = await service.get_kept_version(tx.conn, tx.scope, model, version)
-    return FileDownloads(
-        files=[FileDownload(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes, url=tx.objects.presign_get(f.key)) for f in found.files]
-    )
-
-
-@router.put("/models/{model}/aliases/{alias}", openapi_extra=MANAGE)
-async def move_model_alias(model: Name, alias: AliasName, body: AliasMove, tx: TxDep) -> VersionRead:
-    """Point the alias at a READY version, in one step."""
-    return VersionRead.model_validate(await service.move_alias(tx.conn, tx.scope, model, alias, body.version))
-
-
-@router.delete("/models/{model}/aliases/{alias}", status_code=204, openapi_extra=MANAGE)
-async def delete_model_alias(model: Name, alias: AliasName, tx: TxDep) -> None:
-    await service.delete_alias(tx.conn, tx.scope, model, alias)
-
-
-@router.get("/lineage/{kind}/{name}", openapi_extra=READ)
-async def get_lineage(
-    kind: NodeKind,
-    name: NodeName,
-    tx: TxDep,
-    direction: Direction = Direction.BOTH,
-    depth: Annotated[int, Query(ge=1, le=20)] = 10,
-    files: Annotated[int, Query(ge=0, le=1000, description="Files to name of each commit on the way up.")] = 3,
-) -> GraphRead:
-    """What a thing came from and what came of it: file → commit → run → model version → endpoint → prediction."""
-    return GraphRead.model_validate(await lineage.trace(tx.conn, tx.scope, kind, name, direction, depth, files))
+    files = [FileDownload(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes, url=tx.objects.presign_get(f.key)) for f in found.files]
+    return FileDownloads(files=files, warning=governance.warning(found))

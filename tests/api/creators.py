@@ -236,9 +236,20 @@ async def create_modelhub(made: Made) -> None:
     await VersionReconciler(made.edge.db, made.edge.objects).run_once()
     await made.ask("PUT", f"{base}/models/{model}/aliases/{made.marker}", {"version": "1"})
     made.note(model=model, version="1", alias=made.marker)
+    await create_governance(made, f"{base}/models/{model}")
     made.note(kind="run", name=run["id"])
     made.note(kind="model_version", name=version["id"])
     await create_by_mlflow(made, run["id"])
+
+
+async def create_governance(made: Made, model: str) -> None:
+    """What is said of a version, and what its alias asks for."""
+    version = f"{model}/versions/1"
+    await made.ask("POST", f"{version}/reviews/request", {"reason": made.marker})
+    await made.ask("PUT", f"{version}/checks/{made.marker}", {"state": "passed", "summary": made.marker, "metrics": {made.marker: 1}})
+    made.note(check=made.marker)
+    await made.ask("PUT", f"{model}/protections/{made.marker}", {"required_checks": [made.marker], "thresholds": [f"{made.marker} >= 1"]})
+    await made.ask("PUT", f"{model}/review-rules", {"self_approval": True})
 
 
 async def create_by_mlflow(made: Made, run_id: str) -> None:

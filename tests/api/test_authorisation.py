@@ -28,6 +28,7 @@ LEAST = {
     "dataforge:read": "viewer", "dataforge:label": "developer", "dataforge:write": "developer", "dataforge:manage": "maintainer",
     "dataforge:protect": "owner",
     "modelhub:read": "viewer", "modelhub:write": "developer", "modelhub:manage": "maintainer",
+    "modelhub:protect": "owner",
     "trainos:read": "viewer", "trainos:write": "developer", "trainos:manage": "maintainer",
     "deployengine:read": "viewer", "deployengine:predict": "developer", "deployengine:write": "developer",
     "deployengine:manage": "maintainer",

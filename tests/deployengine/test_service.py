@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.modelhub import service as modelhub
+from actors.modelhub.governance import service as governance
+from actors.modelhub.governance.errors import VersionDeprecated
 from actors.modelhub.models import NodeKind
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from cluster.db import Database, new_id
@@ -47,6 +49,26 @@ async def apply(database: Database, scope: Scope, endpoint: Endpoint, token: UUI
 async def events_of(database: Database, scope: Scope) -> list[str]:
     async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
         return [event.type for event in await list_events(conn, after_seq=0) if event.type.startswith("deployengine")]
+
+
+class TestDeprecatedVersion:
+    async def test_is_not_deployed_unless_it_serves_already(self, database: Database, scope: Scope) -> None:
+        for _ in range(2):
+            await ready_version(database, scope, "digits")
+        serving = await create(database, scope)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await governance.deprecate_version(conn, scope, "digits", "1", "it leaks", 2)
+        with pytest.raises(VersionDeprecated, match="digits@1 is deprecated: it leaks. Use digits@2."):
+            await create(database, scope, "another")
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            wider = await service.update_endpoint(conn, scope, serving, model="digits@1", replicas=3, cpus=None)
+            assert (await service.build_spec(conn, scope, wider)).replicas == 3
+            moved = await service.update_endpoint(conn, scope, wider, model="digits@2", replicas=None, cpus=None)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            with pytest.raises(VersionDeprecated):
+                await service.update_endpoint(conn, scope, moved, model="digits@1", replicas=None, cpus=None)
+            await governance.restore_version(conn, scope, "digits", "1")
+            await service.update_endpoint(conn, scope, moved, model="digits@1", replicas=None, cpus=None)
 
 
 class TestCreateEndpoint:

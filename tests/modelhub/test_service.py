@@ -27,6 +27,7 @@ from actors.modelhub.errors import (
     VersionNotReady,
     WrongRunState,
 )
+from actors.modelhub.governance import service as governance
 from actors.modelhub.models import ArtifactSpec, Flavour, Point, Run, RunFilter, RunSpec, RunState, VersionSpec, VersionState
 from actors.securityvault.models import Scope
 from cluster.db import Connection, Database, new_id
@@ -326,9 +327,9 @@ class TestAliases:
         run = await service.create_run(conn, scope, RunSpec("digits"))
         version = await register(conn, scope, run)
         with pytest.raises(VersionNotReady, match="digits@1 is PENDING"):
-            await service.move_alias(conn, scope, "digits", "champion", "1")
+            await governance.move_alias(conn, scope, "digits", "champion", "1")
         await make_ready(conn, version.id)
-        moved = await service.move_alias(conn, scope, "digits", "champion", "1")
+        moved = await governance.move_alias(conn, scope, "digits", "champion", "1")
         assert moved.aliases == ("champion",)
         assert (await service.get_version(conn, scope, "digits", "latest")).version == 1
 
@@ -336,12 +337,12 @@ class TestAliases:
         async with tenant(database, scope) as conn:
             for _ in range(2):
                 await make_ready(conn, (await register(conn, scope, run)).id)
-            await service.move_alias(conn, scope, "digits", "champion", "1")
+            await governance.move_alias(conn, scope, "digits", "champion", "1")
 
         async def move(times: int) -> None:
             for i in range(times):
                 async with tenant(database, scope) as conn:
-                    await service.move_alias(conn, scope, "digits", "champion", str(i % 2 + 1))
+                    await governance.move_alias(conn, scope, "digits", "champion", str(i % 2 + 1))
 
         async def read(times: int) -> set[int]:
             seen = set()
@@ -361,17 +362,17 @@ class TestAliases:
     async def test_hold_their_version(self, conn: Connection, scope: Scope) -> None:
         run = await service.create_run(conn, scope, RunSpec("digits"))
         await make_ready(conn, (await register(conn, scope, run)).id)
-        await service.move_alias(conn, scope, "digits", "champion", "1")
+        await governance.move_alias(conn, scope, "digits", "champion", "1")
         with pytest.raises(VersionInUse, match="champion"):
             await service.delete_version(conn, scope, "digits", "champion")
-        await service.delete_alias(conn, scope, "digits", "champion")
+        await governance.delete_alias(conn, scope, "digits", "champion")
         await service.delete_version(conn, scope, "digits", "1")
         assert (await register(conn, scope, run)).version == 2
 
     async def test_a_deleted_models_name_is_free(self, conn: Connection, scope: Scope) -> None:
         run = await service.create_run(conn, scope, RunSpec("digits"))
         await make_ready(conn, (await register(conn, scope, run)).id)
-        await service.move_alias(conn, scope, "digits", "champion", "1")
+        await governance.move_alias(conn, scope, "digits", "champion", "1")
         await service.delete_model(conn, scope, "digits")
         assert (await register(conn, scope, run)).version == 1
 

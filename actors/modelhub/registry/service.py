@@ -15,6 +15,7 @@ from actors.modelhub.artifacts import service as artifacts
 from actors.modelhub.artifacts.errors import InvalidArtifactPath
 from actors.modelhub.artifacts.models import Location, OwnerKind
 from actors.modelhub.errors import ModelExists, ModelNotFound
+from actors.modelhub.governance import service as governance
 from actors.modelhub.logged import service as logged
 from actors.modelhub.models import Model, ModelFile, ModelVersion, Run, VersionOrigin
 from actors.modelhub.registry import store
@@ -53,8 +54,9 @@ async def get_model(conn: Connection, scope: Scope, name: str) -> Model:
 
 
 async def rename_model(conn: Connection, scope: Scope, name: str, new_name: str) -> Model:
-    """Raises: InvalidModelName, ModelNotFound, ModelExists."""
+    """Raises: InvalidModelName, ModelNotFound, ModelExists, ProtectionKept."""
     _check_name(new_name)
+    await governance.refuse_protected(conn, scope, name)
     with unique("models_name", ModelExists(name=new_name)):
         if not await store.rename_model(conn, scope.project, name, new_name):
             raise ModelNotFound(name=name)
@@ -154,15 +156,15 @@ def _check_alias(alias: str) -> str:
 
 
 async def move_alias(conn: Connection, scope: Scope, name: str, alias: str, version: str) -> None:
-    """Raises: InvalidAlias, VersionNotFound, VersionNotReady."""
-    await service.move_alias(conn, scope, name, _check_alias(alias), version)
+    """Raises: InvalidAlias, VersionNotFound, VersionNotReady, AliasProtected."""
+    await governance.move_alias(conn, scope, name, _check_alias(alias), version)
 
 
 async def delete_version(conn: Connection, scope: Scope, name: str, version: str) -> None:
-    """With the aliases that point at it. Raises: VersionNotFound."""
+    """With the aliases that point at it. Raises: VersionNotFound, ProtectionKept."""
     found = await service.get_version(conn, scope, name, version)
     for alias in found.aliases:
-        await service.delete_alias(conn, scope, name, alias)
+        await governance.delete_alias(conn, scope, name, alias)
     await service.delete_version(conn, scope, name, str(found.version))
 
 
@@ -174,11 +176,15 @@ async def describe_version(conn: Connection, scope: Scope, name: str, version: s
 
 
 async def move_stage(conn: Connection, scope: Scope, name: str, version: str, stage: str, *, archive: bool) -> ModelVersion:
-    """``archive``: the others in the stage become Archived. Raises: VersionNotFound, InvalidStage."""
+    """``archive``: the others in the stage become Archived. An alias `staging` or `production` that is protected holds for the stage too.
+
+    Raises: VersionNotFound, InvalidStage, AliasProtected.
+    """
     wanted = check_stage(stage)
     found = await service.get_version(conn, scope, name, version)
     if archive and wanted not in ("Staging", "Production"):
         raise InvalidStage(stage=f"{stage} cannot archive the versions in it")
+    await governance.refuse_unfit(conn, scope, await service.lock_version(conn, scope, found), wanted.lower())
     if archive:
         await store.archive_versions(conn, scope.project, found.model_id, found.id, wanted)
     await store.update_version(conn, scope.project, found.id, stage=wanted)

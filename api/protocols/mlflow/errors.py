@@ -27,6 +27,7 @@ _BY_STATUS = {
     429: "REQUEST_LIMIT_EXCEEDED",
     503: "TEMPORARILY_UNAVAILABLE",
 }
+_CONFLICTS = ("alias-protected", "protection-kept")
 _STATUS = {409: 400, 412: 400, 413: 400, 422: 400}
 _ROUTES = ("route-not-found", "method-not-allowed")
 
@@ -37,6 +38,8 @@ def to_mlflow(problem: dict[str, Any]) -> dict[str, Any]:
     code = _BY_STATUS.get(status, "INTERNAL_ERROR")
     if kind.endswith("-exists"):
         code = "RESOURCE_ALREADY_EXISTS"
+    elif kind in _CONFLICTS:
+        return {**problem, "error_code": "RESOURCE_CONFLICT", "message": _message(problem)}
     elif kind in _ROUTES:
         code = "ENDPOINT_NOT_FOUND"
     return {**problem, "status": _STATUS.get(status, status), "error_code": code, "message": _message(problem)}

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
-from actors.modelhub import service as modelhub
+from actors.modelhub.governance import service as governance
 from actors.modelhub.models import Model, VersionOrigin
 from actors.modelhub.registry import service
 from actors.modelhub.search import service as search
@@ -53,7 +53,7 @@ async def mlflow_update_registered_model(body: model_wire.ModelUpdate, tx: TxDep
 
 @router.delete("/registered-models/delete", openapi_extra=MANAGE)
 async def mlflow_delete_registered_model(body: model_wire.ModelName, tx: TxDep) -> JSONResponse:
-    await modelhub.delete_model(tx.conn, tx.scope, body.name)
+    await governance.delete_model(tx.conn, tx.scope, body.name)
     return answer()
 
 
@@ -102,7 +102,7 @@ async def mlflow_set_alias(body: model_wire.ModelAlias, tx: TxDep) -> JSONRespon
 
 @router.delete("/registered-models/alias", openapi_extra=MANAGE)
 async def mlflow_delete_alias(body: model_wire.ModelAliasNamed, tx: TxDep) -> JSONResponse:
-    await modelhub.delete_alias(tx.conn, tx.scope, body.name, body.alias)
+    await governance.delete_alias(tx.conn, tx.scope, body.name, body.alias)
     return answer()
 
 

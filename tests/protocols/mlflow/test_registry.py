@@ -148,6 +148,30 @@ class TestVersions:
                 registry.set_registered_model_alias(two, alias, "1")
             assert code_of(refused) == "INVALID_PARAMETER_VALUE"
 
+    def test_without_what_a_protected_alias_asks_for_are_not_named_by_it(self, registry: MlflowClient, client: Client, two: str) -> None:
+        client.models.protect(two, "champion", required_checks=["eval"])
+        client.models.protect(two, "production", required_checks=["eval"])
+        for name in (
+            lambda: registry.set_registered_model_alias(two, "champion", "2"),
+            lambda: registry.transition_model_version_stage(two, "2", "Production"),
+        ):
+            with pytest.raises(MlflowException, match="check 'eval' has not been reported") as refused:
+                name()
+            assert code_of(refused) == "RESOURCE_CONFLICT"
+        client.models.set_check(two, "2", "eval", state="passed")
+        registry.set_registered_model_alias(two, "champion", "2")
+        assert registry.transition_model_version_stage(two, "2", "Production").current_stage == "Production"
+        for undo in (
+            lambda: registry.delete_registered_model_alias(two, "champion"),
+            lambda: registry.delete_model_version(two, "2"),
+            lambda: registry.rename_registered_model(two, "numbers"),
+            lambda: registry.delete_registered_model(two),
+        ):
+            with pytest.raises(MlflowException, match="protected") as refused:
+                undo()
+            assert code_of(refused) == "RESOURCE_CONFLICT"
+        assert registry.get_model_version_by_alias(two, "champion").version == "2"
+
     def test_are_copied(self, registry: MlflowClient, client: Client, two: str) -> None:
         copied = registry.copy_model_version(f"models:/{two}/1", "other")
         assert (copied.name, copied.version) == ("other", "1")

@@ -34,6 +34,7 @@ from api.routers import (
     lineage,
     modelhub,
     platform,
+    reproductions,
     studies,
     trainos,
 )
@@ -53,6 +54,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     governance.router,
     comparisons.router,
     trainos.router,
+    reproductions.router,
     studies.router,
     deployengine.router,
     costoptimizer.router,

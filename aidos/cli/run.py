@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from aidos.cli.comparison import compare
+from aidos.cli.reproducing import reproduce
 from aidos.cli.session import session
 
 MADE_WITH = "aidos."
@@ -19,6 +20,9 @@ def register(group: typer.Typer) -> None:
     """Add the verbs to ``aidos run``."""
     group.command("show", help="One run with its parameters, metrics, tags and artifacts.")(show)
     group.command("compare", help="Runs side by side, by id, query or view: what differs, and their curves as HTML or PNG.")(compare)
+    group.command("reproduce", help="Run it again as a job, with its code, data and parameters; --wait says whether its metrics agree.")(
+        reproduce
+    )
     group.command("download", help="Write a run's artifacts into a directory.")(download)
     group.command("sync", help="Bring runs that were kept on this machine to the platform, each once.")(sync)
 

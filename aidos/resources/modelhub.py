@@ -43,12 +43,16 @@ from aidos.schemas.modelhub import (
     VersionCreate,
     VersionRead,
 )
+from aidos.schemas.reproductions import ReproductionCreate, ReproductionRead
+from aidos.schemas.trainos import JobRead
 
 _HUB = "/v1/modelhub"
 _RUN = f"{_HUB}/runs/{{run_id}}"
 _MODEL = f"{_HUB}/models/{{model}}"
 _VERSION = f"{_MODEL}/versions/{{version}}"
 _ALIAS = f"{_MODEL}/aliases/{{alias}}"
+_REPRODUCTIONS = "/v1/trainos/reproductions"
+_TOLERANCES: dict[str, Any] = {"tolerance": float, "metric": list[str], "wait": str}
 _EXPERIMENT = f"{_HUB}/experiments/{{experiment}}"
 
 
@@ -107,6 +111,21 @@ class Runs(Resource):
     )
     downloads = operation(
         "POST", f"{_RUN}/artifacts/downloads", body=ArtifactPaths, returns=FileDownloads, help="Presigned URLs of artifacts."
+    )
+    reproduce = operation(
+        "POST",
+        _REPRODUCTIONS,
+        body=ReproductionCreate,
+        returns=JobRead,
+        positional=("run_id",),
+        help="Run it again as a new job: the same code, command and commits.",
+    )
+    reproduction = operation(
+        "GET",
+        f"{_REPRODUCTIONS}/{{reproduction}}",
+        returns=ReproductionRead,
+        query=_TOLERANCES,
+        help="Whether a reproduction came out as the original did; --metric acc=0.01 is the tolerance of one metric.",
     )
 
 

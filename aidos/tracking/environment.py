@@ -109,6 +109,7 @@ def _changes() -> dict[str, Any]:
     untracked = _git("ls-files", "--others", "--exclude-standard", "--full-name").splitlines()
     return {
         "remote": redact(_git("config", "--get", "remote.origin.url")),
+        "directory": _git("rev-parse", "--show-prefix"),
         "dirty": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
         "untracked": untracked[:_MOST_UNTRACKED],
         "untracked_count": len(untracked),

@@ -289,8 +289,16 @@ async def create_trainos(made: Made) -> None:
     made.note(job=job["id"])
     made.note(checkpoint="latest")
     made.note(kind="job", name=job["id"])
+    await create_reproduction(made, asked)
     await create_studies(made)
     await create_reads(made)
+
+
+async def create_reproduction(made: Made, asked: dict[str, Any]) -> None:
+    """A run that reproduces one that was cancelled."""
+    job = await made.ask("POST", "/v1/trainos/jobs", asked)
+    await made.ask("POST", f"/v1/trainos/jobs/{job['id']}/cancel")
+    made.note(reproduction=(await made.ask("POST", "/v1/trainos/reproductions", {"run_id": job["run_id"]}))["run_id"])
 
 
 async def create_studies(made: Made) -> None:

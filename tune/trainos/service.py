@@ -61,15 +61,16 @@ async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
 
     Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound.
     """
-    return await _submit(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets])
+    return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets])
 
 
 async def submit_again(conn: Connection, job: Job, scope: Scope | None = None) -> Job:
     """Queue another job like this one, on the same commits: for ``scope``, or for whoever submitted it with the rights they had then."""
-    return await _submit(conn, scope or _submitter_scope(job), job.spec, job.inputs)
+    return await submit_pinned(conn, scope or _submitter_scope(job), job.spec, job.inputs)
 
 
-async def _submit(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input]) -> Job:
+async def submit_pinned(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input]) -> Job:
+    """Queue a job on commits that are known, whatever its references mean now."""
     job_id = new_id()
     nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
     run = await modelhub.create_run(

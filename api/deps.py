@@ -171,8 +171,10 @@ class ApiRoute(APIRoute):
         principal: Principal | None = request.scope["state"]["principal"]
         if principal is None:
             raise Unauthenticated(reason="none was sent")
-        wanted = request.headers.get("x-aidos-project")
-        scope = await edge.vault.scope(principal, wanted) if self.in_project else Scope(principal, principal.org_id, None)
+        if self.in_project:
+            scope = request.scope["state"]["granted"] or await edge.vault.scope(principal, request.headers.get("x-aidos-project"))
+        else:
+            scope = Scope(principal, principal.org_id, None)
         policy.require(scope, self.permission)
         return scope
 

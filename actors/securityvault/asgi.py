@@ -18,9 +18,8 @@ from uuid import UUID
 import uuid_utils
 
 from actors.securityvault import policy
-from actors.securityvault.authenticator import Authenticator
+from actors.securityvault.authenticator import Admission, Authenticator
 from actors.securityvault.errors import CredentialMissing, HostUnknown
-from actors.securityvault.models import Principal
 from aidos.errors import AidosError, PayloadTooLarge
 from aidos.http.problems import to_problem
 from cluster import metrics, telemetry
@@ -185,21 +184,20 @@ class _Exchange:
         length = self.headers.get(b"content-length")
         if length is not None and length.isdigit() and (len(length) > 18 or int(length) > self._limit_bytes):
             raise PayloadTooLarge(limit_bytes=self._limit_bytes)
-        principal = await self._authenticate()
-        if principal is None:
-            return
-        state["principal"] = principal
         vault, edge = self.vault, self.edge
         project = edge._project or self.headers.get(b"x-aidos-project", b"").decode("latin-1") or None
-        limits = vault.remembered_limits(principal, project) or await vault.limits(principal, project)
-        if not vault.limiter.take_local(limits):
-            await vault.limiter.take(limits)
+        admission = await self._authenticate(project)
+        if admission is None:
+            return
+        state["principal"], state["granted"] = principal, scope = admission.principal, admission.scope
+        if not vault.limiter.take_local(admission.limits):
+            await vault.limiter.take(admission.limits)
         if edge._permission is not None:
-            state["scope"] = scope = await vault.scope(principal, project)
+            state["scope"] = scope = scope or await vault.scope(principal, project)
             policy.require(scope, edge._permission)
 
-    async def _authenticate(self) -> Principal | None:
-        """The caller; None where none is needed."""
+    async def _authenticate(self, project: str | None) -> Admission | None:
+        """The caller in the project it names; None where none is needed."""
         authorization = self.headers.get(b"authorization", b"")
         if authorization[:7].lower() == b"bearer ":
             credential = authorization[7:].strip().decode("latin-1")
@@ -212,7 +210,7 @@ class _Exchange:
         try:
             if not credential:
                 raise CredentialMissing
-            return self.vault.remembered(credential) or await self.vault.resolve(credential)
+            return await self.vault.admit(credential, project)
         except AidosError:
             # Asked only now: a public route is the rare case, and a stale credential must not close it.
             if self.edge.is_public(self.scope, self.vault):

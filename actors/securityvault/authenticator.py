@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import functools
 import hmac
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -38,6 +40,15 @@ _LONGEST_CREDENTIAL = 4096
 _log = get_logger("securityvault")
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A caller at the door: who it is, what its requests count against, and what it may in the project it names; None, if there is none."""
+
+    principal: Principal
+    limits: tuple[Limit, ...]
+    scope: Scope | None
+
+
 class Authenticator:
     """One a process. Use with ``async with``, or ``start`` and ``stop``; the database must be open."""
 
@@ -48,9 +59,11 @@ class Authenticator:
         self._signer_changed_ns = 0
         self._principals: TaggedCache[Principal] = TaggedCache(BELIEVED_DEAF_S)
         self._projects: TaggedCache[Project] = TaggedCache(BELIEVED_DEAF_S)
+        self._admissions: TaggedCache[Admission] = TaggedCache(BELIEVED_DEAF_S)
+        self._caches: tuple[TaggedCache[Any], ...] = (self._principals, self._projects, self._admissions)
         self._asking: SingleFlight[Principal] = SingleFlight()
         self._asking_projects: SingleFlight[Project | None] = SingleFlight()
-        self._used_keys: dict[UUID, datetime] = {}
+        self._used_keys: dict[UUID, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.listening = asyncio.Event()
         """Set while revocations are heard."""
@@ -104,20 +117,35 @@ class Authenticator:
             raise CredentialMissing
         return await self.resolve(key)
 
-    def remembered(self, credential: str) -> Principal | None:
-        """The principal if it is known without asking the database; the common request."""
-        principal = self._principals.get(fingerprint(credential))
-        if principal is not None and principal.key_id is not None:
-            self._used_keys[principal.key_id] = datetime.now(UTC)
-        return principal
+    async def admit(self, credential: str, project_name: str | None) -> Admission:
+        """The caller with this credential in the project it asks for, as ``scope`` finds it; the common request needs no more than this.
+
+        Raises: CredentialInvalid, Unavailable.
+        """
+        key = fingerprint(credential) + (project_name or "").encode("utf-8", "surrogatepass")
+        if (known := self._admissions.get(key)) is not None:
+            self._note_use(known.principal)
+            return known
+        generation = self._admissions.generation
+        principal = await self.resolve(credential)
+        wanted = _wanted_project(principal, project_name)
+        project = await self._find_project(principal.org_id, wanted)
+        admission = Admission(principal, self._limits(principal, project), _scope(principal, project))
+        if project is not None:
+            left_s = min(self._principals.left_s(fingerprint(credential)), self._projects.left_s(_project_key(principal.org_id, wanted)))
+            tags = (*_tags(principal), _org_tag(principal.org_id))
+            self._admissions.put(key, admission, tags, generation, left_s)
+        return admission
 
     async def resolve(self, credential: str) -> Principal:
         """The principal of an API key, an access token or a job token. Raises: CredentialInvalid, Unavailable."""
-        if (known := self.remembered(credential)) is not None:
+        key = fingerprint(credential)
+        if (known := self._principals.get(key)) is not None:
+            self._note_use(known)
             return known
         if len(credential) > _LONGEST_CREDENTIAL or not credential.isascii():
             raise CredentialInvalid
-        generation, key = self._principals.generation, fingerprint(credential)
+        generation = self._principals.generation
         # A question from before an announcement is not joined: its answer may be the old one.
         return await self._asking.run((key, generation), lambda: self._look_up(credential, key, generation))
 
@@ -125,9 +153,12 @@ class Authenticator:
         principal = await (self._resolve_key(credential) if credential.startswith(PREFIX) else self._resolve_token(credential))
         left_s = (principal.expires_at - datetime.now(UTC)).total_seconds() if principal.expires_at else None
         self._principals.put(key, principal, _tags(principal), generation, left_s)
-        if principal.key_id is not None:
-            self._used_keys[principal.key_id] = datetime.now(UTC)
+        self._note_use(principal)
         return principal
+
+    def _note_use(self, principal: Principal) -> None:
+        if principal.key_id is not None:
+            self._used_keys[principal.key_id] = time.time()
 
     async def _resolve_key(self, text: str) -> Principal:
         parsed = parse_key(text)
@@ -184,15 +215,10 @@ class Authenticator:
     async def scope(self, principal: Principal, project_name: str | None) -> Scope:
         """The principal in the project it asks for (name or id), else its own, else ``default``. Raises: ProjectNotFound."""
         wanted = _wanted_project(principal, project_name)
-        project = await self._find_project(principal.org_id, wanted)
-        if project is None or (principal.project_id is not None and principal.project_id != project.id):
+        scope = _scope(principal, await self._find_project(principal.org_id, wanted))
+        if scope is None:
             raise ProjectNotFound(name=wanted[:100])
-        role = Role.OWNER if principal.org_admin or principal.operator else principal.roles.get(project.id)
-        if role is None:
-            raise ProjectNotFound(name=wanted[:100])
-        if project.archived_at is not None:
-            role = policy.weaker(role, Role.VIEWER)
-        return Scope(principal, principal.org_id, project.id, project.name, role)
+        return scope
 
     async def _find_project(self, org_id: UUID, wanted: str) -> Project | None:
         key = _project_key(org_id, wanted)
@@ -207,19 +233,8 @@ class Authenticator:
         async with self.db.platform() as conn:
             project = await store.find_project(conn, org_id, wanted)
         if project is not None:
-            self._projects.put(key, project, (f"org:{org_id}",), generation)
+            self._projects.put(key, project, (_org_tag(org_id),), generation)
         return project
-
-    async def limits(self, principal: Principal, project_name: str | None) -> tuple[Limit, ...]:
-        """The limits that a request of the principal counts against: its key or session, its account, its project."""
-        project = await self._find_project(principal.org_id, _wanted_project(principal, project_name))
-        return self._limits(principal, project)
-
-    def remembered_limits(self, principal: Principal, project_name: str | None) -> tuple[Limit, ...] | None:
-        """``limits``, if they are known without asking the database."""
-        wanted = _wanted_project(principal, project_name)
-        project = self._projects.get(_project_key(principal.org_id, wanted))
-        return self._limits(principal, project) if project is not None else None
 
     def _limits(self, principal: Principal, project: Project | None) -> tuple[Limit, ...]:
         most = self.settings.rate_limit_per_minute
@@ -242,17 +257,16 @@ class Authenticator:
             if payload == "":
                 self._believe_for(BELIEVED_S)
                 self.listening.set()
-            elif payload.startswith("org:"):
-                self._projects.forget(payload)
             else:
-                self._principals.forget(payload)
+                for cache in self._caches:
+                    cache.forget(payload)
 
     def _deaf(self) -> None:
         self.listening.clear()
         self._believe_for(BELIEVED_DEAF_S)
 
     def _believe_for(self, age_s: float) -> None:
-        for cache in (self._principals, self._projects):
+        for cache in self._caches:
             cache.max_age_s = age_s
             cache.clear()
 
@@ -277,7 +291,7 @@ class Authenticator:
         used, self._used_keys = self._used_keys, {}
         if used:
             async with self.db.platform() as conn:
-                await store.touch_keys(conn, used)
+                await store.touch_keys(conn, {id: datetime.fromtimestamp(at_s, UTC) for id, at_s in used.items()})
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -291,8 +305,24 @@ def _build_limits(credential: UUID, own: int, user: UUID | None, most: int, proj
     return tuple(limits)
 
 
+def _scope(principal: Principal, project: Project | None) -> Scope | None:
+    """The principal in a project; None where it is not there for it."""
+    if project is None or (principal.project_id is not None and principal.project_id != project.id):
+        return None
+    role = Role.OWNER if principal.org_admin or principal.operator else principal.roles.get(project.id)
+    if role is None:
+        return None
+    if project.archived_at is not None:
+        role = policy.weaker(role, Role.VIEWER)
+    return Scope(principal, principal.org_id, project.id, project.name, role)
+
+
 def _wanted_project(principal: Principal, project_name: str | None) -> str:
     return project_name or (str(principal.project_id) if principal.project_id else "default")
+
+
+def _org_tag(org_id: UUID) -> str:
+    return f"org:{org_id}"
 
 
 def _project_key(org_id: UUID, wanted: str) -> bytes:

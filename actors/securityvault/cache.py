@@ -55,6 +55,11 @@ class TaggedCache(Generic[V]):
         for tag in tags:
             self._tagged.setdefault(tag, set()).add(key)
 
+    def left_s(self, key: bytes) -> float:
+        """How long the entry is still believed; nothing is for 0 s."""
+        entry = self._entries.get(key)
+        return entry.ends - time.monotonic() if entry else 0.0
+
     def forget(self, tag: str) -> None:
         """Drop what carries ``tag``."""
         self.generation += 1

@@ -26,7 +26,7 @@ WHERE = AuditEntry("sign_in", "/v1/securityvault/sessions", "192.0.2.7", "reques
 
 async def refused(replica: Authenticator, credential: str) -> bool:
     try:
-        await replica.resolve(credential)
+        await replica.admit(credential, None)
     except CredentialInvalid:
         return True
     return False
@@ -156,8 +156,8 @@ class TestRevocation:
         assert await wait_refused(key, vault.authenticator, replica) < 1.0
 
     async def holds(self, each: Authenticator, key: str) -> bool:
-        await each.resolve(key)
-        return each.remembered(key) is not None
+        admission = await each.admit(key, None)
+        return await each.admit(key, None) is admission
 
     async def test_a_changed_role_is_the_new_one_within_a_second(self, vault: Vault, replica: Authenticator) -> None:
         key = await make_member(vault, "ci", Role.DEVELOPER)
@@ -167,20 +167,23 @@ class TestRevocation:
         started = time.monotonic()
 
         async def demoted() -> bool:
-            principal = await replica.resolve(key)
-            return (await replica.scope(principal, None)).role is Role.VIEWER
+            granted = (await replica.admit(key, None)).scope
+            return granted is not None and granted.role is Role.VIEWER
 
         await wait_until_async(demoted, within_s=5)
         assert time.monotonic() - started < 1.0
 
     async def test_a_project_that_was_archived_is_read_only(self, vault: Vault, replica: Authenticator) -> None:
-        principal = await replica.resolve(vault.admin_key)
-        assert (await replica.scope(principal, "default")).role is Role.OWNER
+        async def role() -> Role | None:
+            granted = (await replica.admit(vault.admin_key, "default")).scope
+            return granted.role if granted else None
+
+        assert await role() is Role.OWNER
         async with vault.db.tenant(org_id=vault.scope.org_id, project_id=vault.scope.project_id) as conn:
             await service.archive_project(conn, vault.scope, "default")
 
         async def read_only() -> bool:
-            return (await replica.scope(principal, "default")).role is Role.VIEWER
+            return await role() is Role.VIEWER
 
         await wait_until_async(read_only, within_s=1)
 
@@ -211,7 +214,7 @@ class TestRevocation:
             return not vault.authenticator.listening.is_set()
 
         await wait_until_async(deaf, within_s=5)
-        assert vault.authenticator.remembered(key) is None and vault.authenticator._principals.max_age_s == 1.0
+        assert not vault.authenticator._admissions and vault.authenticator._principals.max_age_s == 1.0
         await vault.authenticator.listening.wait()
         assert vault.authenticator._principals.max_age_s == 30.0
 

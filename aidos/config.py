@@ -94,6 +94,8 @@ class TrialConfig:
     attempt: int = 1
     metric: str = ""
     """The first objective."""
+    judged: bool = False
+    """Whether a report is answered by the pruner."""
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 

@@ -30,6 +30,7 @@ ENVIRONMENT_READERS = {
     "cluster/settings.py": "the platform's settings",
     "aidos/config.py": "the client's settings",
     "cluster/launch.py": "becomes the program that it starts",
+    "tune/studies/fork_server.py": "becomes the program that it forks",
     "tune/trainos/job_environment.py": "a job's processes: what they find, and what they must not",
 }
 

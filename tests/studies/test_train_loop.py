@@ -14,6 +14,7 @@ from aidos.client import Client
 from aidos.schemas.studies import StudyRead, TrialRead
 from tests.studies.conftest import JobClient
 from tests.studies.examples import ask_for
+from tune.studies.child import Child
 from tune.studies.train_loop import StudySearcher, attend_trial
 
 pytestmark = pytest.mark.postgres
@@ -57,9 +58,16 @@ def drive(job: Client, searcher: StudySearcher, study: StudyRead, name: str) -> 
     config = searcher.suggest(name)
     if config == Searcher.FINISHED:
         return None
-    trial, last_line = attend_trial(job, str(study.id), config["number"], config["attempt"])
-    searcher.on_trial_complete(name, {"trial": trial.model_dump_json(), "last_line": last_line})
-    return job.studies.trial(str(study.id), str(trial.number))
+    attend(job, searcher, config, name)
+    return job.studies.trial(str(study.id), str(config["number"]))
+
+
+def attend(job: Client, searcher: StudySearcher, config: dict[str, Any], name: str) -> None:
+    """Run the trial as a worker, and tell of it."""
+    child = Child()
+    trial, last_line = attend_trial(job, child, config)
+    child.close()
+    searcher.on_trial_complete(name, {"trial": trial and trial.model_dump_json(), "last_line": last_line})
 
 
 class TestStudySearcher:
@@ -89,7 +97,7 @@ class TestStudySearcher:
         second = StudySearcher(job, study)
         again = drive(job, second, study, "a")
         assert again is not None and (again.number, again.attempt, again.state) == (1, 2, "COMPLETE")
-        assert attend_trial(job, str(study.id), 1, 1)[0] == again, "a worker of before leaves it alone"
+        assert attend_trial(job, Child(), lost)[0] == again == job.studies.trial("s", "1"), "a worker of before changes nothing"
         last = drive(job, second, study, "c")
         assert last is not None and last.number == 2 and drive(job, second, study, "d") is None
         assert job.studies.trial("s", "0") == ended
@@ -113,11 +121,12 @@ class TestStudySearcher:
     def test_a_command_that_was_killed_has_failed_when_its_driver_says_so(self, begin: Any) -> None:
         study, job = begin(command=["sh", "-c", "echo reading {x}; kill -9 $$"], space={"x": {"kind": "int", "low": 1, "high": 1}})
         searcher = StudySearcher(job, study)
-        number = searcher.suggest("a")["number"]
-        trial, last_line = attend_trial(job, str(study.id), number, 1)
-        assert job.studies.trial("s", str(number)).state == "RUNNING", "its worker may be dying with its driver"
-        searcher.on_trial_complete("a", {"trial": trial.model_dump_json(), "last_line": last_line})
-        ended = job.studies.trial("s", str(number))
+        config = searcher.suggest("a")
+        attended = attend_trial(job, Child(), config)
+        assert attended == (None, "reading 1")
+        assert job.studies.trial("s", "0").state == "RUNNING", "its worker may be dying with its driver"
+        searcher.on_trial_complete("a", {"trial": None, "last_line": attended[1]})
+        ended = job.studies.trial("s", "0")
         assert (ended.state, ended.reason) == ("FAILED", "exit code 137; last line: reading 1")
 
     def test_a_grid_ends_with_its_last_point(self, begin: Any) -> None:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from ray import tune as ray_tune
+from ray.tune.result import DONE
 from ray.tune.search import Searcher
 
 from aidos.client import Client
-from aidos.schemas.studies import StudyRead, TrialRead
-from tune.studies.child import run_command
-from tune.studies.errors import BudgetSpent, SearchBroke, SpaceChanged, StudyNotRunning
+from aidos.schemas.studies import PrunerKind, StudyRead, TrialRead
+from tune.studies.child import KILLED, Child
+from tune.studies.errors import BudgetSpent, SearchBroke, SpaceChanged, StudyNotRunning, TrialNotRunning
 from tune.studies.search import Search
 from tune.trainos.job_environment import build_command_environment
 
 LOST = -1
 """Exit code of a trial whose worker was lost more often than WORKER_RETRIES."""
-KILLED = 128 + signal.SIGKILL
 WORKER_RETRIES = 3
 _GIB = 2**30
 
@@ -60,7 +60,7 @@ class StudySearcher(Searcher):
             self.over = "every point of the grid was tried"
             return Searcher.FINISHED
         self._live[trial_id] = begun.number
-        return {"study": self._id, "number": begun.number, "attempt": begun.attempt}
+        return build_config(self._study, begun)
 
     def _begin(self) -> TrialRead | None:
         if self._waiting:
@@ -79,16 +79,20 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune is done with it, by its result or because its worker was lost too often."""
-        number = self._live.pop(trial_id)
-        if result is not None and "trial" in result:
-            trial, exit_code, last_line = TrialRead.model_validate_json(result["trial"]), KILLED, result["last_line"]
+        number = str(self._live.pop(trial_id))
+        lost = {"trial": None, "last_line": "its worker was lost again and again"}
+        ended = lost if error or result is None else result
+        if ended["trial"] is not None:
+            trial = TrialRead.model_validate_json(ended["trial"])
         else:
-            trial, exit_code, last_line = self._client.studies.trial(self._id, str(number)), LOST, "its worker was lost again and again"
-        if trial.state == "RUNNING":
-            trial = self._client.studies.finish_trial(
-                self._id, str(number), attempt=trial.attempt, exit_code=exit_code, last_line=last_line
-            )
-        self._search.tell(trial)
+            trial = self._client.studies.trial(self._id, number)
+            code = LOST if ended is lost else KILLED
+            if trial.state == "RUNNING":
+                trial = self._client.studies.finish_trial(
+                    self._id, number, attempt=trial.attempt, exit_code=code, last_line=ended["last_line"]
+                )
+        if trial.state not in {"RUNNING", "WAITING"}:
+            self._search.tell(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial reports to the platform, not to Tune."""
@@ -107,27 +111,47 @@ class StudySearcher(Searcher):
         """Nothing."""
 
 
-def run_trial(config: dict[str, Any]) -> None:
-    """In a worker: one trial to its end."""
-    with Client() as client:
-        trial, last_line = attend_trial(client, config["study"], config["number"], config["attempt"])
-        ray_tune.report({"trial": trial.model_dump_json(), "last_line": last_line})
+class TrialRunner(ray_tune.Trainable):
+    """In a worker: one trial after the other, each to its end in one step."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._client, self._child = Client(), Child()
+
+    def step(self) -> dict[str, Any]:
+        trial, last_line = attend_trial(self._client, self._child, self.config)
+        return {"trial": trial and trial.model_dump_json(), "last_line": last_line, DONE: True}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial comes to this worker."""
+        return True
+
+    def cleanup(self) -> None:
+        self._child.close()
+        self._client.close()
 
 
-def attend_trial(client: Client, study_id: str, number: int, attempt: int) -> tuple[TrialRead, str]:
+def attend_trial(client: Client, child: Child, config: Mapping[str, Any]) -> tuple[TrialRead | None, str]:
     """Run the study's command with the trial's parameters; how it came out, and its last line.
 
-    What another worker has ended is left as it is. So is the trial of a command that was killed, for the driver to end: when a driver
+    What another worker has ended stays as it is. The trial of a command that was killed is left to the driver, None here: when a driver
     dies, Ray kills its workers' children before the workers, and one that was told of the first would call the trial failed.
     """
-    study, trial = client.studies.get(study_id), client.studies.trial(study_id, str(number))
-    if trial.state != "RUNNING" or trial.attempt != attempt:
-        return trial, ""
-    code, printed = run_command(build_command(study, trial), build_environment(study, trial))
+    code, printed = child.run(config["command"], build_command_environment(None) | config["environment"])
     last_line = printed[:1000]
     if code == KILLED:
-        return trial, last_line
-    return client.studies.finish_trial(study_id, str(number), attempt=attempt, exit_code=code, last_line=last_line), last_line
+        return None, last_line
+    study, number = config["study"], str(config["number"])
+    try:
+        ended = client.studies.finish_trial(study, number, attempt=config["attempt"], exit_code=code, last_line=last_line)
+    except TrialNotRunning:
+        ended = client.studies.trial(study, number)
+    return ended, last_line
+
+
+def build_config(study: StudyRead, trial: TrialRead) -> dict[str, Any]:
+    """All that a worker needs to know of a trial."""
+    which = {"study": str(study.id), "number": trial.number, "attempt": trial.attempt}
+    return {**which, "command": build_command(study, trial), "environment": build_environment(study, trial)}
 
 
 def build_command(study: StudyRead, trial: TrialRead) -> list[str]:
@@ -143,10 +167,10 @@ def to_text(value: Any) -> str:
 
 
 def build_environment(study: StudyRead, trial: TrialRead) -> dict[str, str]:
-    """What the trial's processes find: all that the job's find, the trial's run as theirs, and ``AIDOS_TRIAL``."""
+    """What the trial's processes find beside what the job's find: the trial's run as theirs, and ``AIDOS_TRIAL``."""
     told = {"study": str(study.id), "number": trial.number, "attempt": trial.attempt, "params": trial.params}
-    told["metric"] = study.objectives[0].metric
-    return build_command_environment(None) | {"AIDOS_RUN_ID": str(trial.run_id), "AIDOS_TRIAL": json.dumps(told)}
+    told |= {"metric": study.objectives[0].metric, "judged": study.pruner.kind is not PrunerKind.NONE}
+    return {"AIDOS_RUN_ID": str(trial.run_id), "AIDOS_TRIAL": json.dumps(told)}
 
 
 def run_study(client: Client, study: StudyRead, storage: str) -> str:
@@ -154,7 +178,7 @@ def run_study(client: Client, study: StudyRead, storage: str) -> str:
     searcher = StudySearcher(client, study)
     resources = {"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial, "memory": study.memory_gib_per_trial * _GIB}
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(run_trial, resources),
+        ray_tune.with_resources(TrialRunner, resources),
         tune_config=ray_tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         run_config=ray_tune.RunConfig(
             name="study", storage_path=storage, verbose=0, failure_config=ray_tune.FailureConfig(max_failures=WORKER_RETRIES)

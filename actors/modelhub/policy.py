@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from uuid import UUID
 
-from actors.modelhub.errors import InvalidModelFiles, RunEnded, WrongRunState
+from actors.modelhub.errors import InvalidModelFiles, RunEnded, TooManyParams, WrongRunState
 from actors.modelhub.models import RUN_TRANSITIONS, Flavour, RunState
 
 MAX_PARAMS = 1000
@@ -28,6 +28,12 @@ def check_running(run_id: UUID, state: RunState) -> None:
     """Raises: RunEnded unless the run still takes params, metrics and artifacts."""
     if state is not RunState.RUNNING:
         raise RunEnded(run_id=run_id, state=state)
+
+
+def check_counts(params: int, tags: int) -> None:
+    """How many a run has. Raises: TooManyParams."""
+    if max(params, tags) > MAX_PARAMS:
+        raise TooManyParams(limit=MAX_PARAMS)
 
 
 def parse_version(text: str) -> tuple[int | None, str | None]:

@@ -27,10 +27,19 @@ UPDATE modelhub.experiments SET deleted_at = now(), updated_at = now() WHERE pro
 RETURNING id;
 
 -- insert_run --
-INSERT INTO modelhub.runs (id, project_id, experiment_id, name, job_id, created_by, started_at)
-VALUES (%(id)s, %(project_id)s, %(experiment_id)s, %(name)s, %(job_id)s, %(created_by)s, coalesce(%(started_at)s, now()))
-ON CONFLICT (id) DO NOTHING
-RETURNING id;
+WITH run AS (
+    INSERT INTO modelhub.runs (id, project_id, experiment_id, name, job_id, created_by, started_at)
+    VALUES (%(id)s, %(project_id)s, %(experiment_id)s, %(name)s, %(job_id)s, %(created_by)s, coalesce(%(started_at)s, now()))
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, project_id, experiment_id, name, job_id, created_by, started_at
+), params AS (
+    INSERT INTO modelhub.run_params (project_id, run_id, key, value)
+    SELECT run.project_id, run.id, p.key, p.value FROM run, unnest(%(param_keys)s::text[], %(param_values)s::text[]) AS p (key, value)
+), tags AS (
+    INSERT INTO modelhub.run_tags (project_id, run_id, key, value)
+    SELECT run.project_id, run.id, t.key, t.value FROM run, unnest(%(tag_keys)s::text[], %(tag_values)s::text[]) AS t (key, value)
+)
+SELECT * FROM run;
 
 -- find_run --
 SELECT r.id, r.project_id, r.experiment_id, e.name AS experiment, r.name, r.state, r.job_id, r.created_by, r.started_at, r.ended_at,

@@ -24,7 +24,6 @@ from actors.modelhub.errors import (
     ParamChanged,
     RunIdTaken,
     RunNotFound,
-    TooManyParams,
     UploadIncomplete,
     VersionInUse,
     VersionNotFound,
@@ -105,37 +104,27 @@ async def _insert_experiment(conn: Connection, scope: Scope, name: str, descript
     return experiment
 
 
-async def create_run(conn: Connection, scope: Scope, spec: RunSpec) -> Run:
-    """Begin a run. What a job makes belongs to the job. With an id that its maker chose, the same run again is that run.
+async def create_run(conn: Connection, scope: Scope, spec: RunSpec, experiment: Experiment | None = None) -> Run:
+    """Begin a run, in the experiment that ``spec`` names unless it is given. What a job makes belongs to the job. With an id that its maker
+    chose, the same run again is that run.
 
-    Raises: RunIdTaken when the id is another run's.
+    Raises: TooManyParams; RunIdTaken when the id is another run's.
     """
-    experiment = await get_or_create_experiment(conn, scope, spec.experiment)
+    policy.check_counts(len(spec.params), len(spec.tags))
+    experiment = experiment or await get_or_create_experiment(conn, scope, spec.experiment)
     run_id, job_id = spec.id or new_id(), spec.job_id or scope.principal.job_id
-    name = spec.name or f"run-{run_id.hex[-6:]}"
-    made = await store.insert_run(
-        conn,
-        {
-            "id": run_id,
-            "project_id": scope.project,
-            "experiment_id": experiment.id,
-            "name": name,
-            "job_id": job_id,
-            "created_by": scope.actor,
-            "started_at": spec.started_at,
-        },
-    )
-    if not made:
+    row = {"id": run_id, "project_id": scope.project, "experiment_id": experiment.id, "name": spec.name or f"run-{run_id.hex[-6:]}"}
+    row |= {"job_id": job_id, "created_by": scope.actor, "started_at": spec.started_at}
+    run = await store.insert_run(conn, row, experiment.name, spec.params, spec.tags)
+    if run is None:
         return await _same_run(conn, scope, run_id, experiment)
-    await set_params(conn, scope, run_id, spec.params)
-    await set_tags(conn, scope, run_id, spec.tags)
-    run = Node(NodeKind.RUN, str(run_id), name)
+    node = Node(NodeKind.RUN, str(run_id), run.name)
     for source in spec.inputs:
-        await add_edge(conn, scope, source, run, "input")
+        await add_edge(conn, scope, source, node, "input")
     if job_id and spec.job_id is None:  # who starts a run for its job knows the job's name and adds this edge itself
-        await add_edge(conn, scope, Node(NodeKind.JOB, str(job_id), str(job_id)), run, "ran as")
-    await _emit(conn, scope, "run.created", run_id, name=name, experiment=experiment.name, job_id=str(job_id) if job_id else None)
-    return await get_run(conn, scope, run_id)
+        await add_edge(conn, scope, Node(NodeKind.JOB, str(job_id), str(job_id)), node, "ran as")
+    await _emit(conn, scope, "run.created", run_id, name=run.name, experiment=experiment.name, job_id=str(job_id) if job_id else None)
+    return run
 
 
 async def _same_run(conn: Connection, scope: Scope, run_id: UUID, experiment: Experiment) -> Run:
@@ -449,9 +438,7 @@ async def _require_running(conn: Connection, scope: Scope, run_id: UUID, late: b
 
 
 async def _check_counts(conn: Connection, scope: Scope, run_id: UUID) -> None:
-    counts = await store.count_params(conn, scope.project, run_id)
-    if max(counts["params"], counts["tags"]) > policy.MAX_PARAMS:
-        raise TooManyParams(limit=policy.MAX_PARAMS)
+    policy.check_counts(**await store.count_params(conn, scope.project, run_id))
 
 
 async def _emit(conn: Connection, scope: Scope, event: str, subject: UUID, **data: Any) -> None:

@@ -46,9 +46,11 @@ async def delete_experiment(conn: Connection, project_id: UUID, id: UUID) -> boo
     return await (await conn.execute(Q.delete_experiment, {"project_id": project_id, "id": id})).fetchone() is not None
 
 
-async def insert_run(conn: Connection, run: Row) -> bool:
-    """Whether the run was made; its id may be taken."""
-    return await (await conn.execute(Q.insert_run, run)).fetchone() is not None
+async def insert_run(conn: Connection, run: Row, experiment: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Run | None:
+    """The run, new, with its params and tags; None where its id is taken."""
+    pairs = {"param_keys": list(params), "param_values": list(params.values()), "tag_keys": list(tags), "tag_values": list(tags.values())}
+    row = await (await conn.execute(Q.insert_run, {**run, **pairs})).fetchone()
+    return Run(**row, experiment=experiment, state=RunState.RUNNING, ended_at=None, params=dict(params), tags=dict(tags)) if row else None
 
 
 async def find_run(conn: Connection, project_id: UUID, id: UUID) -> Run | None:

@@ -46,6 +46,8 @@ class Table:
     nested: Mapping[Entity, tuple[LiteralString, Mapping[str, LiteralString]]] = field(default_factory=dict)
     newest: LiteralString = ""
     """Order of what is equal in all else."""
+    repeated: frozenset[Entity] = frozenset()
+    """What has several rows of one key, of which the newest counts."""
 
 
 class Statement:
@@ -130,8 +132,9 @@ class Statement:
             return sql.SQL("{} {} NULLS LAST").format(sql.SQL(self.table.attributes[by.key]), direction)
         rows = sql.SQL(self.table.pairs[by.entity])
         measured = self._measured_on([by.dataset] if by.dataset else ())
-        newest = sql.SQL("ORDER BY x.step DESC, x.at DESC" if by.entity is Entity.METRIC else "")
+        newest = sql.SQL("ORDER BY x.step DESC, x.at DESC" if by.entity in self.table.repeated else "")
         value = sql.SQL("(SELECT x.value FROM {} AND x.key = {} AND {} {} LIMIT 1)").format(rows, self.bind(by.key), measured, newest)
-        if by.entity is not Entity.METRIC:
-            return sql.SQL("{} {} NULLS LAST").format(value, direction)
-        return sql.SQL("nullif({0}, 'NaN') {1} NULLS LAST, {0} NULLS LAST").format(value, direction)
+        if by.entity is Entity.METRIC and by.descending:
+            # PostgreSQL sorts NaN above all numbers, and -NaN is NaN: this way it stands behind them in both directions.
+            return sql.SQL("-{} NULLS LAST").format(value)
+        return sql.SQL("{} {} NULLS LAST").format(value, direction)

@@ -103,6 +103,7 @@ LOGGED_MODELS = Table(
         Entity.TAG: "modelhub.logged_model_texts x WHERE x.model_id = l.id AND x.kind = 'tag'",
     },
     newest="l.created_at DESC, l.id DESC",
+    repeated=frozenset({Entity.METRIC}),
 )
 
 TRACES = Table(
@@ -141,7 +142,9 @@ async def search_runs(
     conn: Connection, project_id: UUID, search: Search, *, experiments: Sequence[UUID] | None = None, ids: Sequence[UUID] | None = None
 ) -> list[Run]:
     statement = Statement(RUNS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if experiments is not None:
+    if experiments is not None and len(experiments) == 1:  # as an equation, so that its index gives the newest first
+        statement.require("r.experiment_id = {value}", experiments[0])
+    elif experiments is not None:
         statement.require("r.experiment_id = ANY({value})", list(experiments))
     if ids is not None:
         statement.require("r.id = ANY({value})", list(ids))

@@ -113,8 +113,7 @@ async def create_run(conn: Connection, scope: Scope, experiment_id: str, spec: R
     experiment = await _live(conn, scope, experiment_id)
     name = spec.name or spec.tags.get(RUN_NAME, "")
     tags = {key: value for key, value in spec.tags.items() if key != RUN_NAME}
-    asked = RunSpec(str(experiment.id), name, tags=tags, started_at=spec.started_at)
-    return await service.create_run(conn, scope, asked)
+    return await service.create_run(conn, scope, RunSpec(experiment.name, name, tags=tags, started_at=spec.started_at), experiment)
 
 
 async def get_run(conn: Connection, scope: Scope, id: str) -> Run:

@@ -17,7 +17,7 @@ from uuid import UUID
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from actors.modelhub.logged.service import Link
 from actors.modelhub.models import DatasetInput, Experiment, Point, Run, RunState
@@ -49,9 +49,16 @@ def double(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
+class Answer(JSONResponse):
+    """Written in Rust: a page of a thousand runs is 1.5 MB."""
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content)
+
+
 def answer(**members: Any) -> JSONResponse:
     """Members that are None are left out."""
-    return JSONResponse({name: value for name, value in members.items() if value is not None})
+    return Answer({name: value for name, value in members.items() if value is not None})
 
 
 def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:

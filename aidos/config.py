@@ -85,6 +85,14 @@ def job() -> JobConfig:
     )
 
 
+def ray_address() -> str:
+    """``RAY_ADDRESS``, as Ray tells it to the programs of jobs. Raises: InvalidRequest where it is not set, rather than begin a cluster."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        raise InvalidRequest(reason="RAY_ADDRESS must name the cluster and is not set: this program is begun by the platform, as a job.")
+    return address
+
+
 @dataclass(frozen=True)
 class TrialConfig:
     """The trial of a study that this process belongs to; ``study`` is None where it belongs to none."""
@@ -94,7 +102,7 @@ class TrialConfig:
     attempt: int = 1
     metric: str = ""
     """The first objective."""
-    judged: bool = False
+    judged: bool = True
     """Whether a report is answered by the pruner."""
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 

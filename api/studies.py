@@ -16,8 +16,7 @@ from tune.studies.models import Study, Trial, TrialState
 
 async def sum_costs(conn: Connection, scope: Scope, study: Study) -> int:
     """Millionths of a dollar that the study's jobs have cost up to now."""
-    bills = [(await costoptimizer.get_owner_bill(conn, scope, ("job", str(id)), None, None, 1))[0] for id in study.job_ids]
-    return sum(bill.micro_usd for bill in bills)
+    return await costoptimizer.sum_owner_costs(conn, scope, "job", [str(job_id) for job_id in study.job_ids])
 
 
 async def get_study(conn: Connection, scope: Scope, name: str) -> StudyRead:

@@ -28,6 +28,12 @@ SELECT CASE WHEN %(group_by)s::text IN ('owner', 'kind') THEN l.owner_kind END A
  ORDER BY 3 DESC NULLS LAST, micro_usd DESC, 1, 2
  LIMIT %(limit)s;
 
+-- sum_owner_costs --
+SELECT coalesce(sum(i.micro_usd), 0)::bigint AS micro_usd
+  FROM costoptimizer.line_items(%(org_id)s, %(project_id)s, %(since)s, %(until)s) i
+  JOIN costoptimizer.leases l ON l.id = i.lease_id
+ WHERE l.project_id = %(project_id)s AND l.owner_kind = %(owner_kind)s AND l.owner_id = ANY(%(owner_ids)s);
+
 -- list_lease_costs --
 SELECT l.id AS lease_id, l.cpu::float8, l.gpu::float8, l.gpu_type, l.memory_gib::float8, l.started_at, l.ended_at, sum(i.micro_usd)::bigint AS micro_usd
   FROM costoptimizer.line_items(%(org_id)s, %(project_id)s, %(since)s, %(until)s) i

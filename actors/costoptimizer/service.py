@@ -6,6 +6,7 @@ A cost is computed when it is asked for, from leases and prices, so it never dri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from actors.costoptimizer import policy, store
@@ -45,6 +46,12 @@ async def get_owner_bill(
     since, until = policy.choose_period(since or datetime.fromtimestamp(0, UTC), until, datetime.now(UTC))
     bill = await store.sum_costs(conn, scope.org_id, scope.project, since, until, GroupBy.OWNER, 1, owner)
     return bill, await store.list_lease_costs(conn, scope.org_id, scope.project, since, until, owner, limit)
+
+
+async def sum_owner_costs(conn: Connection, scope: Scope, kind: str, ids: Sequence[str]) -> int:
+    """Millionths of a dollar that these owners of one kind, such as jobs, have cost together up to now."""
+    since, until = policy.choose_period(datetime.fromtimestamp(0, UTC), None, datetime.now(UTC))
+    return await store.sum_owner_costs(conn, scope.org_id, scope.project, since, until, kind, ids)
 
 
 async def list_prices(conn: Connection, scope: Scope) -> list[Price]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,16 @@ async def sum_costs(
     total, groups = (rows[0]["total_micro_usd"], rows[0]["groups"]) if rows else (0, 0)
     costs = tuple(Cost(**{name: value for name, value in row.items() if name not in {"total_micro_usd", "groups"}}) for row in rows)
     return Bill(since, until, total, groups, costs)
+
+
+async def sum_owner_costs(
+    conn: Connection, org_id: UUID, project_id: UUID, since: datetime, until: datetime, owner_kind: str, owner_ids: Sequence[str]
+) -> int:
+    """Millionths of a dollar."""
+    values = {"org_id": org_id, "project_id": project_id, "since": since, "until": until}
+    row = await (await conn.execute(Q.sum_owner_costs, values | {"owner_kind": owner_kind, "owner_ids": list(owner_ids)})).fetchone()
+    assert row is not None
+    return int(row["micro_usd"])
 
 
 async def list_lease_costs(

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from actors.costoptimizer import service as costoptimizer
+from actors.securityvault import service as securityvault
 from aidos.client import AsyncClient, Client
 from aidos.config import TrialConfig
 from aidos.errors import Conflict, Forbidden, InvalidPayload, NotFound
 from aidos.schemas.studies import StudyRead, TrialRead
 from aidos.tracking.trial import ActiveTrial
+from cluster.db import Database, new_id
+from cluster.settings import Settings
+from tests.costoptimizer.conftest import lease_event
 from tests.studies.conftest import JobClient
 from tests.studies.examples import BRANIN, CONDITIONAL, ask_for, branin
+from tests.support.waiting import wait_until
 from tune.studies.errors import BudgetSpent, SpaceChanged, StudyNotRunning, TrialNotRunning
 from tune.studies.search import Search
 
@@ -49,6 +56,15 @@ def work(job: Client, study: StudyRead, trials: int) -> None:
         search.begin(trial.number, *asked)
         attend(job, study, trial).report(1, branin(asked[0]))
         search.tell(finish(job, study, trial))
+
+
+async def lease(settings: Settings, job_id: Any) -> None:
+    """The job had 2 CPUs and 4 GiB for 1.8 hours."""
+    async with Database(settings) as db, db.platform() as conn:
+        scope, began = await securityvault.default_scope(conn), datetime(2026, 11, 10, 22, tzinfo=UTC)
+        told = [("opened", began), ("closed", began + timedelta(hours=1.8))]
+        lease_id = new_id()
+        await costoptimizer.record_leases(conn, [lease_event(scope, lease_id, what, at, ("job", str(job_id))) for what, at in told])
 
 
 class TestAsking:
@@ -167,6 +183,25 @@ class TestBudget:
         begun = [each.number for each in found if isinstance(each, TrialRead)]
         assert sorted(begun) == [0, 1, 2, 3, 4]
         assert sum(isinstance(each, BudgetSpent) for each in found) == 7
+
+    def test_no_trial_begins_after_its_time(self, client: Client, as_job: JobClient) -> None:
+        study = create(client, budget={"time_s": 1})
+        with as_job(study.job_id) as job:
+            wait_until(lambda: client.studies.get("s").spent.time_s >= 1, within_s=30)
+            with pytest.raises(BudgetSpent, match="it has run for [1-9][0-9]* s of 1"):
+                begin(job, study)
+
+    def test_no_trial_begins_once_its_jobs_together_have_cost_as_much(self, client: Client, as_job: JobClient, settings: Settings) -> None:
+        study = create(client, budget={"usd": 0.2})
+        client.studies.stop("s")
+        resumed = client.studies.resume("s")
+        with as_job(resumed.job_id) as job:
+            begin(job, study)
+            for spent, owner in [(0.18, study.job_id), (0.36, resumed.job_id)]:
+                asyncio.run(lease(settings, owner))
+                assert client.studies.get("s").spent.usd == pytest.approx(spent)
+            with pytest.raises(BudgetSpent, match="it has cost 0.36 of 0.2 USD"):
+                begin(job, study)
 
     def test_failed_trials_end_the_search(self, client: Client, as_job: JobClient) -> None:
         study = create(client, budget={"failures": 2})

@@ -59,6 +59,7 @@ class TestChild:
             ("import sys; sys.stdout.buffer.write(b'\\xff\\x00end')", 0, "\ufffd\ufffdend"),
             ("import atexit; atexit.register(print, 'bye'); print('work')", 0, "bye"),
             ("import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print('late'))).start()", 0, "late"),
+            ("def f(x: int): pass\nprint(f.__annotations__)", 0, "{'x': <class 'int'>}"),
             ("(", 1, "SyntaxError: '(' was never closed"),
         ],
     )

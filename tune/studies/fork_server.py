@@ -5,28 +5,27 @@ ready; each request then comes with the descriptor that the program is to print 
 forked child differs from a fresh ``python SCRIPT`` in its imports alone. Linux only.
 """
 
+from __future__ import annotations
+
+import ast
+import atexit
+import builtins
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
 import sys
-
-_AT_START = frozenset(sys.modules)
-
-import ast  # noqa: E402
-import atexit  # noqa: E402
-import builtins  # noqa: E402
-import ctypes  # noqa: E402
-import gc  # noqa: E402
-import importlib  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import select  # noqa: E402
-import signal  # noqa: E402
-import socket  # noqa: E402
-import struct  # noqa: E402
-import threading  # noqa: E402
-from contextlib import suppress  # noqa: E402
-from importlib.util import find_spec  # noqa: E402
-from pathlib import Path  # noqa: E402
-from types import ModuleType  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
+import threading
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 HEAD = struct.Struct("!I")
 """Before each message: its length."""
@@ -50,7 +49,7 @@ def import_ahead(script: str) -> None:
         if not isinstance(statement, ast.Import | ast.ImportFrom) or not all(map(_is_installed, _names(statement))):
             return
         try:
-            exec(compile(ast.Module([statement], []), script, "exec"), {"__name__": "__main__"})  # noqa: S102 — an import
+            exec(compile(ast.Module([statement], []), script, "exec", dont_inherit=True), {"__name__": "__main__"})  # noqa: S102 — an import
         except Exception:  # as above
             return
 
@@ -70,8 +69,8 @@ def _is_installed(name: str) -> bool:
 
 
 def hides_own(script: str) -> bool:
-    """Whether a module beside the script has the name of one that is loaded here, which a fresh interpreter would not have."""
-    loaded = {name.partition(".")[0] for name in sys.modules.keys() - _AT_START}
+    """Whether a module beside the script has the name of one that is loaded here: a fresh interpreter would take the script's."""
+    loaded = {name.partition(".")[0] for name in sys.modules}
     beside = Path(script).parent.iterdir()
     return any(each.name.partition(".")[0] in loaded for each in beside if each.suffix in {".py", ".so"} or (each / "__init__.py").exists())
 
@@ -141,7 +140,7 @@ def run_script(arguments: list[str]) -> int:
     main.__dict__.update(__file__=script, __builtins__=builtins)
     sys.modules["__main__"], sys.argv[:], sys.path[0] = main, arguments, os.path.dirname(os.path.realpath(script))
     try:
-        exec(compile(Path(script).read_bytes(), script, "exec"), main.__dict__)  # noqa: S102 — it is what this process is for
+        exec(compile(Path(script).read_bytes(), script, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 — it is what this process is for
     except SystemExit as leaving:
         if leaving.code is None or isinstance(leaving.code, int):
             return leaving.code or 0

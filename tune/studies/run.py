@@ -10,6 +10,7 @@ import optuna
 import ray
 
 from aidos.client import Client
+from aidos.config import ray_address
 from tune.studies.train_loop import run_study
 
 
@@ -20,7 +21,7 @@ def main(study_id: str) -> None:
         study = client.studies.start(study_id)
         if study.state != "RUNNING":
             return
-        ray.init(logging_level=logging.WARNING)
+        ray.init(address=ray_address(), logging_level=logging.WARNING)
         reason = run_study(client, study, storage)
         client.studies.finish(study_id, reason=reason)
 

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from aidos.client import Client
-from aidos.config import job
+from aidos.config import job, ray_address
 from aidos.schemas.dataforge.reports import PARAMS, ReportKind
 from data_pipelines.dataforge.labelling.pipeline import prelabel
 from data_pipelines.dataforge.quality import pipeline as quality
@@ -42,7 +42,7 @@ def main(report_id: str) -> None:
         if report.result is not None:
             return
         kind = ReportKind(report.kind)
-        ray.init(log_to_driver=False)
+        ray.init(address=ray_address(), log_to_driver=False)
         source = Source(client, report_id, Tree(report.dataset, str(report.commit_id)), job())
         result = KINDS[kind](source, PARAMS[kind].model_validate(report.params))
         client.reports.finish(report_id, result=to_json(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import aidos
 from aidos import resources
 from aidos.cli import session as sessions
 from aidos.cli.failure import report
+from aidos.cli.generated import build_command, verb
 from aidos.config import debug_wanted
 from aidos.errors import AidosError
 
@@ -69,10 +71,23 @@ def _common_options() -> list[Any]:
 
 
 class VerbGroup(TyperGroup):
-    """A noun's verbs, each with the global options behind it too."""
+    """A noun's verbs, each with the global options behind it too; those that are generated are built when they are named."""
+
+    resource: type[resources.Resource] | None = None
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        generated = self._generated
+        return [*generated, *(name for name in super().list_commands(ctx) if name not in generated)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and self.resource and (name := self._generated.get(cmd_name)):
+            self.add_command(build_verb(self.resource, name), cmd_name)
         return with_common_options(super().get_command(ctx, cmd_name))
+
+    @functools.cached_property
+    def _generated(self) -> dict[str, str]:
+        """Operations by verb."""
+        return {verb(name): name for name in self.resource.operations} if self.resource else {}
 
 
 def with_common_options(command: Any) -> Any:
@@ -114,7 +129,8 @@ class RootGroup(TyperGroup):
             return TyperGroup(name=cmd_name, help=line, rich_markup_mode=None)
         if cmd_name in self.commands:
             return with_common_options(self.commands[cmd_name])
-        self._join_roots()
+        if cmd_name not in noun_lines():
+            self._join_roots()
         if cmd_name not in self.commands and cmd_name not in noun_lines():
             self._join_plugins()
         if cmd_name not in self.commands and (group := build_noun(cmd_name)):
@@ -185,23 +201,24 @@ def build_noun(noun: str) -> TyperGroup | None:
     register = find_register(f"aidos.cli.{noun}") if noun in HANDWRITTEN_NOUNS else None
     if resource is None and register is None:
         return None
-    group = typer.Typer(
-        name=noun, cls=VerbGroup, no_args_is_help=True, rich_markup_mode=None, help=_first_line(resource.__doc__) if resource else None
-    )
+    line = _first_line(resource.__doc__) if resource else None
+    group = typer.Typer(name=noun, cls=verbs_of(resource), no_args_is_help=True, rich_markup_mode=None, help=line)
     group.callback()(lambda: None)
-    if resource is not None:
-        add_generated(group, resource)
     if register is not None:
         register(group)
     return typer.main.get_group(group)
 
 
-def add_generated(group: typer.Typer, resource: type[resources.Resource]) -> None:
-    """A command in the group for every operation of the resource."""
-    from aidos.cli.generated import build_command, verb
+def verbs_of(resource: type[resources.Resource] | None) -> type[VerbGroup]:
+    """The group that knows the operations of ``resource``."""
+    return type("Verbs", (VerbGroup,), {"resource": resource})
 
-    for name, operation in resource.operations.items():
-        group.command(verb(name), help=operation.help)(build_command(resource, name, operation))
+
+def build_verb(resource: type[resources.Resource], name: str) -> Any:
+    """The command of an operation."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(verb(name), help=resource.operations[name].help)(build_command(resource, name, resource.operations[name]))
+    return typer.main.get_command(alone)
 
 
 def _first_line(text: str | None) -> str:

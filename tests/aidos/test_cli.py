@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from aidos import resources
 from aidos.cli.generated import kind_of, parse_pairs
 from aidos.cli.output import bytes_text, cell, fitting_columns, show, show_table
-from aidos.cli.root import RootGroup, VerbGroup, add_generated, app, root
+from aidos.cli.root import RootGroup, app, root, verbs_of
 from aidos.cli.session import Session
 from aidos.client import Client
 from aidos.errors import InvalidRequest
@@ -36,8 +36,8 @@ SCRIPT = [sys.executable, "-c", "from aidos.cli import main; main()"]
 @pytest.fixture
 def trial() -> typer.Typer:
     """The command with one noun of no module."""
-    group = typer.Typer(cls=VerbGroup, rich_markup_mode=None)
-    add_generated(group, Widgets)
+    group = typer.Typer(cls=verbs_of(Widgets), rich_markup_mode=None)
+    group.callback()(lambda: None)
     trial = typer.Typer(cls=RootGroup, rich_markup_mode=None, pretty_exceptions_enable=False)
     trial.callback()(root)
     trial.add_typer(group, name="widget")

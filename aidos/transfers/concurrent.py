@@ -12,7 +12,7 @@ from aidos.errors import AidosError, Unavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
-_TRIES = 6
+_TRIES, _WITHIN_S = 6, 60.0
 
 
 def each(work: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
@@ -36,12 +36,16 @@ def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
 
 
 def patiently(call: Callable[[], R]) -> R:
-    """Repeat a transfer that S3 failed with a 5xx of its own; the client itself repeats broken connections, 429 and 503."""
+    """Repeat a transfer that S3 failed with a 5xx of its own; the client itself repeats broken connections, 429 and 503.
+
+    Not after a minute: an object store that is full takes as long as that to say so.
+    """
+    began = time.monotonic()
     for attempt in range(1, _TRIES + 1):
         try:
             return call()
         except AidosError as error:
-            if error.status < 500 or isinstance(error, Unavailable) or attempt == _TRIES:
+            if error.status < 500 or isinstance(error, Unavailable) or attempt == _TRIES or time.monotonic() - began > _WITHIN_S:
                 raise
             time.sleep(random.uniform(0.5, 1.0) * 0.3 * 2**attempt)
     raise AssertionError("unreachable")

@@ -22,3 +22,12 @@ class TestReadRange:
         counterpart.plan(*[Response(b"0123456789")] * 2)
         with pytest.raises(RangeCut, match="10 bytes where 4 were asked for"):
             read_range(client, f"{counterpart.url}/blob", 0, 4)
+
+
+class TestPatience:
+    def test_ends_with_the_time_it_has(self, client: Client, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(concurrent, "_WITHIN_S", 0.0)
+        counterpart.plan(Response(b"01"))
+        with pytest.raises(RangeCut):
+            read_range(client, f"{counterpart.url}/blob", 0, 4)
+        assert len(counterpart.seen) == 1

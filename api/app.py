@@ -24,6 +24,7 @@ from api.protocols.mlflow import registry as mlflow_registry
 from api.protocols.mlflow import traces as mlflow_traces
 from api.protocols.mlflow import tracking as mlflow_tracking
 from api.protocols.mlflow.errors import PREFIXES, MlflowErrors
+from api.protocols.openlineage import routes as openlineage
 from api.routers import (
     comparisons,
     costoptimizer,
@@ -64,6 +65,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     mlflow_logged.router,
     mlflow_registry.router,
     mlflow_traces.router,
+    openlineage.router,
 )
 
 

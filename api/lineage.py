@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import unquote
 
 from actors.modelhub import service as modelhub
 from actors.modelhub.errors import NodeNotFound
@@ -27,6 +28,7 @@ from serve_apps.deployengine import service as deployengine
 from serve_apps.deployengine.models import Deployment
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAMED_BY_PATH = frozenset({NodeKind.DATASET, NodeKind.JOB})
 
 
 async def commit_nodes(conn: Connection, scope: Scope, references: Sequence[str]) -> tuple[Node, ...]:
@@ -59,7 +61,7 @@ async def _find(conn: Connection, scope: Scope, kind: NodeKind, name: str) -> No
     if kind is NodeKind.COMMIT and "@" in name:
         (start,) = await commit_nodes(conn, scope, [name])
         return start
-    return await modelhub.get_node(conn, scope, kind, name)
+    return await modelhub.get_node(conn, scope, kind, unquote(name) if kind in _NAMED_BY_PATH else name)
 
 
 async def _trace_file(conn: Connection, scope: Scope, sha256: str, direction: Direction, depth: int) -> Graph:

@@ -24,6 +24,8 @@ from actors.securityvault import service as securityvault
 from actors.securityvault.reconciler import seal_audit
 from api.collection import collect_garbage
 from api.gateway import build_gateway_app
+from api.protocols.openlineage.forwarder import forward_lineage
+from api.protocols.openlineage.incoming import join_imports
 from cluster import ray_head, telemetry
 from cluster.db import Database
 from cluster.host import NAMESPACE, Loop, get_or_create_host
@@ -52,7 +54,7 @@ SCHEMAS = (
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("securityvault", (seal_audit, sweep)),
     ("dataforge", (collect_garbage, import_objects, verify_commits)),
-    ("modelhub", (inspect_versions,)),
+    ("modelhub", (inspect_versions, join_imports, forward_lineage)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
     ("trainos", (reconcile_jobs, adopt_ray_jobs, report_jobs, reconcile_studies)),
     ("costoptimizer", (meter_usage,)),

@@ -120,6 +120,18 @@ async def list_consumers(conn: Connection) -> list[Consumer]:
 Handler = Callable[[Connection, list[Event]], Awaitable[None]]
 
 
+async def read_next(conn: Connection, consumer: str, limit: int) -> list[tuple[Position, Event]]:
+    """What a consumer has not seen yet; its cursor is locked until the transaction ends, and who finds it locked reads nothing."""
+    cursor = await (await conn.execute(Q.lock_cursor, {"consumer": consumer})).fetchone()
+    rows = await (await conn.execute(Q.next_events, {**cursor, "limit": limit})).fetchall() if cursor else []
+    return [((int(row.pop("xid")), row["seq"]), Event(**row)) for row in rows]
+
+
+async def move_cursor(conn: Connection, consumer: str, position: Position) -> None:
+    """The consumer has seen all up to ``position``."""
+    await conn.execute(Q.move_cursor, {"consumer": consumer, "xid": str(position[0]), "seq": position[1]})
+
+
 async def consume_batch(db: Database, consumer: str, handler: Handler, *, limit: int = 500) -> int:
     """Hand the next events to ``handler`` in the transaction that moves the cursor; the number handled.
 
@@ -127,17 +139,13 @@ async def consume_batch(db: Database, consumer: str, handler: Handler, *, limit:
     that a reconciler works off).
     """
     async with db.platform() as conn:
-        cursor = await (await conn.execute(Q.lock_cursor, {"consumer": consumer})).fetchone()
-        if cursor is None:
-            return 0  # another replica is at it
-        rows = await (await conn.execute(Q.next_events, {**cursor, "limit": limit})).fetchall()
-        if not rows:
+        found = await read_next(conn, consumer, limit)
+        if not found:
             return 0
-        last = rows[-1]
-        await handler(conn, [Event(**{key: value for key, value in row.items() if key != "xid"}) for row in rows])
-        await conn.execute(Q.move_cursor, {"consumer": consumer, "xid": last["xid"], "seq": last["seq"]})
-    EVENTS_CONSUMED.record(len(rows), consumer)
-    return len(rows)
+        await handler(conn, [event for _, event in found])
+        await move_cursor(conn, consumer, found[-1][0])
+    EVENTS_CONSUMED.record(len(found), consumer)
+    return len(found)
 
 
 class Wakeup:

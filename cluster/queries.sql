@@ -40,15 +40,15 @@ UNION ALL
 SELECT xid, seq FROM (SELECT xid, seq FROM cluster.event_cursors WHERE consumer = %(consumer)s FOR UPDATE SKIP LOCKED) AS known;
 
 -- next_events --
-SELECT seq, xid, id, type, subject, org_id, project_id, actor, data, traceparent, time
+SELECT seq, xid::text AS xid, id, type, subject, org_id, project_id, actor, data, traceparent, time
   FROM cluster.events
  WHERE (xid, seq) > (%(xid)s::xid8, %(seq)s::bigint)
    AND xid < pg_snapshot_xmin(pg_current_snapshot())
- ORDER BY xid, seq
+ ORDER BY events.xid, seq
  LIMIT %(limit)s;
 
 -- move_cursor --
-UPDATE cluster.event_cursors SET xid = %(xid)s, seq = %(seq)s, updated_at = now() WHERE consumer = %(consumer)s;
+UPDATE cluster.event_cursors SET xid = %(xid)s::xid8, seq = %(seq)s, updated_at = now() WHERE consumer = %(consumer)s;
 
 -- acquire_lease --
 INSERT INTO cluster.leases AS held (name, holder, epoch, expires_at)

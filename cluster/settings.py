@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")
     otlp_endpoint: str = Field("", description="OTLP/HTTP collector for traces; empty: traces stay in logs.")
     trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of new traces that are recorded; a caller's own choice stands.")
+    openlineage_url: str = Field(
+        "", description="Where events of OpenLineage are POSTed, e.g. `http://marquez:5000/api/v1/lineage`; empty: nowhere."
+    )
+    openlineage_key: SecretStr = Field(SecretStr(""), description="Bearer token for it; empty: none is sent.")
     log_level: str = Field("INFO", description="Lowest level that is logged.")
 
     def secret_path(self, name: str) -> Path:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 
@@ -109,7 +110,9 @@ def ask(client: Client, node: str, question: Callable[[str, str], T]) -> T:
     refusal: NotFound | None = None
     for kind, name in candidates(node):
         try:
-            return question(kind, find_content(client, name) if kind == "file" else name)
+            if kind == "file":
+                return question(kind, find_content(client, name))
+            return question(kind, quote(name, safe="") if kind in ("dataset", "job") else name)
         except NotFound as error:
             refusal = refusal or error
     assert refusal is not None
@@ -137,7 +140,9 @@ def find_content(client: Client, file: str) -> str:
 def candidates(node: str) -> Iterator[tuple[str, str]]:
     """The kinds that a name may be of, the likeliest first. Raises: InvalidRequest for an unknown kind."""
     kind, colon, name = node.partition(":")
-    if colon:
+    if node.startswith("s3://"):
+        yield "dataset", node.rstrip("/")
+    elif colon:
         if (kind := kind.replace("-", "_")) not in KINDS:
             raise InvalidRequest(reason=f"There is no kind '{kind}'. It must be one of {', '.join(KINDS)}.")
         yield kind, name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from aidos.schemas.common import Wire
 from aidos.schemas.modelhub import NodeRead
@@ -21,3 +21,9 @@ class ImpactRead(Wire):
     truncated: bool = Field(
         description="There are more than these; ask for one kind. Of endpoints all live ones whose version is among them are told."
     )
+
+
+class RunEventRead(Wire):
+    """A RunEvent as the specification has it (https://openlineage.io/spec/2-0-2/OpenLineage.json), with the names that it gives its fields."""
+
+    model_config = ConfigDict(extra="allow")

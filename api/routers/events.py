@@ -23,13 +23,13 @@ EventType = Annotated[
 ]
 Subject = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Id that it happened to.")]
 _BATCH = 100
-_BEGINNING: Position = (0, -1)
+BEGINNING: Position = (0, -1)
 
 
 @router.get("", openapi_extra=needs("events:read"))
 async def list_events(tx: TxDep, page: PageDep, type: EventType = None, subject: Subject = None) -> PageOf[EventRead]:
     """What happened in the project, oldest first. Follow `stream` for what is new."""
-    after = decode_cursor(page.cursor, [_number, _number]) or _BEGINNING
+    after = decode_cursor(page.cursor, [number, number]) or BEGINNING
     found = await tail_events(tx.conn, (after[0], after[1]), type=_own_type(type), subject=subject, limit=page.limit)
     cursor = encode_cursor(*found[-1][0]) if len(found) == page.limit else None
     return PageOf(items=[to_wire(event) for _, event in found], next_cursor=cursor)
@@ -64,7 +64,7 @@ def _own_type(type: str | None) -> str | None:
     return type.removeprefix("aidos.").rstrip(".") or None if type else None
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
     """A transaction or sequence number. Raises: ValueError."""
     number = int(text)
     if not -1 <= number < 2**63:

@@ -38,6 +38,8 @@ class TestCandidates:
             ("a" * 64, ["file"]),
             ("digits@main/train/7.png", ["file"]),
             ("job:train", ["job"]),
+            ("s3://warehouse/orders/", ["dataset"]),
+            ("dataset:s3://warehouse/orders", ["dataset"]),
             ("model-version:digits@1", ["model_version"]),
         ],
     )

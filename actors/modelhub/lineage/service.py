@@ -47,3 +47,8 @@ async def list_affected(
     """All things of these kinds that came of the starts, the sure ones first; and whether there are more than ``MAX_AFFECTED``."""
     found = await store.list_affected(conn, scope.project, starts, evidence, kinds, MAX_AFFECTED + 1)
     return found[:MAX_AFFECTED], len(found) > MAX_AFFECTED
+
+
+async def list_overlapping(conn: Connection, scope: Scope, place: str, relation: str) -> list[Node]:
+    """Datasets elsewhere that lie at ``place`` (``s3://bucket/folder``), below or above it; with a relation, those that it leads on from."""
+    return await store.list_overlapping(conn, scope.project, place, relation)

@@ -84,3 +84,8 @@ async def list_affected(
     }
     rows = await (await conn.execute(Q.list_affected, values)).fetchall()
     return [Affected(Node(row["kind"], row["id"], row["label"]), row["sure"]) for row in rows]
+
+
+async def list_overlapping(conn: Connection, project_id: UUID, place: str, relation: str) -> list[Node]:
+    rows = await (await conn.execute(Q.list_overlapping, {"project_id": project_id, "place": place, "relation": relation})).fetchall()
+    return [Node(NodeKind.DATASET, row["id"], row["label"]) for row in rows]

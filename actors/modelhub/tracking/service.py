@@ -34,11 +34,16 @@ def to_id(text: str) -> UUID | None:
 
 async def create_experiment(conn: Connection, scope: Scope, name: str, tags: Mapping[str, str]) -> Experiment:
     """A deleted experiment keeps its name. Raises: ExperimentExists, DeletedExperimentExists."""
-    if found := await search.find_experiments_by_name(conn, scope, name):
-        raise ExperimentExists(name=name) if found[0].deleted_at is None else DeletedExperimentExists(name=name)
+    await _require_free(conn, scope, name)
     made = await service.create_experiment(conn, scope, name)
     await store.set_experiment_tags(conn, scope.project, made.id, tags)
     return made
+
+
+async def _require_free(conn: Connection, scope: Scope, name: str) -> None:
+    if found := await search.find_experiments_by_name(conn, scope, name):
+        live = any(experiment.deleted_at is None for experiment in found)
+        raise ExperimentExists(name=name) if live else DeletedExperimentExists(name=name)
 
 
 async def get_experiment(conn: Connection, scope: Scope, id: str) -> Experiment:
@@ -69,8 +74,10 @@ async def resolve_experiments(conn: Connection, scope: Scope, ids: Sequence[str]
 
 
 async def rename_experiment(conn: Connection, scope: Scope, id: str, name: str) -> None:
-    """Raises: ExperimentNotFound, ExperimentExists."""
+    """Raises: ExperimentNotFound, ExperimentExists, DeletedExperimentExists."""
     experiment = await get_experiment(conn, scope, id)
+    if name != experiment.name:
+        await _require_free(conn, scope, name)
     with unique("experiments_name", ExperimentExists(name=name)):
         if not await store.rename_experiment(conn, scope.project, experiment.id, name):
             raise ExperimentNotFound(name=id)

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from aidos.errors import AidosError, Unavailable
+from aidos.http.conversation import StorageRefused
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,7 +46,10 @@ def patiently(call: Callable[[], R]) -> R:
         try:
             return call()
         except AidosError as error:
-            if error.status < 500 or isinstance(error, Unavailable) or attempt == _TRIES or time.monotonic() - began > _WITHIN_S:
+            refused = isinstance(error, StorageRefused) and error.fields["status"] < 500
+            if error.status < 500 or refused or isinstance(error, Unavailable):
+                raise
+            if attempt == _TRIES or time.monotonic() - began > _WITHIN_S:
                 raise
             time.sleep(random.uniform(0.5, 1.0) * 0.3 * 2**attempt)
     raise AssertionError("unreachable")

@@ -6,6 +6,7 @@ import pytest
 from starlette.responses import Response
 
 from aidos.client import Client
+from aidos.http.conversation import StorageRefused
 from aidos.transfers import concurrent
 from aidos.transfers.downloading import RangeCut, read_range
 from tests.aidos.counterpart import Counterpart
@@ -29,5 +30,11 @@ class TestPatience:
         monkeypatch.setattr(concurrent, "_WITHIN_S", 0.0)
         counterpart.plan(Response(b"01"))
         with pytest.raises(RangeCut):
+            read_range(client, f"{counterpart.url}/blob", 0, 4)
+        assert len(counterpart.seen) == 1
+
+    def test_is_not_for_what_the_store_refuses(self, client: Client, counterpart: Counterpart) -> None:
+        counterpart.plan(Response(b"<Code>AccessDenied</Code>", 403))
+        with pytest.raises(StorageRefused):
             read_range(client, f"{counterpart.url}/blob", 0, 4)
         assert len(counterpart.seen) == 1

@@ -18,17 +18,21 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 
-from actors.securityvault.models import Principal, PrincipalKind, Scope
+from actors.securityvault.authenticator import Authenticator
+from actors.securityvault.models import Scope
+from aidos.client import Client
+from aidos.schemas.dataforge.versions import FileAdd
 from benchmarks.harness import Figure, parse_arguments, report
-from benchmarks.transfers import measure_transfers
+from benchmarks.transfers import make_key, measure_transfers, serve_apart
 from cluster import embedded
-from cluster.db import Database, new_id
+from cluster.db import Database
 from cluster.settings import Settings
 from data_pipelines.dataforge import service, store
-from data_pipelines.dataforge.models import Commit, CommitSpec, File, RefKind, RefSpec, StoredBlob, TreeSpec
+from data_pipelines.dataforge.models import CommitSpec, File, RefKind, RefSpec, StoredBlob, TreeSpec
 from tests.support.database import make_database
 from tests.support.platform import start_storage
 
@@ -54,23 +58,27 @@ def main() -> int:
                 count, rounds = (1000, 1) if arguments.quick else (10_000, arguments.rounds)
                 figures += measure_transfers(settings, Path(directory), count, rounds, held=not arguments.quick)
             if arguments.only != "transfers":
-                figures += asyncio.run(measure_manifests(settings, 20_000 if arguments.quick else 1_000_000))
+                key = make_key(settings)
+                with serve_apart(settings) as url, Client(url, key) as client:
+                    figures += asyncio.run(measure_manifests(settings, client, 20_000 if arguments.quick else 1_000_000))
         finally:
             embedded.stop(storage)
     return report(figures)
 
 
-async def measure_manifests(settings: Settings, large: int) -> list[Figure]:
-    """Milliseconds of the verbs on a dataset of ``large`` files, beside one of 1,000."""
+async def measure_manifests(settings: Settings, client: Client, large: int) -> list[Figure]:
+    """Milliseconds of the verbs on a dataset of ``large`` files, beside one of 1,000: of their transactions, and of a commit by the client."""
     async with Database(settings) as db:
-        small, big = Bench(db, "small", 1000), Bench(db, "large", large)
+        vault = Authenticator(db, settings)
+        scope = await vault.scope(await vault.resolve(str(client.config.api_key)), None)
+        small, big = Bench(db, scope, client, "small", 1000), Bench(db, scope, client, "large", large)
         await small.build()
         await big.build()
         gc.freeze()  # as the gateway does
         figures = []
         for name in Bench.VERBS:
             ms, peer_ms = await _in_turns(name, big, small)
-            bar = COMMIT_RATIO if name == "commit" else None
+            bar = COMMIT_RATIO if name == "commit_by_client" else None
             figures.append(Figure(f"dataforge.{name}_of_{large}", ms, "ms", SMALL, peer_ms, bar=bar, lower_is_better=True))
             if name in LONGEST_MS:
                 figures.append(Figure(f"dataforge.{name}_of_{large}_ms", ms, "ms", bar=LONGEST_MS[name], lower_is_better=True))
@@ -87,18 +95,17 @@ async def _in_turns(verb: str, *benches: Bench) -> list[float]:
 
 
 class Bench:
-    """One dataset of a project of its own."""
+    """One dataset."""
 
-    VERBS = ("commit", "diff", "branch", "page", "find_content")
+    VERBS = ("commit", "commit_by_client", "diff", "branch", "page", "find_content")
 
-    def __init__(self, db: Database, name: str, count: int) -> None:
-        org_id, project_id = new_id(), new_id()
-        self._scope = Scope(Principal(PrincipalKind.USER, new_id(), "bench", org_id), org_id, project_id)
-        self._db, self._name, self._count, self._round = db, name, count, 0
-        self._heads: list[Commit] = []
+    def __init__(self, db: Database, scope: Scope, client: Client, name: str, count: int) -> None:
+        self._db, self._scope, self._client, self._name, self._count, self._round = db, scope, client, name, count, 0
+        self._heads: list[UUID] = []
 
     def _file(self, number: int, version: int = 0) -> File:
-        return File(f"images/{number // 1000:04}/{number:07}.png", sha256(f"{number} {version}".encode()).hexdigest(), FILE_BYTES)
+        content = sha256(f"{self._name} {number} {version}".encode()).hexdigest()
+        return File(f"images/{number // 1000:04}/{number:07}.png", content, FILE_BYTES)
 
     async def build(self) -> None:
         """The dataset, in pieces, as the client makes it."""
@@ -120,13 +127,26 @@ class Bench:
         return (time.perf_counter() - began) * 1000
 
     async def _commit_work(self) -> Awaitable[Any]:
+        return self._commit(CommitSpec("main", "", self._heads[-1], await self._change()))
+
+    async def _commit_by_client_work(self) -> Awaitable[Any]:
+        files = [FileAdd(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes) for file in await self._change()]
+
+        async def work() -> None:
+            asked = {"branch": "main", "message": "", "parent": self._heads[-1], "tree": None, "add": files, "remove": []}
+            self._heads.append((await asyncio.to_thread(self._client.datasets.commit, self._name, **asked)).id)
+
+        return work()
+
+    async def _change(self) -> tuple[File, ...]:
+        """New contents of files here and there, uploaded."""
         self._round += 1
         files = tuple(self._file(number, self._round) for number in random.sample(range(self._count), CHANGED))
         await self._know(files)
-        return self._commit(CommitSpec("main", "", self._heads[-1].id, files))
+        return files
 
     async def _diff_work(self) -> Awaitable[Any]:
-        base, head = str(self._heads[-2].id), str(self._heads[-1].id)
+        base, head = str(self._heads[-2]), str(self._heads[-1])
         return self._in_transaction(lambda conn: service.compare_commits(conn, self._scope, self._name, base, head))
 
     async def _branch_work(self) -> Awaitable[Any]:
@@ -136,14 +156,14 @@ class Bench:
 
     async def _page_work(self) -> Awaitable[Any]:
         after = self._file(self._count // 3).path
-        return self._in_transaction(lambda conn: service.list_files(conn, self._scope, self._heads[-1].id, after, 500))
+        return self._in_transaction(lambda conn: service.list_files(conn, self._scope, self._heads[-1], after, 500))
 
     async def _find_content_work(self) -> Awaitable[Any]:
         content = self._file(self._count // 3).sha256
         return self._in_transaction(lambda conn: service.find_commits_with_blob(conn, self._scope, content))
 
     async def _commit(self, spec: CommitSpec) -> None:
-        self._heads.append(await self._in_transaction(lambda conn: service.create_commit(conn, self._scope, self._name, spec)))
+        self._heads.append((await self._in_transaction(lambda conn: service.create_commit(conn, self._scope, self._name, spec))).id)
 
     async def _know(self, files: tuple[File, ...]) -> None:
         blobs = [StoredBlob(file.sha256, file.size_bytes) for file in files]

@@ -6,7 +6,9 @@ for each test process, rows deleted between tests. *ray*: one local cluster a se
 
 from __future__ import annotations
 
+import gc
 import importlib
+import re
 import shutil
 import signal
 import sys
@@ -28,12 +30,22 @@ TIERS = ("plain", "postgres", "ray", "e2e")
 
 
 def pytest_configure() -> None:
+    gc.disable()  # until the collection is over: what is imported stays
     # How long an example takes says how busy the machine is, not whether the product is right.
     hypothesis.settings.register_profile("aidos", deadline=None)
     hypothesis.settings.load_profile("aidos")
     # `timeout` and CI end a run by SIGTERM: fixtures must still stop their servers.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file that says itself to be of a tier not asked for by ``-m`` is not imported: what it imports is half of a plain run's time."""
+    asked = config.option.markexpr.split(" or ")
+    if not set(asked) <= set(TIERS) or collection_path.suffix != ".py":
+        return None
+    own = re.search(r"^pytestmark = \[?pytest\.mark\.(\w+)", collection_path.read_text(), re.MULTILINE)
+    return True if own and own[1] not in asked else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("plain")
         elif len(tiers) > 1:
             raise pytest.UsageError(f"{item.nodeid} is in several tiers: {', '.join(tiers)}")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # a full collection need not walk every module again
+    gc.enable()
 
 
 class RayInPlainTest(AssertionError):

@@ -1,4 +1,4 @@
-"""``aidos run show``, ``download`` and ``sync``: what no single route does."""
+"""``aidos run show``, ``download``, ``export-metric`` and ``sync``: what no single route does."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def register(group: typer.Typer) -> None:
         reproduce
     )
     group.command("download", help="Write a run's artifacts into a directory.")(download)
+    group.command("export-metric", help="Write every point of one metric into an Arrow file.")(export_metric)
     group.command("sync", help="Bring runs that were kept on this machine to the platform, each once.")(sync)
 
 
@@ -67,6 +68,17 @@ def download(
             files = current.client.runs.downloads(run, paths=paths[start : start + 200]).files
             written += write_files(current.client, files, folder, lambda _: advance())
     current.show([{"path": str(path), "size_bytes": path.stat().st_size} for path in written])
+
+
+def export_metric(
+    run: RunId,
+    key: Annotated[str, typer.Argument(metavar="METRIC", help="Its name.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Written in Arrow's file format.", show_default=False)],
+) -> None:
+    from aidos.tracking.series import write_series
+
+    current = session()
+    current.show({"file": str(file), "points": write_series(current.client, run, key, file)})
 
 
 def sync(

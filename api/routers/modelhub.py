@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from actors.modelhub import service
 from actors.modelhub.governance import service as governance
@@ -47,12 +47,13 @@ from aidos.schemas.modelhub import (
     VersionName,
     VersionRead,
 )
-from api import comparisons, lineage
+from api import arrow, comparisons, lineage
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
 from api.pages import id_of, key_of, page_of, stored_text, whole_below
 
 router = APIRouter(prefix="/v1/modelhub", tags=["modelhub"], route_class=ApiRoute)
 READ, WRITE, MANAGE = needs("modelhub:read"), needs("modelhub:write"), needs("modelhub:manage")
+SERIES = needs("modelhub:read", transaction=False)
 
 
 @router.post("/experiments", status_code=201, openapi_extra=WRITE)
@@ -134,15 +135,24 @@ async def log_metrics(run_id: UUID, body: MetricsLog, tx: TxDep) -> None:
     await service.log_metrics(tx.conn, tx.scope, run_id, [Point(p.key, p.value, p.step, p.at) for p in body.points])
 
 
-@router.get("/runs/{run_id}/metrics", openapi_extra=READ)
+@router.get("/runs/{run_id}/metrics", openapi_extra=SERIES, response_model=PageOf[PointRead])
 async def list_metric_points(
-    run_id: UUID, key: Annotated[Key, Query()], page: PageDep, tx: TxDep, points: Annotated[int | None, Query(ge=2, le=10_000)] = None
-) -> PageOf[PointRead]:
-    """One metric by step; with ``points``, at most so many in one page, with the extremes of each part of the series."""
-    if points:
-        rows = await service.plot_points(tx.conn, tx.scope, run_id, key, points)
-        return PageOf(items=[PointRead.model_validate(row) for row in rows])
-    rows = await service.list_points(tx.conn, tx.scope, run_id, key, _after_point(page.cursor), page.limit)
+    request: Request,
+    run_id: UUID,
+    key: Annotated[Key, Query()],
+    page: PageDep,
+    session: SessionDep,
+    points: Annotated[int | None, Query(ge=2, le=10_000)] = None,
+) -> Response | PageOf[PointRead]:
+    """One metric by step; with ``points``, at most so many in one page, with the extremes of each part of the series. Who accepts
+    ``application/vnd.apache.arrow.stream`` gets all points as such a stream."""
+    if arrow.is_asked(request):
+        return await arrow.stream_series(session, run_id, key)
+    async with session.transaction() as conn:
+        if points:
+            rows = await service.plot_points(conn, session.scope, run_id, key, points)
+            return PageOf(items=[PointRead.model_validate(row) for row in rows])
+        rows = await service.list_points(conn, session.scope, run_id, key, _after_point(page.cursor), page.limit)
     return page_of(PointRead, rows, page.limit, "step", "at", "value")
 
 

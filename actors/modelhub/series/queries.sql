@@ -1,12 +1,13 @@
 -- log_points --
 -- Points of many runs, each run locked against its end and its deletion; the answer says in which state each of them is. Series are touched
 -- in one order, so that two of these cannot deadlock. INSERT, not COPY: PostgreSQL copies into no table with row security, and a point that
--- is there already must change nothing.
+-- is there already must change nothing. Seconds and microseconds apart: an interval is multiplied as a float8, exact so in any year.
 WITH runs AS (
     SELECT id, state FROM modelhub.runs
      WHERE project_id = %(project_id)s AND id = ANY (%(run_ids)s::uuid[]) AND deleted_at IS NULL ORDER BY id FOR SHARE
 ), asked AS MATERIALIZED (
-    SELECT runs.id AS run_id, key, step, timestamptz 'epoch' + time_us * interval '1 microsecond' AS at, value
+    SELECT runs.id AS run_id, key, step, value,
+           timestamptz 'epoch' + time_us / 1000000 * interval '1 second' + time_us %% 1000000 * interval '1 microsecond' AS at
       FROM unnest(%(places)s::int[], %(keys)s::text[], %(steps)s::bigint[], %(times_us)s::bigint[], %(values)s::float8[])
         AS a (place, key, step, time_us, value)
       JOIN runs ON runs.id = (%(run_ids)s::uuid[])[place] AND (%(late)s OR runs.state = 'RUNNING')
@@ -26,3 +27,15 @@ WITH runs AS (
     ON CONFLICT DO NOTHING
 )
 SELECT id, state FROM runs;
+
+-- copy_points --
+-- One page of a series, as PostgreSQL's binary form: a page is read whole before it is sent, so that no slow reader holds a connection.
+COPY (
+    SELECT p.step, p.at, p.value
+      FROM modelhub.metric_points p
+     WHERE p.project_id = %(project_id)s
+       AND p.metric_id = (SELECT m.id FROM modelhub.metrics m WHERE m.project_id = %(project_id)s AND m.run_id = %(run_id)s AND m.key = %(key)s)
+       AND (%(step)s::bigint IS NULL OR (p.step, p.at, p.value) > (%(step)s::bigint, %(at)s::timestamptz, %(value)s::float8))
+     ORDER BY p.step, p.at, p.value
+     LIMIT %(limit)s
+) TO STDOUT (FORMAT binary);

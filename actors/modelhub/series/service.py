@@ -8,7 +8,7 @@ from uuid import UUID
 from actors.modelhub import policy
 from actors.modelhub.errors import RunNotFound
 from actors.modelhub.series import store
-from actors.modelhub.series.models import Columns
+from actors.modelhub.series.models import Columns, Rows
 from actors.securityvault.models import Scope
 from aidos.errors import AidosError
 from cluster.db import Connection
@@ -33,3 +33,8 @@ async def log(conn: Connection, scope: Scope, logged: Sequence[Logged], *, late:
         except AidosError as error:
             refused[run_id] = error
     return refused
+
+
+async def read(conn: Connection, scope: Scope, run_id: UUID, key: str, after: Rows | None, limit: int) -> Rows:
+    """The next ``limit`` points of a series by step, every one as it was logged."""
+    return await store.copy_points(conn, scope.project, run_id, key, after, limit)

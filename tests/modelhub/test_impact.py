@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from cluster.db import Database, new_id
 from serve_apps.deployengine import policy, store
 from serve_apps.deployengine import service as deployengine
 from serve_apps.deployengine.models import Deployed, Endpoint, EndpointState
+from tests.dataforge.test_cli import aidos as command
 from tests.support.models import ready_version
 
 pytestmark = pytest.mark.postgres
@@ -58,14 +61,14 @@ class World:
         return version
 
     async def endpoint(self, name: str, model: str) -> Endpoint:
-        endpoint: Endpoint = await self.call(deployengine.create_endpoint, name=name, model=model, replicas=1, cpus=0.1)
+        self.client.endpoints.create(name=name, model=model, replicas=1, cpus=0.1)
         await self.settle(EndpointState.READY)
+        endpoint: Endpoint = await self.call(deployengine.get_endpoint, name)
         return endpoint
 
     async def serve(self, name: str, model: str, state: EndpointState | None) -> None:
         """Have the endpoint serve another version; ``state`` None: it is still being made."""
-        found = await self.call(deployengine.get_endpoint, name)
-        await self.call(deployengine.update_endpoint, found, model=model, replicas=None, cpus=None)
+        self.client.endpoints.update(name, model=model)
         if state is not None:
             await self.settle(state)
 
@@ -184,6 +187,23 @@ class TestAffected:
         async with database.tenant(org_id=other_scope.org_id, project_id=other_scope.project_id) as conn:
             with pytest.raises(NotFound):
                 await lineage.find_affected(conn, other_scope, NodeKind.FILE, sha256(BAD), (), live=False)
+
+
+class TestCommand:
+    async def ask(self, *arguments: str) -> Any:
+        result = await asyncio.to_thread(command, *arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    async def test_asks_by_path_and_by_prediction(self, world: World, tmp_path: Path) -> None:
+        await world.version("saw", [[0, 2]])
+        endpoint = await world.endpoint("shop", "saw@1")
+        found = await self.ask("affected", "digits@main/1.png", "--live")
+        assert [(each["node"]["label"], each["sure"], each["model"]) for each in found["affected"]] == [("shop", True, "saw@1")]
+        prediction = policy.to_prediction_id(endpoint.id, endpoint.generation, new_id())
+        page = tmp_path / "graph.html"
+        graph = await self.ask("lineage", prediction, "--direction", "up", "--html", str(page))
+        assert "1.png" in {edge["source"]["label"] for edge in graph["edges"]} and "1.png" in page.read_text("utf-8")
 
 
 class TestPrediction:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.dataforge import manifest
@@ -52,6 +53,20 @@ def tree_of(files: dict[str, Entry]) -> tuple[Store, bytes]:
     return store, store.edit(EMPTY, dict(files))
 
 
+@functools.cache
+def _large_nodes(_level_bits: int) -> tuple[dict[bytes, bytes], bytes]:
+    store, root = tree_of({f"{i:06}": entry(i) for i in range(5000)})
+    return store.kept, root
+
+
+def large_tree() -> tuple[Store, bytes]:
+    """5,000 files, made once for each size of a node."""
+    store = Store()
+    kept, root = _large_nodes(manifest._LEVEL_BITS)
+    store.kept |= kept
+    return store, root
+
+
 PATHS = st.text(st.sampled_from("abé/.0"), min_size=1, max_size=4)
 ENTRIES = st.integers(0, 5).map(entry)
 EDITS = st.dictionaries(PATHS, st.none() | ENTRIES, max_size=25)
@@ -67,7 +82,6 @@ def node_size(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 class TestEdit:
-    @settings(max_examples=150, deadline=None)
     @given(st.lists(EDITS, max_size=8))
     def test_any_history_equals_a_dictionary_and_the_tree_built_at_once(self, history: list[dict[str, Entry | None]]) -> None:
         store, root, model = Store(), EMPTY, {}
@@ -82,12 +96,12 @@ class TestEdit:
             assert root == tree_of(model)[1]
 
     def test_a_change_of_a_large_tree_writes_one_node_a_level(self) -> None:
-        store, root = tree_of({f"images/{i:06}.png": entry(i) for i in range(20_000)})
+        store, root = large_tree()
         before = len(store.kept)
-        store.edit(root, {"images/012345.png": entry(7)})
+        store.edit(root, {"001234": entry(7)})
         manifests = Manifests()
         top = store.run(manifests, manifests.summary(root))
-        assert top == Entry(root, 20_000, sum(range(20_000)))
+        assert top == Entry(root, 5000, sum(range(5000)))
         assert len(store.kept) - before <= manifests.nodes[root].level + 1
 
     def test_an_edit_that_changes_nothing_gives_the_same_root_and_no_nodes(self) -> None:
@@ -102,7 +116,6 @@ class TestEdit:
 
 
 class TestReads:
-    @settings(max_examples=150, deadline=None)
     @given(st.dictionaries(PATHS, ENTRIES, max_size=60), PATHS | st.just(""), PATHS | st.just(""), st.none() | st.integers(1, 9))
     def test_scan_equals_a_filtered_dictionary(self, files: dict[str, Entry], after: str, prefix: str, limit: int | None) -> None:
         store, root = tree_of(files)
@@ -110,7 +123,6 @@ class TestReads:
         found = store.run(manifests, manifests.scan(root, after=after, prefix=prefix, limit=limit))
         assert found == sorted((p, e) for p, e in files.items() if p > after and p.startswith(prefix))[:limit]
 
-    @settings(max_examples=100, deadline=None)
     @given(st.dictionaries(PATHS, ENTRIES, max_size=60), st.lists(PATHS, max_size=20))
     def test_find_and_following_equal_a_dictionary(self, files: dict[str, Entry], keys: list[str]) -> None:
         store, root = tree_of(files)
@@ -120,16 +132,15 @@ class TestReads:
         assert store.run(manifests, manifests.following(root, keys)) == later
 
     def test_a_page_reads_few_nodes(self) -> None:
-        store, root = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
+        store, root = large_tree()
         store.reads = 0
         manifests = Manifests()
-        page = store.run(manifests, manifests.scan(root, after="010000", limit=100))
-        assert [path for path, _ in page] == [f"{i:06}" for i in range(10_001, 10_101)]
+        page = store.run(manifests, manifests.scan(root, after="002000", limit=100))
+        assert [path for path, _ in page] == [f"{i:06}" for i in range(2001, 2101)]
         assert store.reads < 500
 
 
 class TestCompare:
-    @settings(max_examples=150, deadline=None)
     @given(st.dictionaries(PATHS, ENTRIES, max_size=60), EDITS)
     def test_equals_the_difference_of_dictionaries(self, files: dict[str, Entry], edits: dict[str, Entry | None]) -> None:
         store, old = tree_of(files)
@@ -140,16 +151,15 @@ class TestCompare:
         assert store.run(manifests, manifests.compare(old, new)) == expected
 
     def test_equal_parts_are_not_read(self) -> None:
-        store, old = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
-        new = store.edit(old, {"012345": None})
+        store, old = large_tree()
+        new = store.edit(old, {"001234": None})
         store.reads = 0
         manifests = Manifests()
-        assert store.run(manifests, manifests.compare(old, new)) == [Differing("012345", entry(12345), None)]
+        assert store.run(manifests, manifests.compare(old, new)) == [Differing("001234", entry(1234), None)]
         assert store.reads <= 2 * (manifests.nodes[old].level + 2)
 
 
 class TestHolding:
-    @settings(max_examples=150, deadline=None)
     @given(st.lists(EDITS, min_size=1, max_size=6), ENTRIES, st.sets(PATHS, max_size=8))
     def test_names_the_trees_where_a_path_leads_to_the_content(
         self, history: list[dict[str, Entry | None]], wanted: Entry, paths: set[str]
@@ -163,8 +173,8 @@ class TestHolding:
         assert found == {root for root, files in held.items() if any(files.get(path) == wanted for path in paths)}
 
     def test_what_trees_have_in_common_is_read_once(self) -> None:
-        store, first = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
-        roots = {first, *(store.edit(first, {"019999": entry(i)}) for i in range(20))}
+        store, first = large_tree()
+        roots = {first, *(store.edit(first, {"004999": entry(i)}) for i in range(20))}
         store.reads = 0
         manifests = Manifests()
         assert store.run(manifests, manifests.holding(roots, {"000001"}, entry(1).digest)) == roots
@@ -173,20 +183,20 @@ class TestHolding:
 
 class TestWhatIsAtHand:
     def test_saves_reading_it(self) -> None:
-        store, root = tree_of({f"{i:06}": entry(i) for i in range(20_000)})
+        store, root = large_tree()
         first = Manifests()
-        store.run(first, first.find(root, ["012345"]))
+        store.run(first, first.find(root, ["001234"]))
         store.reads = 0
         second = Manifests(first.nodes.get)
-        assert store.run(second, second.find(root, ["012345"])) == {"012345": entry(12345)}
+        assert store.run(second, second.find(root, ["001234"])) == {"001234": entry(1234)}
         assert store.reads == 0
 
     def test_is_stored_again_by_who_makes_it(self) -> None:
         """The store may have lost it since: a collector takes what no commit leads to."""
-        store, root = tree_of({f"{i:06}": entry(i) for i in range(2000)})
+        store, root = tree_of({f"{i:06}": entry(i) for i in range(500)})
         known = {digest: decode(data) for digest, data in store.kept.items()}
         again = Manifests(known.get)
-        edited = store.run(again, again.edit(EMPTY, {f"{i:06}": entry(i) for i in range(2000)}))
+        edited = store.run(again, again.edit(EMPTY, {f"{i:06}": entry(i) for i in range(500)}))
         assert edited.root.digest == root
         assert again.made == store.kept
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from aidos.errors import InvalidPayload
@@ -36,12 +38,21 @@ from data_pipelines.dataforge.tables.models import Located, RowsSpec
 from data_pipelines.dataforge.tables.viewer import Viewer
 from tests.dataforge.bad_files import BAD, png_that_says
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 IMAGES = (".png", ".jpg", ".bmp")
 PROJECT, COMMIT = UUID(int=1), UUID(int=2)
 
 
-@pytest.fixture
-async def viewer(tmp_path: Path) -> AsyncIterator[Viewer]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def viewer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Viewer]:
+    """One for them all, as in a gateway: none may harm the next."""
+    made = Viewer(tmp_path_factory.mktemp("viewer"), 2**30)
+    yield made
+    made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def empty_viewer(tmp_path: Path) -> AsyncIterator[Viewer]:
     made = Viewer(tmp_path / "viewer", 2**30)
     yield made
     made.close()
@@ -95,8 +106,8 @@ class TestStrangersSql:
                 await service.list_rows(viewer, file, RowsSpec(filter=f"id IN ({sql})"))
         assert not (tmp_path / "stolen.csv").exists()
 
-    async def test_without_end_is_stopped_and_the_next_is_answered(self, viewer: Viewer) -> None:
-        viewer.time_s = 3
+    async def test_without_end_is_stopped_and_the_next_is_answered(self, viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(viewer, "time_s", 3)
         file = place(viewer, "t.parquet", table())
         for sql in ("SELECT count(*) FROM t a, t b, t c, t d", "SELECT list(repeat('x', 1000000) || a.id) FROM t a, t b"):
             with pytest.raises(TooMuchWork):
@@ -176,7 +187,7 @@ class Store(ThreadingHTTPServer):
     def __init__(self, data: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Ranges)
         self.data, self.read_bytes = data, 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def locate(self, sha256: str = "") -> Located:
         url = f"http://127.0.0.1:{self.server_port}/"
@@ -198,54 +209,59 @@ class Ranges(BaseHTTPRequestHandler):
         """Nothing is said."""
 
 
-@pytest.fixture
-def large() -> Iterator[Store]:
+@functools.cache
+def large_table() -> bytes:
     """Eighty megabytes of Parquet in forty row groups, incompressible."""
     numbers, target = np.random.default_rng(0), io.BytesIO()
-    columns = {"id": pa.array(range(1_000_000)), **{name: pa.array(numbers.random(1_000_000)) for name in "abcdefghi"}}
+    columns = {"id": pa.array(np.arange(1_000_000)), **{name: pa.array(numbers.random(1_000_000)) for name in "abcdefghi"}}
     pq.write_table(pa.table(columns), target, row_group_size=25_000)
-    store = Store(target.getvalue())
+    return target.getvalue()
+
+
+@pytest.fixture
+def large() -> Iterator[Store]:
+    store = Store(large_table())
     yield store
     store.shutdown()
     store.server_close()
 
 
 class TestLargeFiles:
-    async def test_are_read_in_part_for_a_page(self, viewer: Viewer, large: Store) -> None:
+    async def test_are_read_in_part_for_a_page(self, empty_viewer: Viewer, large: Store) -> None:
         file = large.locate()
-        assert json.loads((await service.get_schema(viewer, file)).body)["rows"] == 1_000_000
+        assert json.loads((await service.get_schema(empty_viewer, file)).body)["rows"] == 1_000_000
         assert large.read_bytes < 10**6
-        page = json.loads((await service.list_rows(viewer, file, RowsSpec(offset=899_990, limit=100))).body)
+        page = json.loads((await service.list_rows(empty_viewer, file, RowsSpec(offset=899_990, limit=100))).body)
         assert [row[0] for row in page["rows"]] == page["row_numbers"] == list(range(899_990, 900_090)) and page["total_rows"] == 1_000_000
         assert large.read_bytes < 6 * 10**6  # two row groups of two megabytes
         read_bytes = large.read_bytes
-        again = json.loads((await service.list_rows(viewer, file, RowsSpec(columns=("id", "c"), limit=5, after=900_085))).body)
+        again = json.loads((await service.list_rows(empty_viewer, file, RowsSpec(columns=("id", "c"), limit=5, after=900_085))).body)
         assert [row[0] for row in again["rows"]] == list(range(900_085, 900_090)) and large.read_bytes < read_bytes + 10**6
 
-    async def test_are_read_whole_for_what_needs_all_rows(self, viewer: Viewer, large: Store) -> None:
+    async def test_are_read_whole_for_what_needs_all_rows(self, empty_viewer: Viewer, large: Store) -> None:
         file = large.locate()
-        page = json.loads((await service.list_rows(viewer, file, RowsSpec(filter="id % 500000 = 7"))).body)
+        page = json.loads((await service.list_rows(empty_viewer, file, RowsSpec(filter="id % 500000 = 7"))).body)
         assert [row[0] for row in page["rows"]] == [7, 500_007] and large.read_bytes == file.size_bytes
-        await service.list_rows(viewer, file, RowsSpec(offset=500))
+        await service.list_rows(empty_viewer, file, RowsSpec(offset=500))
         assert large.read_bytes == file.size_bytes
 
-    async def test_are_checked_whole_before_they_are_called_broken(self, viewer: Viewer, large: Store) -> None:
+    async def test_are_checked_whole_before_they_are_called_broken(self, empty_viewer: Viewer, large: Store) -> None:
         file = large.locate()
         large.data = large.data[:-4008] + bytes(4000) + large.data[-8:]
         with pytest.raises(FileChanged):
-            await service.list_rows(viewer, file, RowsSpec())
+            await service.list_rows(empty_viewer, file, RowsSpec())
         with pytest.raises(FileUnreadable):
-            await service.list_rows(viewer, large.locate(), RowsSpec())
+            await service.list_rows(empty_viewer, large.locate(), RowsSpec())
 
 
 class TestStart:
-    async def test_begins_one_process_that_ends_with_the_gateway_even_while_it_loads(self, viewer: Viewer) -> None:
-        await asyncio.gather(viewer.start(), viewer.start())
-        process = viewer._process
+    async def test_begins_one_process_that_ends_with_the_gateway_even_while_it_loads(self, empty_viewer: Viewer) -> None:
+        await asyncio.gather(empty_viewer.start(), empty_viewer.start())
+        process = empty_viewer._process
         assert process is not None and process.poll() is None
-        await viewer.start()
-        assert viewer._process is process
-        viewer.close()
+        await empty_viewer.start()
+        assert empty_viewer._process is process
+        empty_viewer.close()
         assert process.poll() is not None
 
 

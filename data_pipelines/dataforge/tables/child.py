@@ -110,7 +110,7 @@ def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
         return Answer(b"", {"error": "too_much"})
     except duckdb.Error as error:
         asked = question["kind"] == "query" or (question["kind"] == "rows" and isinstance(error, _WRONG_QUESTION))
-        return Answer(b"", {"error": "failed" if asked else "unreadable", "reason": _reason(error, folder, question["paths"])})
+        return Answer(b"", {"error": "failed" if asked else "unreadable", "reason": _reason(error, folder, question["paths"], asked)})
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any]) -> Answer:
@@ -132,12 +132,14 @@ def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
     raise AssertionError(question["kind"])
 
 
-def _reason(error: duckdb.Error, folder: Path, paths: list[str]) -> str:
-    """DuckDB's message by the files' own names, without the lines about its settings."""
+def _reason(error: duckdb.Error, folder: Path, paths: list[str], asked: bool) -> str:
+    """DuckDB's message by the files' own names, without the lines about its settings and what it quotes of our own statements."""
     text = _name_files(str(error), folder, paths)
+    message, _, quoted = text.partition("\n\nLINE ")
+    text = text if asked and "'/" not in quoted else message
     if "CSV Error" in text:
         text = text.split("\n  file = ")[0]
-    text = text.split("\n\nLINE 1: COPY")[0].replace(str(folder), "").split("\nPossible fixes")[0].split("\nPossible solutions")[0]
+    text = text.replace(str(folder), "").split("\nPossible fixes")[0].split("\nPossible solutions")[0]
     return text[:1000].strip()
 
 

@@ -105,12 +105,14 @@ class TrialConfig:
     judged: bool = True
     """Whether a report is answered by the pruner."""
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    checkpoint: str | None = None
+    """The folder with the state that it goes on from, and where it leaves its own."""
 
 
 def trial() -> TrialConfig:
-    """``AIDOS_TRIAL``, as a study's job wrote it."""
-    told = os.environ.get("AIDOS_TRIAL")
-    return TrialConfig(**json.loads(told)) if told else TrialConfig()
+    """``AIDOS_TRIAL`` and ``AIDOS_TRIAL_CHECKPOINT``, as a study's job wrote them."""
+    told = json.loads(os.environ.get("AIDOS_TRIAL") or "{}")
+    return TrialConfig(**told, checkpoint=os.environ.get("AIDOS_TRIAL_CHECKPOINT"))
 
 
 def config_directory() -> Path:

@@ -29,7 +29,7 @@ async def begin_trial(conn: Connection, scope: Scope, name: str, body: TrialBegi
     """Within the budget, also in money. Raises: as ``tune.studies.service.begin_trial``."""
     study = await service.get_study(conn, scope, name)
     micro_usd = await sum_costs(conn, scope, study) if study.spec.budget.usd is not None else 0
-    return read_trial(study, await service.begin_trial(conn, scope, name, body.params, body.space_version, micro_usd, body.number))
+    return read_trial(study, await service.begin_trial(conn, scope, name, body, micro_usd))
 
 
 def read_study(study: Study, micro_usd: int | None = None) -> StudyRead:

@@ -37,7 +37,8 @@ def create(
     ] = None,
     space: Annotated[Path | None, typer.Option(metavar="FILE", help="The space as YAML or JSON; --param adds to it.")] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="METRIC<=NUMBER", help="A bound, <= or >=; again for more.")] = None,
-    sampler: Annotated[str, typer.Option(help="tpe, cmaes, random or grid.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="tpe, cmaes, random, grid or pbt.")] = "tpe",
+    population: Annotated[int, typer.Option(help="pbt: members that are trained side by side.")] = 8,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampler.")] = None,
     pruner: Annotated[str, typer.Option(help="none, asha or median.")] = "none",
     min_steps: Annotated[int, typer.Option(help="Steps before which the pruner ends no trial.")] = 1,
@@ -65,7 +66,15 @@ def create(
     resources = {"cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial, "memory_gib_per_trial": memory_gib_per_trial}
     code = upload_code(current.client, directory)
     study = current.client.studies.create(
-        name, **asked, **resources, sampler=sampler, seed=seed, parallelism=parallelism, datasets=dataset or [], code_sha256=code
+        name,
+        **asked,
+        **resources,
+        sampler=sampler,
+        seed=seed,
+        population=population,
+        parallelism=parallelism,
+        datasets=dataset or [],
+        code_sha256=code,
     )
     current.show(study)
 

@@ -171,6 +171,7 @@ class Sampler(StrEnum):
     CMAES = "cmaes"
     RANDOM = "random"
     GRID = "grid"
+    PBT = "pbt"
 
 
 class PrunerKind(StrEnum):
@@ -231,6 +232,7 @@ class StudyCreate(Asked):
     constraints: list[Constraint] = Field([], max_length=50)
     sampler: Sampler = Sampler.TPE
     seed: int | None = Field(None, ge=0, lt=2**32)
+    population: int = Field(8, ge=2, le=1000, description="pbt: members that are trained side by side.")
     pruner: Pruner = Pruner()
     budget: Budget = Budget()
     parallelism: int = Field(1, ge=1, le=1000, description="Trials at a time; the job waits until all of them have room.")
@@ -258,6 +260,8 @@ def check_search(space: Mapping[str, Parameter], asked: Any) -> None:
         _check_cmaes(space, asked)
     if asked.sampler is Sampler.GRID:
         _check_grid(space)
+    if asked.sampler is Sampler.PBT and (len(metrics) > 1 or asked.pruner.kind is not PrunerKind.NONE):
+        raise ValueError("the sampler 'pbt' takes a single objective and no pruner: the worst members give way by themselves")
 
 
 def _check_cmaes(space: Mapping[str, Parameter], asked: Any) -> None:
@@ -297,6 +301,8 @@ class TrialBegin(Asked):
     space_version: int = Field(ge=1, le=2**31 - 1, description="The space that the parameters were chosen from.")
     params: Params = Field({}, max_length=MAX_PARAMETERS)
     number: int | None = Field(None, ge=0, le=2**31 - 1)
+    member: int | None = Field(None, ge=0, le=2**31 - 1, description="pbt: the member of the population that is trained.")
+    parent: int | None = Field(None, ge=0, le=2**31 - 1, description="pbt: the trial whose checkpoint it begins from.")
 
 
 class TrialReport(Asked):
@@ -333,6 +339,8 @@ class TrialRead(Wire):
     reason: str
     attempt: int
     run_id: UUID
+    member: int | None = Field(None, description="pbt: the member of the population that it trained.")
+    parent: int | None = Field(None, description="pbt: the trial whose checkpoint it began from.")
     started_at: datetime
     finished_at: datetime | None
 
@@ -360,6 +368,7 @@ class StudyRead(Wire):
     constraints: list[Constraint]
     sampler: Sampler
     seed: int | None
+    population: int = 8
     pruner: Pruner
     budget: Budget
     spent: SpentRead

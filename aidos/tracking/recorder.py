@@ -70,7 +70,7 @@ class Recorder:
             now = datetime.now(UTC)
             return [ArtifactRead(**file.model_dump(), stored=False, created_at=now) for file in kept]
 
-        return self._record(lambda: upload(self.client, str(self.run_id), _announce(files), files), keep)
+        return self._record(lambda: upload(self.client, str(self.run_id), announce(files), files), keep)
 
     def require_platform(self, reason: str) -> None:
         """Raises: Unavailable with the reason while the run is kept here."""
@@ -174,7 +174,7 @@ def _resume(journal: Journal, asked: RunCreate) -> None:
         raise
 
 
-def _announce(files: Mapping[str, Path]) -> list[ArtifactAnnounce]:
+def announce(files: Mapping[str, Path]) -> list[ArtifactAnnounce]:
     return [
         checked(ArtifactAnnounce, {"path": path, "sha256": sha256_of(file), "size_bytes": file.stat().st_size})
         for path, file in files.items()

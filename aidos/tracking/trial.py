@@ -15,8 +15,11 @@ import atexit
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from aidos.client import Client
@@ -47,6 +50,14 @@ class ActiveTrial:
         self.study, self.number, self.params = config.study, config.number, dict(config.params)
         self._config, self._client = config, client
         self._sending: Future[bool] | None = None
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """A folder: what is in it at the beginning is the state to go on from, what is in it at the end the next trial goes on from.
+
+        With the sampler ``pbt`` a trial is one stretch of the training of one member of the population. Elsewhere it begins empty.
+        """
+        return Path(self._config.checkpoint or tempfile.mkdtemp(prefix="aidos-trial-"))
 
     def report(self, step: int, value: float | Mapping[str, float]) -> bool:
         """Say what was measured at a step: the value of the (first) objective, or values by metric; whether the trial is to end now.

@@ -60,7 +60,7 @@ class TestSpaces:
     @pytest.mark.parametrize(
         ("fields", "said"),
         [
-            ({"sampler": "magic"}, "'tpe', 'cmaes', 'random' or 'grid'"),
+            ({"sampler": "magic"}, "'tpe', 'cmaes', 'random', 'grid' or 'pbt'"),
             ({"sampler": "grid"}, "needs a step for 'x'"),
             ({"sampler": "grid", "space": {"x": {"kind": "int", "low": 1, "high": 10**6}}}, "at most 100000"),
             ({"sampler": "cmaes", "space": CONDITIONAL}, "'optimizer' is none: use 'tpe'"),

@@ -11,6 +11,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from aidos.client import Client
+from aidos.errors import InvalidPayload
 from aidos.schemas.studies import StudyRead, TrialRead
 from tests.studies.conftest import JobClient
 from tests.studies.examples import ask_for
@@ -134,3 +135,40 @@ class TestStudySearcher:
         searcher = StudySearcher(job, study)
         found = [drive(job, searcher, study, name) for name in "abc"]
         assert [trial.params["x"] for trial in found if trial] == [1, 2] and searcher.over == "every point of the grid was tried"
+
+
+GROW = """
+import sys
+import aidos
+
+trial = aidos.trial()
+kept = trial.checkpoint / "state" / "steps.txt"
+steps = int(kept.read_text()) if kept.exists() else 0
+for step in range(steps, steps + 10):
+    trial.report(step, trial.params["x"] + 100 - step)
+kept.parent.mkdir(exist_ok=True)
+kept.write_text(str(step + 1))
+"""
+
+
+class TestPopulation:
+    def test_each_stretch_goes_on_from_its_parents_checkpoint_also_after_the_driver(self, begin: Any, tmp_path: Path) -> None:
+        study, job = begin(sampler="pbt", population=2, budget={"trials": 6}, seed=0)
+        (tmp_path / "train.py").write_text(GROW)
+        searcher = StudySearcher(job, study)
+        trials = [drive(job, searcher, study, name) for name in "abc"]
+        searcher.suggest("lost with its driver")
+        searcher = StudySearcher(job, job.studies.start("s"))
+        trials += [drive(job, searcher, study, name) for name in "def"]
+        assert drive(job, searcher, study, "more") is None and searcher.over == "6 of 6 trials have begun"
+        assert [trial.state for trial in trials] == ["COMPLETE"] * 6, trials
+        assert [(trial.member, trial.step) for trial in trials] == [(0, 9), (1, 9), (0, 19), (1, 19), (0, 29), (1, 29)]
+        assert [trial.parent for trial in trials[:2]] == [None, None] and trials[3].attempt == 2
+        for trial in trials[2:]:
+            assert trial.step == trials[trial.parent].step + 10
+        better = min(trials[:2], key=lambda trial: trial.values["loss"])
+        assert [trial.parent for trial in trials[2:4]] == [better.number] * 2
+
+    def test_takes_one_objective_and_no_pruner(self, client: Client) -> None:
+        with pytest.raises(InvalidPayload, match="'pbt' takes a single objective and no pruner"):
+            client.studies.create(ask_for(sampler="pbt", pruner={"kind": "asha"}))

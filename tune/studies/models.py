@@ -85,6 +85,8 @@ class Trial:
     run_id: UUID
     started_at: datetime
     finished_at: datetime | None
+    member: int | None = None
+    parent: int | None = None
 
 
 @dataclass(frozen=True)

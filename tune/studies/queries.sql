@@ -77,8 +77,8 @@ UPDATE studies.studies
 RETURNING state = 'RUNNING' AND job_ids[cardinality(job_ids)] IS NOT DISTINCT FROM %(job_id)s::uuid AS current;
 
 -- insert_trial --
-INSERT INTO studies.trials (project_id, study_id, number, state, params, run_id)
-VALUES (%(project_id)s, %(study_id)s, %(number)s, 'RUNNING', %(params)s, %(run_id)s);
+INSERT INTO studies.trials (project_id, study_id, number, state, params, run_id, member, parent)
+VALUES (%(project_id)s, %(study_id)s, %(number)s, 'RUNNING', %(params)s, %(run_id)s, %(member)s, %(parent)s);
 
 -- begin_again --
 UPDATE studies.trials
@@ -88,21 +88,21 @@ UPDATE studies.trials
 -- interrupt_trials --
 UPDATE studies.trials SET state = 'WAITING'
  WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND state = 'RUNNING'
-RETURNING number, state, params, "values", step, stop_step, reason, attempt, run_id, started_at, finished_at;
+RETURNING number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at;
 
 -- find_trial --
-SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, started_at, finished_at
+SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at
   FROM studies.trials
  WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s;
 
 -- lock_trial --
-SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, started_at, finished_at
+SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at
   FROM studies.trials
  WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s
    FOR UPDATE;
 
 -- list_trials --
-SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, started_at, finished_at
+SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at
   FROM studies.trials
  WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number > %(after)s AND (%(state)s::text IS NULL OR state = %(state)s)
  ORDER BY number

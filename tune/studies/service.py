@@ -12,7 +12,7 @@ from uuid import UUID
 from actors.modelhub import service as modelhub
 from actors.modelhub.models import Point, RunSpec, RunState
 from actors.securityvault.models import Scope
-from aidos.schemas.studies import Budget, Space, StudyCreate, check_search
+from aidos.schemas.studies import Budget, Space, StudyCreate, TrialBegin, check_search
 from cluster.db import Connection, new_id, unique
 from cluster.events import Event, publish
 from cluster.telemetry import current_traceparent
@@ -174,28 +174,28 @@ async def finish_study(conn: Connection, scope: Scope, name: str, reason: str) -
     return await get_study(conn, scope, str(study.id))
 
 
-async def begin_trial(
-    conn: Connection, scope: Scope, name: str, params: Mapping[str, Any], space_version: int, micro_usd: int, number: int | None = None
-) -> Trial:
-    """A new trial with a run of its own, or the interrupted one ``number`` again. ``micro_usd``: what the study has cost.
+async def begin_trial(conn: Connection, scope: Scope, name: str, asked: TrialBegin, micro_usd: int) -> Trial:
+    """A new trial with a run of its own, or the interrupted one ``asked.number`` again. ``micro_usd``: what the study has cost.
 
     Raises: StudyOfAnotherJob, StudyNotRunning, BudgetSpent, SpaceChanged, ParametersOutside, TrialNotFound, TrialNotRunning.
     """
     study = await _get_own(conn, scope, name, lock=True)
     if study.state is not StudyState.RUNNING:
         raise StudyNotRunning(name=study.name, state=study.state)
-    if number is not None:
-        return await _begin_again(conn, scope, study, number)
+    if asked.number is not None:
+        return await _begin_again(conn, scope, study, asked.number)
     if reason := policy.spent_budget(study.spec, study.trials, study.time_s, micro_usd):
         raise BudgetSpent(name=study.name, reason=reason)
-    if space_version != study.space_version:
-        raise SpaceChanged(name=study.name, version=study.space_version, chosen_from=space_version)
-    if wrong := policy.wrong_parameter(study.spec.space, params):
+    if asked.space_version != study.space_version:
+        raise SpaceChanged(name=study.name, version=study.space_version, chosen_from=asked.space_version)
+    if wrong := policy.wrong_parameter(study.spec.space, asked.params):
         raise ParametersOutside(parameter=wrong[0], reason=wrong[1])
+    if asked.parent is not None:
+        await get_trial(conn, scope, study, asked.parent)
     number = sum(study.trials.values())
     job = await trainos.get_job(conn, scope, str(study.job_id))
-    run = await modelhub.create_run(conn, scope, _build_run(study, job, number, params))
-    await store.insert_trial(conn, study, number, params, run.id)
+    run = await modelhub.create_run(conn, scope, _build_run(study, job, number, asked.params))
+    await store.insert_trial(conn, study, number, run.id, asked)
     await _publish(conn, scope, study, "trial.started", number=number)
     return await get_trial(conn, scope, study, number)
 

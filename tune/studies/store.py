@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from aidos.schemas.studies import StudyCreate
+from aidos.schemas.studies import StudyCreate, TrialBegin
 from cluster.db import Connection, load_queries
 from tune.studies.models import Peer, Study, StudyState, Trial, TrialState
 
@@ -81,9 +81,9 @@ async def release_study(conn: Connection, study: Study, token: UUID, reason: str
     return bool(row["current"]) if row else None
 
 
-async def insert_trial(conn: Connection, study: Study, number: int, params: Mapping[str, Any], run_id: UUID) -> None:
-    values = {"project_id": study.project_id, "study_id": study.id, "number": number, "params": Jsonb(dict(params)), "run_id": run_id}
-    await conn.execute(Q.insert_trial, values)
+async def insert_trial(conn: Connection, study: Study, number: int, run_id: UUID, asked: TrialBegin) -> None:
+    values = {"project_id": study.project_id, "study_id": study.id, "number": number, "run_id": run_id}
+    await conn.execute(Q.insert_trial, values | {"params": Jsonb(asked.params), "member": asked.member, "parent": asked.parent})
 
 
 async def begin_again(conn: Connection, study: Study, number: int) -> bool:

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import optuna
 from ray import tune as ray_tune
 from ray.tune.result import DONE
 from ray.tune.search import Searcher
 
 from aidos.client import Client
-from aidos.schemas.studies import PrunerKind, StudyRead, TrialRead
+from aidos.schemas.studies import PrunerKind, Sampler, StudyRead, TrialRead
+from tune.studies.checkpoints import checkpoint_prefix, fetch_checkpoint, keep_checkpoint
 from tune.studies.child import KILLED, Child
 from tune.studies.errors import BudgetSpent, SearchBroke, SpaceChanged, StudyNotRunning, TrialNotRunning
+from tune.studies.population import Population
 from tune.studies.search import Search
 from tune.trainos.job_environment import build_command_environment
 
@@ -39,11 +44,14 @@ class StudySearcher(Searcher):
         self.over: str | None = None
         self._waiting: deque[TrialRead] = deque()
         self._look(study)
-        self._waiting.extend(trial for trial in self._trials if trial.state == "WAITING")
+        self._waiting.extend(trial for trial in self._trials.values() if trial.state == "WAITING")
 
     def _look(self, study: StudyRead) -> None:
-        self._study, self._trials = study, list(self._client.studies.trials(self._id))
-        self._search = Search(study, self._trials)
+        self._study = study
+        self._trials = {trial.number: trial for trial in self._client.studies.trials(self._id)}
+        rows = list(self._trials.values())
+        self._search = Search(study, rows)
+        self._population = Population(study, rows) if study.sampler is Sampler.PBT else None
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration, None while enough are at work, FINISHED after the last."""
@@ -56,26 +64,42 @@ class StudySearcher(Searcher):
         except (BudgetSpent, StudyNotRunning) as ends:
             self.over = str(ends.fields.get("reason") or ends)
             return Searcher.FINISHED
+        if begun is None and self._population is not None:
+            return None  # all members are at work
         if begun is None:
             self.over = "every point of the grid was tried"
             return Searcher.FINISHED
         self._live[trial_id] = begun.number
-        return build_config(self._study, begun)
+        self._note(begun)
+        return build_config(self._study, begun, None if begun.parent is None else self._trials[begun.parent])
+
+    def _note(self, trial: TrialRead) -> None:
+        self._trials[trial.number] = trial
+        if self._population is not None:
+            self._population.note(trial)
 
     def _begin(self) -> TrialRead | None:
         if self._waiting:
             known = self._waiting.popleft()
             return self._client.studies.begin_trial(self._id, number=known.number, space_version=self._study.space_version)
-        while (asked := self._search.ask()) is not None:
-            params, memory = asked
+        while (asked := self._ask()) is not None:
+            params, memory, origin = asked
             try:
-                begun = self._client.studies.begin_trial(self._id, params=params, space_version=self._study.space_version)
+                begun = self._client.studies.begin_trial(self._id, params=params, space_version=self._study.space_version, **origin)
             except SpaceChanged:
                 self._look(self._client.studies.get(self._id))
                 continue
             self._search.begin(begun.number, params, memory)
             return begun
         return None
+
+    def _ask(self) -> tuple[dict[str, Any], optuna.Trial | None, dict[str, int | None]] | None:
+        """Parameters, what the search is to be told when the trial begins, and where in a population it stands."""
+        if self._population is not None:
+            turn = self._population.ask()
+            return None if turn is None else (turn.params, None, {"member": turn.member, "parent": turn.parent})
+        asked = self._search.ask()
+        return None if asked is None else (*asked, {})
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune is done with it, by its result or because its worker was lost too often."""
@@ -93,6 +117,7 @@ class StudySearcher(Searcher):
                 )
         if trial.state not in {"RUNNING", "WAITING"}:
             self._search.tell(trial)
+            self._note(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial reports to the platform, not to Tune."""
@@ -136,10 +161,15 @@ def attend_trial(client: Client, child: Child, config: Mapping[str, Any]) -> tup
     What another worker has ended stays as it is. The trial of a command that was killed is left to the driver, None here: when a driver
     dies, Ray kills its workers' children before the workers, and one that was told of the first would call the trial failed.
     """
-    code, printed = child.run(config["command"], build_command_environment(None) | config["environment"])
-    last_line = printed[:1000]
-    if code == KILLED:
-        return None, last_line
+    with tempfile.TemporaryDirectory(prefix="aidos-trial-") as folder:
+        environment = build_command_environment(None) | config["environment"] | {"AIDOS_TRIAL_CHECKPOINT": folder}
+        fetch_checkpoint(client, config["parent"], Path(folder))
+        code, printed = child.run(config["command"], environment)
+        last_line = printed[:1000]
+        if code == KILLED:
+            return None, last_line
+        if code == 0:
+            keep_checkpoint(client, config, Path(folder))
     study, number = config["study"], str(config["number"])
     try:
         ended = client.studies.finish_trial(study, number, attempt=config["attempt"], exit_code=code, last_line=last_line)
@@ -148,9 +178,10 @@ def attend_trial(client: Client, child: Child, config: Mapping[str, Any]) -> tup
     return ended, last_line
 
 
-def build_config(study: StudyRead, trial: TrialRead) -> dict[str, Any]:
-    """All that a worker needs to know of a trial."""
-    which = {"study": str(study.id), "number": trial.number, "attempt": trial.attempt}
+def build_config(study: StudyRead, trial: TrialRead, parent: TrialRead | None = None) -> dict[str, Any]:
+    """All that a worker needs to know of a trial, and of the one whose checkpoint it begins from."""
+    which = {"study": str(study.id), "number": trial.number, "attempt": trial.attempt, "run": str(trial.run_id)}
+    which["parent"] = parent and (str(parent.run_id), checkpoint_prefix(parent.attempt))
     return {**which, "command": build_command(study, trial), "environment": build_environment(study, trial)}
 
 

@@ -1,17 +1,18 @@
-"""Is a model file what it says? Run as ``python -m actors.modelhub.inspection FLAVOUR FILE``: one JSON object on stdout.
+"""Are the files of a version what they say? Run as ``python -m actors.modelhub.inspection``: one JSON object on stdin, one on stdout.
 
 The format is told by content, never by name. It runs in a process of its own, with limits and without secrets, because
-the parsers are C++ and the file is a stranger's: a crash or a memory bomb ends this process and rejects one version.
+the parsers are C++ and the file is a stranger's: a crash or a memory bomb ends this process and rejects one version. Code that they could hold is ``scanning``'s.
 ONNX: https://onnx.ai/onnx/repo-docs/IR.html · safetensors: https://github.com/huggingface/safetensors#format
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 
+from actors.modelhub.scanning import Scan
+
 MAX_ONNX_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 MAX_VALUES = 1000
+SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors"}
 ADDRESS_SPACE_BYTES = 12 * 2**30
 CPU_S = 300
 
@@ -53,36 +57,18 @@ def sniff(start: bytes) -> str | None:
     return next((what for magic, what in SIGNATURES if start.startswith(magic)), None)
 
 
-def inspect(flavour: str, path: Path) -> dict[str, Any] | None:
-    """The signature of the file: a model of the flavour, or ``text`` beside one, which has none. Raises: NotTheModel."""
-    if flavour == "text":
-        inspect_text(path)
-        return None
+def inspect(flavour: str, path: Path, scan: Scan | None = None, name: str = "") -> dict[str, Any]:
+    """The signature of a model file; what needs foreign code is noted in ``scan``. Raises: NotTheModel."""
     with path.open("rb") as file:
         start = file.read(64)
     if not start:
         raise NotTheModel("the file is empty")
     if what := sniff(start):
         raise NotTheModel(f"the file is {what}")
-    return inspect_onnx(path) if flavour == "onnx" else inspect_safetensors(path)
+    return inspect_onnx(path, scan or Scan(), name) if flavour == "onnx" else inspect_safetensors(path)
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """``{"signature": None}``, with what the file was ``found`` to be where its first bytes say so."""
-    with path.open("rb") as file:
-        found = sniff(file.read(64))
-    return {"signature": None, **({"found": found} if found else {})}
-
-
-def inspect_text(path: Path) -> None:
-    """A companion file must be UTF-8 text. Raises: NotTheModel."""
-    try:
-        path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise NotTheModel("the file is not UTF-8 text") from None
-
-
-def inspect_onnx(path: Path) -> dict[str, Any]:
+def inspect_onnx(path: Path, scan: Scan, name: str) -> dict[str, Any]:
     """Names, dtypes and shapes of what the graph takes and gives. Raises: NotTheModel."""
     if path.stat().st_size > MAX_ONNX_BYTES:
         raise NotTheModel("an ONNX file has at most 2 GiB")
@@ -93,7 +79,7 @@ def inspect_onnx(path: Path) -> dict[str, Any]:
         raise NotTheModel("the file is not an ONNX model: its bytes are no protobuf message of one") from None
     if not model.ir_version or not model.HasField("graph") or not model.opset_import:
         raise NotTheModel("the file is not an ONNX model: it has no graph, no IR version or no operator set")
-    _check_onnx_contents(model)
+    _check_onnx_contents(model, scan, name)
     try:
         onnx.checker.check_model(data)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -106,14 +92,17 @@ def inspect_onnx(path: Path) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": outputs}
 
 
-def _check_onnx_contents(model: Any) -> None:
+def _check_onnx_contents(model: Any, scan: Scan, path: str) -> None:
+    """Data elsewhere would be read by whoever loads the graph, from wherever it says; no exception is made for that."""
     own = {(function.domain, function.name) for function in model.functions}
     for message in _messages(model):
         name = message.DESCRIPTOR.name
         if name == "TensorProto" and (message.external_data or message.data_location == message.EXTERNAL):
             raise NotTheModel(f"tensor '{message.name}' keeps its data in another file: save the model with all data inside")
         if name == "NodeProto" and message.domain not in DOMAINS and (message.domain, message.op_type) not in own:
-            raise NotTheModel(f"operator '{message.op_type}' is of the custom domain '{message.domain}', which needs foreign code")
+            scan.add(
+                "onnx-operator", path, f"operator '{message.op_type}' is of the custom domain '{message.domain}', which needs foreign code"
+            )
 
 
 def _messages(root: Any) -> Iterator[Any]:
@@ -157,19 +146,37 @@ def inspect_safetensors(path: Path) -> dict[str, Any]:
     return {"inputs": [], "outputs": []}
 
 
-def main(flavour: str, file: str) -> None:
-    """Print ``{"signature": …}`` or ``{"reason": …}``; of a file of kind ``any`` what it was ``found`` to be, if anything known."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def inspect_files(flavour: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """What the files of a version are, by their path in it: ``signature`` and ``findings``. Raises: NotTheModel."""
+    scan = Scan()
+    answer: dict[str, Any] = {"signature": None}
+    if flavour not in SUFFIXES:
+        scan.add("loader", next(iter(files)), "an MLflow model of this format names the code that loads it")
+    for path, local in files.items():
+        if flavour in SUFFIXES and path.endswith(SUFFIXES[flavour]):
+            try:
+                signature = inspect(flavour, local, scan, path)
+            except NotTheModel as reason:
+                raise NotTheModel(f"{path}: {reason}") from None
+            answer["signature"] = answer["signature"] or signature
+        scan.scan(path, local)
+    return {**answer, "findings": [vars(finding) for finding in scan.worst_first()]}
+
+
+def main(request: str) -> None:
+    """``{"flavour", "files": {path: file}}`` → what ``inspect_files`` says, or ``{"reason": …}`` against the version."""
+    for limit, value in ((resource.RLIMIT_AS, ADDRESS_SPACE_BYTES), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(limit, (value, value))
+    logging.disable()  # picklescan tells of each finding
+    asked = json.loads(request)
     try:
-        answer: dict[str, Any] = describe(Path(file)) if flavour == "any" else {"signature": inspect(flavour, Path(file))}
+        answer = inspect_files(asked["flavour"], {path: Path(file) for path, file in asked["files"].items()})
     except NotTheModel as reason:
         answer = {"reason": str(reason)}
     except MemoryError:
-        answer = {"reason": "the file needs more memory to read than a model may"}
+        answer = {"reason": "the files need more memory to read than a model may"}
     sys.stdout.write(json.dumps(answer))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.stdin.read())

@@ -254,6 +254,16 @@ class VersionOrigin:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What in a file could run code or lead out of it. ``path``: the file in the version, and behind ``!`` the member of an archive."""
+
+    kind: str
+    severity: str
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Deprecation:
     """Why a version is to be used no more, and which one instead."""
 
@@ -286,6 +296,7 @@ class ModelVersion:
     attempts: int
     traceparent: str | None = None
     deprecation: Deprecation | None = None
+    findings: tuple[Finding, ...] = ()
     files: tuple[ModelFile, ...] = ()
     aliases: tuple[str, ...] = ()
     origin: VersionOrigin = field(default_factory=lambda: VersionOrigin())
@@ -306,6 +317,7 @@ class ModelVersion:
                 "files": tuple(ModelFile(*file) for file in row["files"] or ()),
                 "aliases": tuple(row["aliases"] or ()),
                 "origin": origin,
+                "findings": tuple(Finding(**found) for found in row["findings"]),
                 "deprecation": Deprecation.from_json(row["deprecation"]) if row["deprecation"] else None,
             }
         )

@@ -50,31 +50,17 @@ def version_paths(artifacts: Sequence[str]) -> dict[str, str]:
 
 
 def choose_flavour(paths: Sequence[str]) -> Flavour:
-    """The flavour that these files can be loaded as without running code; ``mlflow`` where there is none."""
-    for flavour in FLAVOUR_SUFFIX:
-        try:
-            check_model_files(flavour, paths)
-        except InvalidModelFiles:
-            continue
-        return flavour
+    """The flavour that these files can be loaded as without running code; ``mlflow`` where there is none, or a file that could be code."""
+    for flavour, suffix in FLAVOUR_SUFFIX.items():
+        if any(path.endswith(suffix) for path in paths) and all(path.endswith((suffix, *TEXT_SUFFIXES)) for path in paths):
+            return flavour
     return Flavour.MLFLOW
 
 
 def check_model_files(flavour: Flavour, paths: Sequence[str]) -> None:
-    """Raises: InvalidModelFiles unless there is a model file of the flavour, and beside it only model files and text."""
+    """Raises: InvalidModelFiles unless there is a model file of the flavour. What lies beside it is scanned."""
     suffix = FLAVOUR_SUFFIX.get(flavour)
     if suffix is None:
         raise InvalidModelFiles(reason=f"A version of flavour {flavour} is registered by MLflow's own client.")
     if not any(path.endswith(suffix) for path in paths):
         raise InvalidModelFiles(reason=f"A model of flavour {flavour} needs a file that ends in {suffix}; got {', '.join(paths[:5])}.")
-    allowed = (suffix, *TEXT_SUFFIXES)
-    for path in paths:
-        if not path.endswith(allowed):
-            raise InvalidModelFiles(reason=f"'{path}' cannot be part of a model of flavour {flavour}: allowed are {', '.join(allowed)}.")
-
-
-def kind_of(flavour: Flavour, path: str) -> str:
-    """What a file of a version is inspected as: a model of the flavour, text beside one, or anything, in a model that is not loaded."""
-    if flavour is Flavour.MLFLOW:
-        return "any"
-    return flavour if path.endswith(FLAVOUR_SUFFIX[flavour]) else "text"

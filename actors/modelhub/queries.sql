@@ -218,7 +218,7 @@ VALUES (%(id)s, %(org_id)s, %(project_id)s, %(model_id)s, %(version)s, %(run_id)
 -- find_version --
 -- `version` is a number, an alias, or `latest`: the newest that is READY, a deprecated one only where there is no other.
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.deprecation, v.created_by, v.created_at, v.attempts,
+       v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts,
        (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
           FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases
@@ -232,7 +232,7 @@ SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.r
 
 -- list_versions --
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.deprecation, v.created_by, v.created_at, v.attempts,
+       v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts,
        (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
           FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases
@@ -262,7 +262,7 @@ UPDATE modelhub.versions v
   FROM due, modelhub.models m
  WHERE v.id = due.id AND m.id = v.model_id
 RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-          v.signature, v.deprecation, v.created_by, v.created_at, v.attempts, v.traceparent,
+          v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts, v.traceparent,
           (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
              FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
           NULL::text[] AS aliases;
@@ -270,7 +270,7 @@ RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, 
 -- apply_version --
 WITH version AS (
     UPDATE modelhub.versions
-       SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, updated_at = now(), lock_token = NULL, locked_until = NULL, last_error = NULL
+       SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, findings = %(findings)s, updated_at = now(), lock_token = NULL, locked_until = NULL, last_error = NULL
      WHERE id = %(id)s AND lock_token = %(token)s AND state = 'PENDING'
     RETURNING id
 ), files AS (

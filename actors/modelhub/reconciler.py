@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from actors.modelhub import policy, store
-from actors.modelhub.models import Flavour, ModelFile, ModelVersion, VersionState
+from actors.modelhub.models import Finding, ModelFile, ModelVersion, VersionState
 from aidos.errors import Unavailable
 from cluster.db import Connection, Database
 from cluster.events import Event, publish
@@ -30,16 +30,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found: a ``reason`` against the version, or its signature and the keys of its copies by path."""
+    """What was found: a ``reason`` against the version, or its signature, what could run code, and the keys of its copies by path."""
 
     reason: str = ""
     signature: Mapping[str, Any] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
-    quarantined: bool = False
+    findings: Sequence[Finding] = ()
 
     @property
     def state(self) -> VersionState:
-        if self.quarantined:
+        if self.findings:
             return VersionState.QUARANTINED
         return VersionState.REJECTED if self.reason else VersionState.READY
 
@@ -61,23 +61,20 @@ class VersionReconciler(Reconciler[ModelVersion]):
 
     async def process(self, item: ModelVersion) -> Inspection:
         """Copies go to keys of the version, so that doing it twice writes the same bytes twice."""
-        signature: Mapping[str, Any] | None = None
-        keys: dict[str, str] = {}
-        unsafe = "" if item.flavour is not Flavour.MLFLOW else "an MLflow model of this format names the code that loads it"
         with tempfile.TemporaryDirectory(prefix="aidos-inspect-") as folder:
-            for number, file in enumerate(item.files):
-                local = Path(folder) / str(number)
-                if reason := await self._fetch(file, local):
+            local = {file.path: Path(folder) / str(number) for number, file in enumerate(item.files)}
+            for file in item.files:
+                if reason := await self._fetch(file, local[file.path]):
                     return Inspection(f"{file.path}: {reason}")
-                answer = await inspect_apart(policy.kind_of(item.flavour, file.path), local)
-                if "found" in answer:
-                    unsafe = f"{file.path}: the file is {answer['found']}"
-                if "reason" in answer:
-                    return Inspection(f"{file.path}: {answer['reason']}")
-                signature = signature or answer["signature"]
-                keys[file.path] = prefix_key(item.project_id, "models", item.id, f"{number:04d}")
-                await self.objects.upload(keys[file.path], str(local))
-        return Inspection(unsafe, signature, keys, quarantined=bool(unsafe))
+            answer = await inspect_apart(item.flavour, local)
+            if "reason" in answer:
+                return Inspection(answer["reason"])
+            keys = {path: prefix_key(item.project_id, "models", item.id, f"{number:04d}") for number, path in enumerate(local)}
+            for path, key in keys.items():
+                await self.objects.upload(key, str(local[path]))
+        findings = [Finding(**found) for found in answer["findings"]]
+        reason = f"{findings[0].path}: {findings[0].detail}" if findings else ""
+        return Inspection(reason, answer["signature"], keys, findings)
 
     async def _fetch(self, file: ModelFile, local: Path) -> str:
         """Download one file; why it is not the file that was announced, or nothing."""
@@ -88,7 +85,9 @@ class VersionReconciler(Reconciler[ModelVersion]):
         return "" if sha256 == file.sha256 or not file.sha256 else f"its bytes have SHA-256 {sha256}, announced was {file.sha256}"
 
     async def apply(self, conn: Connection, item: ModelVersion, token: UUID, outcome: Inspection) -> bool:
-        applied = await store.apply_version(conn, item.id, token, outcome.state, outcome.reason, outcome.signature, outcome.keys)
+        applied = await store.apply_version(
+            conn, item.id, token, outcome.state, outcome.reason, outcome.signature, outcome.keys, outcome.findings
+        )
         if applied:
             data = {"model": item.model, "version": item.version, "reason": outcome.reason}
             event = f"modelhub.version.{outcome.state.lower()}"
@@ -106,22 +105,21 @@ async def inspect_versions(host: Host) -> None:
     await VersionReconciler(host.db, host.objects).run(host.holder, host.wakeup)
 
 
-async def inspect_apart(kind: str, path: Path) -> dict[str, Any]:
+async def inspect_apart(flavour: str, files: Mapping[str, Path]) -> dict[str, Any]:
     """``inspection.main`` in a process that has neither our secrets nor our memory."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "actors.modelhub.inspection",
-        kind,
-        str(path),
         cwd=ROOT,
         env={"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    request = json.dumps({"flavour": flavour, "files": {path: str(file) for path, file in files.items()}})
     try:
-        output, errors = await process.communicate()
+        output, errors = await process.communicate(request.encode())
     except asyncio.CancelledError:
         process.kill()
         await process.wait()

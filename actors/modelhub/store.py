@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from actors.modelhub.models import (
     Artifact,
     Experiment,
+    Finding,
     Model,
     ModelFile,
     ModelVersion,
@@ -237,7 +238,14 @@ async def claim_version(conn: Connection, token: UUID, lock_s: float, limit: int
 
 
 async def apply_version(
-    conn: Connection, id: UUID, token: UUID, state: VersionState, reason: str, signature: Row | None, keys: Mapping[str, str]
+    conn: Connection,
+    id: UUID,
+    token: UUID,
+    state: VersionState,
+    reason: str,
+    signature: Row | None,
+    keys: Mapping[str, str],
+    findings: Sequence[Finding],
 ) -> bool:
     """False where the claim was lost. ``keys``: the new S3 key by path."""
     cursor = await conn.execute(
@@ -248,6 +256,7 @@ async def apply_version(
             "state": state,
             "reason": reason,
             "signature": Jsonb(signature) if signature is not None else None,
+            "findings": Jsonb([vars(finding) for finding in findings]),
             "paths": list(keys),
             "keys": list(keys.values()),
         },

@@ -33,7 +33,7 @@ from actors.securityvault.directory import (
 )
 from actors.securityvault.errors import OrganisationNotFound, ProjectNotFound
 from actors.securityvault.jobs import issue_job_token, revoke_job_tokens
-from actors.securityvault.keyring import Pepper
+from actors.securityvault.keyring import AUDIT_KEYS, Pepper, read_signing_keys
 from actors.securityvault.keys import create_key, list_keys, revoke_key, rotate_key
 from actors.securityvault.limits import Limit, RateLimiter
 from actors.securityvault.models import AuditEntry, AuditRecord, AuditVerdict, Principal, Role, Scope
@@ -41,10 +41,10 @@ from actors.securityvault.sessions import accept_invitation, list_sessions, refr
 from cluster.db import Connection
 
 __all__ = [
-    "CHANNEL", "AuditEntry", "AuditVerdict", "Authenticator", "Caller", "Limit", "Pepper", "RateLimiter", "accept_invitation", "archive_project",
+    "AUDIT_KEYS", "CHANNEL", "AuditEntry", "AuditVerdict", "Authenticator", "Caller", "Limit", "Pepper", "RateLimiter", "accept_invitation", "archive_project",
     "bootstrap", "canonical", "create_key", "create_organisation", "create_project", "create_service_account", "create_user",
     "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_member", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
-    "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "refresh",
+    "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "read_signing_keys", "refresh",
     "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "rotate_key", "seal", "sign_in", "sign_out",
     "verify_audit", "verify_chain", "write_audit",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``aidos model show``, ``approve``, ``reject``, ``check`` and ``set-alias``: what is said of a version, and what then names it."""
+"""``aidos model show``, ``approve``, ``reject``, ``check``, ``except`` and ``set-alias``: what is said of a version, and what then names it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from aidos.cli.session import Session, session
 from aidos.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from aidos.schemas.governance import VersionStandingRead
+    from aidos.schemas.governance import ExceptionRead, VersionStandingRead
     from aidos.schemas.modelhub import VersionRead
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its number, an alias, or latest.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the version and in the audit log.", show_default=False)]
@@ -26,12 +27,15 @@ def add_verbs(group: typer.Typer) -> None:
     group.command("approve", help="Approve of a version that somebody else registered.")(approve)
     group.command("reject", help="Reject a version.")(reject)
     group.command("check", help="Say what a check found of a version; the last word counts.")(check)
+    group.command("except", help="Sign an exception: answer for something that the scan of a version found, for a time.")(except_)
     group.command("set-alias", help="Point an alias at a version, or back at the one it named before.")(set_alias)
 
 
 def show(
     reference: Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="digits, digits@3, digits@champion.", show_default=False)],
 ) -> None:
+    from aidos.cli.output import to_json
+
     current = session()
     models = current.client.models
     model, at, version = reference.partition("@")
@@ -39,22 +43,26 @@ def show(
         current.show(models.get(model))
         return
     found = models.version(model, version)
-    standing = models.status(model, str(found.version))
+    standing, exceptions = models.status(model, str(found.version)), list(models.exceptions(model, str(found.version)))
     if current.as_json:
-        current.show({"version": found.model_dump(mode="json"), "status": standing.model_dump(mode="json")})
+        current.show(
+            {"version": found.model_dump(mode="json"), "status": standing.model_dump(mode="json"), "exceptions": to_json(exceptions)}
+        )
         return
-    _show_version(current, found, standing)
+    _show_version(current, found, standing, exceptions)
 
 
-def _show_version(current: Session, version: VersionRead, standing: VersionStandingRead) -> None:
+def _show_version(current: Session, version: VersionRead, standing: VersionStandingRead, exceptions: list[ExceptionRead]) -> None:
     from aidos.cli.output import show_table
 
-    shown = version.model_dump(mode="json", exclude={"files", "signature", "id", "run_id"})
+    shown = version.model_dump(mode="json", exclude={"files", "signature", "findings", "id", "run_id"})
     current.show({**shown, "run_id": version.run_id, "approval": standing.approval.value})
     values = [{"of": side, **value} for side in ("inputs", "outputs") for value in (version.signature or {}).get(side, ())]
     tables: tuple[tuple[str, list[dict[str, Any]]], ...] = (
         ("Signature", values),
         ("Files", [file.model_dump(mode="json") for file in version.files]),
+        ("Findings", [finding.model_dump(mode="json") for finding in version.findings]),
+        ("Exceptions", [signed.model_dump(mode="json", exclude={"id", "kid"}) for signed in exceptions]),
         ("Reviews", [review.model_dump(mode="json", exclude={"id"}) for review in standing.reviews]),
         ("Checks", [check.model_dump(mode="json", exclude={"url"}) for check in standing.checks]),
         ("Protected aliases", [{"alias": alias, "lacks": "; ".join(lacks) or "nothing"} for alias, lacks in standing.obstacles.items()]),
@@ -94,6 +102,26 @@ def check(
     measured = {key: _number(key, value) for key, value in (parse_pairs(metric or []) or {}).items()}
     said = {"state": "passed" if passed else "failed", "summary": summary, "url": url, "metrics": measured, "run_id": run}
     current.show(current.client.models.set_check(model, version, name, **said))
+
+
+def except_(
+    model: Model,
+    version: Version,
+    finding: Annotated[str, typer.Option(help="Kind of the finding, as `aidos model show` names it.", show_default=False)],
+    reason: Reason,
+    path: Annotated[str, typer.Option(help="Where; wherever it is found, where none is named.")] = "",
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long it holds: 12h, 30d.")] = "30d",
+) -> None:
+    lasts_s = _seconds(expires)
+    current = session()
+    current.show(current.client.models.sign_exception(model, version, finding=finding, path=path, reason=reason, expires_in_s=lasts_s))
+
+
+def _seconds(text: str) -> int:
+    amount, unit = text[:-1], text[-1:]
+    if not (amount.isascii() and amount.isdigit()) or unit not in _UNITS_S:
+        raise InvalidRequest(reason=f"A time such as 12h or 30d is needed, got {text!r}.")
+    return int(amount) * _UNITS_S[unit]
 
 
 def _number(key: str, text: str) -> float:

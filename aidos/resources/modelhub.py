@@ -11,6 +11,8 @@ from aidos.schemas.governance import (
     AliasProtectionRead,
     AliasProtectionSet,
     DeprecationSet,
+    ExceptionRead,
+    ExceptionSign,
     ReviewRequest,
     ReviewRules,
     VersionCheckRead,
@@ -193,6 +195,17 @@ class Models(Resource):
         "GET", f"{_VERSION}/checks", returns=VersionCheckRead, paged=True, help="The latest word of each check on a version."
     )
     status = operation("GET", f"{_VERSION}/status", returns=VersionStandingRead, help="What a version lacks for each protected alias.")
+    sign_exception = operation(
+        "POST", f"{_VERSION}/exceptions", body=ExceptionSign, returns=ExceptionRead, help="Answer for something that the scan found."
+    )
+    exceptions = operation(
+        "GET",
+        f"{_VERSION}/exceptions",
+        returns=ExceptionRead,
+        paged=True,
+        help="A version's exceptions, newest first, and whether they hold.",
+    )
+    revoke_exception = operation("DELETE", f"{_VERSION}/exceptions/{{exception_id}}", help="Take an exception back.")
     deprecate = operation(
         "PUT", f"{_VERSION}/deprecation", body=DeprecationSet, returns=VersionRead, help="No endpoint takes the version up from now on."
     )

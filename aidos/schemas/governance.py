@@ -135,6 +135,40 @@ class VersionStandingRead(Wire):
     )
 
 
+class ExceptionState(StrEnum):
+    ACTIVE = "ACTIVE"
+    EXPIRED = "EXPIRED"
+    REVOKED = "REVOKED"
+    INVALID = "INVALID"
+
+
+class ExceptionSign(Asked):
+    """Answer for something that the scan found."""
+
+    finding: Name = Field(description="Kind of the finding, e.g. `pickle`.")
+    path: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] = Field(
+        "", description="Where; empty: wherever it is found."
+    )
+    reason: Reason
+    expires_in_s: int = Field(30 * 86400, ge=1, le=366 * 86400, description="How long it holds.")
+
+
+class ExceptionRead(Wire):
+    """An exception, signed with the platform's key and verified when it is read."""
+
+    id: UUID
+    finding: str
+    path: str
+    reason: str
+    author: str
+    created_at: datetime
+    expires_at: datetime
+    kid: str = Field(description="Id of the key that signed it.")
+    revoked_by: str | None
+    revoked_at: datetime | None
+    state: ExceptionState = Field(description="Only an ACTIVE one excepts. INVALID: its signature is not that of what it says.")
+
+
 class DeprecationSet(Asked):
     reason: Reason
     replacement: int | None = Field(None, ge=1, lt=2**31, description="Number of the version to be used instead.")

@@ -276,6 +276,15 @@ class DeprecationRead(Wire):
     at: datetime
 
 
+class FindingRead(Wire):
+    """What in a file could run code or lead out of it."""
+
+    kind: str
+    severity: str = Field(description="`critical`, `high` or `medium`.")
+    path: str = Field(description="The file, and behind `!` the member of an archive.")
+    detail: str
+
+
 class VersionRead(Wire):
     id: UUID
     model: str
@@ -289,6 +298,7 @@ class VersionRead(Wire):
     files: list[ModelFileRead]
     aliases: list[str]
     deprecation: DeprecationRead | None
+    findings: list[FindingRead] = Field(description="Why it is QUARANTINED, the worst first.")
     created_by: str
     created_at: datetime
 

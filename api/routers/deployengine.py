@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 
 from aidos.schemas.common import PageOf
 from aidos.schemas.deployengine import EndpointCreate, EndpointRead, EndpointUpdate
-from api.deps import ApiRoute, IfMatch, PageDep, SessionDep, TxDep, WaitS, check_etag, needs
+from api.deps import ApiRoute, EdgeDep, IfMatch, PageDep, SessionDep, TxDep, WaitS, check_etag, needs
 from api.pages import id_of, page_of
 from serve_apps.deployengine import service
 from serve_apps.deployengine.models import SETTLED
@@ -19,9 +19,9 @@ EndpointName = Annotated[str, Path(max_length=100, description="Name or id of th
 
 
 @router.post("/endpoints", status_code=202, openapi_extra=needs("deployengine:manage"))
-async def create_endpoint(body: EndpointCreate, tx: TxDep) -> EndpointRead:
+async def create_endpoint(body: EndpointCreate, tx: TxDep, edge: EdgeDep) -> EndpointRead:
     """Ask for an endpoint; follow it with `GET …?wait=30s`."""
-    return EndpointRead.model_validate(await service.create_endpoint(tx.conn, tx.scope, **body.model_dump()))
+    return EndpointRead.model_validate(await service.create_endpoint(tx.conn, tx.scope, edge.db.settings, **body.model_dump()))
 
 
 @router.get("/endpoints", openapi_extra=needs("deployengine:read"))
@@ -42,11 +42,11 @@ async def get_endpoint(endpoint: EndpointName, session: SessionDep, wait: WaitS,
 
 
 @router.patch("/endpoints/{endpoint}", status_code=202, openapi_extra=needs("deployengine:manage"))
-async def update_endpoint(endpoint: EndpointName, body: EndpointUpdate, tx: TxDep, if_match: IfMatch = None) -> EndpointRead:
+async def update_endpoint(endpoint: EndpointName, body: EndpointUpdate, tx: TxDep, edge: EdgeDep, if_match: IfMatch = None) -> EndpointRead:
     """Change the model version or the width; the old version answers until the new one is ready."""
     found = await service.get_endpoint(tx.conn, tx.scope, endpoint)
     check_etag(if_match, found.etag)
-    return EndpointRead.model_validate(await service.update_endpoint(tx.conn, tx.scope, found, **body.model_dump()))
+    return EndpointRead.model_validate(await service.update_endpoint(tx.conn, tx.scope, edge.db.settings, found, **body.model_dump()))
 
 
 @router.delete("/endpoints/{endpoint}", status_code=202, openapi_extra=needs("deployengine:manage"))

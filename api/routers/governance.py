@@ -1,17 +1,21 @@
-"""/v1/modelhub/models: reviews, checks, protected aliases and their moves, deprecation."""
+"""/v1/modelhub/models: reviews, checks, protected aliases and their moves, exceptions for unsafe files, deprecation."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path
 
+from actors.modelhub.exceptions import service as exceptions
+from actors.modelhub.exceptions.models import ExceptionSpec
 from actors.modelhub.governance import service
 from actors.modelhub.governance.models import CheckSpec, CheckState, ProtectionSpec, Threshold, Verdict
 from aidos.schemas import governance as wire
 from aidos.schemas.common import Name, PageOf
 from aidos.schemas.modelhub import AliasMove, AliasName, ModelRead, VersionName, VersionRead
-from api.deps import ApiRoute, PageDep, TxDep, needs
+from api.deps import ApiRoute, EdgeDep, PageDep, TxDep, needs
 from api.pages import id_of, key_of, page_of, stored_text
 
 router = APIRouter(prefix="/v1/modelhub/models/{model}", tags=["modelhub"], route_class=ApiRoute)
@@ -108,6 +112,28 @@ async def list_model_checks(model: Name, version: VersionName, page: PageDep, tx
 async def get_model_version_status(model: Name, version: VersionName, tx: TxDep) -> wire.VersionStandingRead:
     """Its reviews and checks, and what it lacks for each protected alias."""
     return wire.VersionStandingRead.model_validate(await service.get_standing(tx.conn, tx.scope, model, version))
+
+
+@router.post("/versions/{version}/exceptions", status_code=201, openapi_extra=PROTECT)
+async def sign_model_exception(model: Name, version: VersionName, body: wire.ExceptionSign, tx: TxDep, edge: EdgeDep) -> wire.ExceptionRead:
+    """Answer for something that the scan found, so that the version is served in spite of it."""
+    spec = ExceptionSpec(body.finding, body.path, body.reason, timedelta(seconds=body.expires_in_s))
+    signed = await exceptions.sign_exception(tx.conn, tx.scope, edge.db.settings, model, version, spec)
+    return wire.ExceptionRead.model_validate(signed)
+
+
+@router.get("/versions/{version}/exceptions", openapi_extra=READ)
+async def list_model_exceptions(model: Name, version: VersionName, page: PageDep, tx: TxDep, edge: EdgeDep) -> PageOf[wire.ExceptionRead]:
+    """Newest first, each with whether it holds now."""
+    settings, before = edge.db.settings, id_of(page.cursor)
+    rows = await exceptions.list_exceptions(tx.conn, tx.scope, settings, model, version, before, page.limit)
+    return page_of(wire.ExceptionRead, rows, page.limit, "id")
+
+
+@router.delete("/versions/{version}/exceptions/{exception_id}", status_code=204, openapi_extra=PROTECT)
+async def revoke_model_exception(model: Name, version: VersionName, exception_id: UUID, tx: TxDep) -> None:
+    """From now on the version is not deployed; what serves it already goes on."""
+    await exceptions.revoke_exception(tx.conn, tx.scope, model, version, exception_id)
 
 
 @router.put("/versions/{version}/deprecation", openapi_extra=MANAGE)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from serve_apps.deployengine.errors import ModelNotServable
@@ -28,6 +29,16 @@ class Version(Protocol):
     def flavour(self) -> Any: ...
     @property
     def state(self) -> Any: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class File(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+F = TypeVar("F", bound=File)
 
 
 def split_model(model: str) -> tuple[str, str]:
@@ -54,10 +65,18 @@ def parse_prediction_id(text: str) -> tuple[UUID, int, datetime] | None:
     return UUID(endpoint), int(generation), datetime.fromtimestamp((UUID(id).int >> 80) / 1000, UTC)
 
 
-def require_servable(version: Version) -> None:
-    """Raises: ModelNotServable."""
-    if str(version.state) != "READY":
-        raise ModelNotServable(model=version.model, version=version.version, reason=f"it is {version.state}, not READY")
+def graph_first(files: Sequence[F]) -> list[F]:
+    """The graph that a replica loads, and what lies beside it."""
+    return sorted(files, key=lambda file: not file.path.endswith(".onnx"))
+
+
+def require_servable(version: Version, *, excepted: bool = False) -> None:
+    """``excepted``: an owner answers for what the scan of the version found. Raises: ModelNotServable."""
+    state = str(version.state)
+    if state != "READY" and not (state == "QUARANTINED" and excepted):
+        because = f" ({version.reason})" if version.reason else ""
+        instead = "; an owner may sign exceptions for what the scan found: 'aidos model except'" if state == "QUARANTINED" else ""
+        raise ModelNotServable(model=version.model, version=version.version, reason=f"it is {state}, not READY{because}{instead}")
     if str(version.flavour) not in SERVABLE_FLAVOURS:
         raise ModelNotServable(
             model=version.model,

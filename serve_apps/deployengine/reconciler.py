@@ -72,7 +72,7 @@ class EndpointReconciler(Reconciler[Endpoint]):
                 return Deployed(EndpointState.READY, "" if found.state is EndpointState.READY else found.reason)
         try:
             async with self.db.platform() as conn:
-                spec = await service.build_spec(conn, platform_scope(item.org_id, item.project_id), item)
+                spec = await service.build_spec(conn, platform_scope(item.org_id, item.project_id), self.db.settings, item)
         except AidosError as error:
             return Deployed(EndpointState.FAILED, str(error))
         await asyncio.to_thread(_run, spec, item.app_name)

@@ -9,11 +9,13 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 
 from actors.modelhub import service as modelhub
+from actors.modelhub.exceptions import service as exceptions
 from actors.modelhub.governance import service as governance
-from actors.modelhub.models import Node
+from actors.modelhub.models import ModelVersion, Node
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id, savepoint, unique
 from cluster.events import Event, publish
+from cluster.settings import Settings
 from cluster.telemetry import current_traceparent
 from serve_apps.deployengine import policy, store
 from serve_apps.deployengine.errors import EndpointBeingDeleted, EndpointExists, EndpointNotFound
@@ -22,13 +24,14 @@ from serve_apps.deployengine.models import Deployed, Deployment, Endpoint, Endpo
 RESYNC_S = 20.0
 
 
-async def create_endpoint(conn: Connection, scope: Scope, *, name: str, model: str, replicas: int, cpus: float) -> Endpoint:
+async def create_endpoint(
+    conn: Connection, scope: Scope, settings: Settings, *, name: str, model: str, replicas: int, cpus: float
+) -> Endpoint:
     """Ask for an endpoint that serves ``model`` (``name@version`` or ``name@alias``).
 
     Raises: EndpointExists, ModelVersionNotFound, ModelNotServable, VersionDeprecated.
     """
-    version = await modelhub.get_version(conn, scope, *policy.split_model(model))
-    policy.require_servable(version)
+    version = await _get_servable(conn, scope, settings, *policy.split_model(model))
     governance.refuse_deprecated(version)
     values = {
         "id": new_id(),
@@ -76,7 +79,7 @@ async def list_endpoints(conn: Connection, scope: Scope, before: UUID | None, li
 
 
 async def update_endpoint(
-    conn: Connection, scope: Scope, endpoint: Endpoint, *, model: str | None, replicas: int | None, cpus: float | None
+    conn: Connection, scope: Scope, settings: Settings, endpoint: Endpoint, *, model: str | None, replicas: int | None, cpus: float | None
 ) -> Endpoint:
     """Change what is served or how wide; the old version answers until the new one is ready.
 
@@ -84,8 +87,7 @@ async def update_endpoint(
     """
     version_id, model_name, number = endpoint.model_version_id, endpoint.model, endpoint.version
     if model is not None:
-        version = await modelhub.get_version(conn, scope, *policy.split_model(model))
-        policy.require_servable(version)
+        version = await _get_servable(conn, scope, settings, *policy.split_model(model))
         if version.id != endpoint.model_version_id:
             governance.refuse_deprecated(version)
         version_id, model_name, number = version.id, version.model, version.version
@@ -134,10 +136,9 @@ async def find_answer(conn: Connection, scope: Scope, prediction: str) -> tuple[
     return (found, parts[2]) if parts and found else None
 
 
-async def build_spec(conn: Connection, scope: Scope, endpoint: Endpoint) -> EndpointSpec:
+async def build_spec(conn: Connection, scope: Scope, settings: Settings, endpoint: Endpoint) -> EndpointSpec:
     """What a replica needs to serve the endpoint. Raises: ModelVersionNotFound, ModelNotServable."""
-    version = await modelhub.get_version(conn, scope, endpoint.model, str(endpoint.version))
-    policy.require_servable(version)
+    version = await _get_servable(conn, scope, settings, endpoint.model, str(endpoint.version))
     return EndpointSpec(
         endpoint_id=endpoint.id,
         org_id=endpoint.org_id,
@@ -147,11 +148,19 @@ async def build_spec(conn: Connection, scope: Scope, endpoint: Endpoint) -> Endp
         model=endpoint.model,
         version=endpoint.version,
         flavour=version.flavour,
-        files=tuple(ModelFileSpec(file.path, file.key, file.size_bytes, file.sha256) for file in version.files),
+        files=tuple(ModelFileSpec(file.path, file.key, file.size_bytes, file.sha256) for file in policy.graph_first(version.files)),
         replicas=endpoint.replicas,
         cpus=endpoint.cpus,
         generation=endpoint.generation,
     )
+
+
+async def _get_servable(conn: Connection, scope: Scope, settings: Settings, model: str, version: str) -> ModelVersion:
+    """Raises: ModelVersionNotFound, ModelNotServable unless it is READY, or an owner answers for all that its scan found."""
+    found = await modelhub.get_version(conn, scope, model, version)
+    excepted = bool(found.findings) and not await exceptions.list_uncovered(conn, scope, settings, found)
+    policy.require_servable(found, excepted=excepted)
+    return found
 
 
 async def apply_deployed(conn: Connection, scope: Scope, endpoint: Endpoint, token: UUID, deployed: Deployed) -> bool:

@@ -223,15 +223,16 @@ async def create_modelhub(made: Made) -> None:
     await made.ask("PUT", f"{base}/views/{made.marker}", {"query": f"name = '{made.marker}'", "columns": [made.marker], "charts": charts})
     made.note(view=made.marker)
     await made.ask("POST", f"{base}/runs/{run['id']}/metrics", {"points": [{"key": made.marker, "value": 1.0}]})
-    graph = _graph(made.marker)
-    file = {"path": f"{made.marker}/model.onnx", "sha256": hashlib.sha256(graph).hexdigest(), "size_bytes": len(graph)}
-    uploads = await made.ask("POST", f"{base}/runs/{run['id']}/artifacts/uploads", {"files": [file]})
+    contents = {f"{made.marker}/model.onnx": _graph(made.marker), f"{made.marker}/scaler.pkl": b"\x80\x05N."}
+    files = [{"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)} for path, data in contents.items()]
+    uploads = await made.ask("POST", f"{base}/runs/{run['id']}/artifacts/uploads", {"files": files})
     async with httpx.AsyncClient() as store:
-        assert (await store.put(uploads["files"][0]["upload_url"], content=graph)).is_success
-    await made.ask("POST", f"{base}/runs/{run['id']}/artifacts", {"paths": [file["path"]]})
+        for upload in uploads["files"]:
+            assert (await store.put(upload["upload_url"], content=contents[upload["path"]])).is_success
+    await made.ask("POST", f"{base}/runs/{run['id']}/artifacts", {"paths": list(contents)})
     model = f"{made.marker}-m"
-    made.note(artifact=f"runs/{run['id']}/artifacts/{file['path']}")
-    asked = {"run_id": run["id"], "flavour": "onnx", "artifacts": [file["path"]], "description": made.marker}
+    made.note(artifact=f"runs/{run['id']}/artifacts/{files[0]['path']}")
+    asked = {"run_id": run["id"], "flavour": "onnx", "artifacts": list(contents), "description": made.marker}
     version = await made.ask("POST", f"{base}/models/{model}/versions", asked)
     await VersionReconciler(made.edge.db, made.edge.objects).run_once()
     await made.ask("PUT", f"{base}/models/{model}/aliases/{made.marker}", {"version": "1"})
@@ -250,6 +251,8 @@ async def create_governance(made: Made, model: str) -> None:
     made.note(check=made.marker)
     await made.ask("PUT", f"{model}/protections/{made.marker}", {"required_checks": [made.marker], "thresholds": [f"{made.marker} >= 1"]})
     await made.ask("PUT", f"{model}/review-rules", {"self_approval": True})
+    signed = await made.ask("POST", f"{version}/exceptions", {"finding": "pickle", "reason": made.marker})
+    made.note(exception_id=signed["id"])
 
 
 async def create_by_mlflow(made: Made, run_id: str) -> None:

@@ -19,6 +19,7 @@ class Version:
     version: int = 1
     flavour: str = "onnx"
     state: str = "READY"
+    reason: str = ""
 
 
 class TestSplitModel:
@@ -39,6 +40,16 @@ class TestRequireServable:
     def test_says_why_not(self, version: Version, says: str) -> None:
         with pytest.raises(ModelNotServable, match=says):
             policy.require_servable(version)
+
+    def test_a_quarantined_one_takes_an_exception(self) -> None:
+        found = Version(state="QUARANTINED", reason="scaler.pkl: the file is a Python pickle, which can run code")
+        with pytest.raises(ModelNotServable, match=r"scaler\.pkl.*aidos model except"):
+            policy.require_servable(found)
+        policy.require_servable(found, excepted=True)
+        with pytest.raises(ModelNotServable, match="weights without a graph"):
+            policy.require_servable(Version(state="QUARANTINED", flavour="mlflow"), excepted=True)
+        with pytest.raises(ModelNotServable):
+            policy.require_servable(Version(state="REJECTED"), excepted=True)
 
 
 class TestDecide:

@@ -17,9 +17,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
-from actors.modelhub.inspection import NotTheModel, inspect, inspect_text
+from actors.modelhub.inspection import NotTheModel, inspect
 from actors.modelhub.models import Flavour
 from actors.modelhub.reconciler import inspect_apart
+from actors.modelhub.scanning import Scan
 from tests.support.onnx_models import linear
 
 
@@ -103,7 +104,6 @@ HOSTILE = {
     "nested 3000 deep": (nested(1000), "not an ONNX model"),
     "external data": (with_external_data(), "keeps its data in another file"),
     "external data in an attribute": (with_external_data_in_an_attribute(), "keeps its data in another file"),
-    "custom operator": (with_custom_operator(), "custom domain 'evil.ops'"),
     "undefined input": (with_undefined_input(), "not valid"),
 }
 
@@ -121,6 +121,13 @@ class TestOnnx:
         (tmp_path / "m").write_bytes(data)
         with pytest.raises(NotTheModel, match=reason):
             inspect("onnx", tmp_path / "m")
+
+    def test_a_custom_operator_is_a_finding(self, tmp_path: Path) -> None:
+        (tmp_path / "m").write_bytes(with_custom_operator())
+        scan = Scan()
+        assert inspect("onnx", tmp_path / "m", scan, "m.onnx")["outputs"]
+        (found,) = scan.findings
+        assert (found.kind, found.path) == ("onnx-operator", "m.onnx") and "custom domain 'evil.ops'" in found.detail
 
     def test_its_own_functions_are_no_custom_operators(self, tmp_path: Path) -> None:
         function = helper.make_function(
@@ -171,26 +178,20 @@ class TestSafetensors:
             inspect("safetensors", tmp_path / "m")
 
 
-class TestText:
-    def test_is_utf8(self, tmp_path: Path) -> None:
-        (tmp_path / "labels.json").write_text("{}")
-        inspect_text(tmp_path / "labels.json")
-        (tmp_path / "labels.json").write_bytes(pickle.dumps(Trap()))
-        with pytest.raises(NotTheModel):
-            inspect_text(tmp_path / "labels.json")
-
-
 class TestApart:
     """In the process of its own that the reconciler uses."""
 
     async def test_says_the_same(self, tmp_path: Path) -> None:
         (tmp_path / "good").write_bytes(linear())
         (tmp_path / "bad").write_bytes(pickle.dumps(Trap()))
-        assert (await inspect_apart(Flavour.ONNX, tmp_path / "good"))["signature"]["inputs"][0]["name"] == "x"
-        assert "pickle" in (await inspect_apart(Flavour.ONNX, tmp_path / "bad"))["reason"]
+        good = await inspect_apart(Flavour.ONNX, {"m.onnx": tmp_path / "good"})
+        assert good["signature"]["inputs"][0]["name"] == "x" and good["findings"] == []
+        assert "pickle" in (await inspect_apart(Flavour.ONNX, {"m.onnx": tmp_path / "bad"}))["reason"]
+        beside = await inspect_apart(Flavour.ONNX, {"m.onnx": tmp_path / "good", "scaler.txt": tmp_path / "bad"})
+        assert {(found["kind"], found["path"]) for found in beside["findings"]} >= {("pickle", "scaler.txt")}
 
     async def test_a_process_that_dies_is_a_reason(self, tmp_path: Path) -> None:
-        answer = await inspect_apart(Flavour.ONNX, tmp_path / "not there")
+        answer = await inspect_apart(Flavour.ONNX, {"m.onnx": tmp_path / "not there"})
         assert "ended the inspection" in answer["reason"] and "FileNotFoundError" in answer["reason"]
 
 

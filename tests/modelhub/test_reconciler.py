@@ -67,6 +67,19 @@ class TestProcess:
         version = await read(database, scope)
         assert version.state is VersionState.REJECTED and reason in version.reason
 
+    async def test_what_could_run_code_is_quarantined_with_all_that_was_found(
+        self, reconciler: VersionReconciler, database: Database, scope: Scope, run: Run, upload: Upload
+    ) -> None:
+        await upload(run.id, {"m/model.onnx": linear(), "m/scaler.bin": pickle.dumps(eval)})
+        await register(database, scope, run, "m/model.onnx", Flavour.ONNX, "m/scaler.bin")
+        await reconciler.run_once()
+        version = await read(database, scope)
+        assert version.state is VersionState.QUARANTINED and version.reason.startswith("scaler.bin: the pickle imports ")
+        assert [(found.kind, found.path) for found in version.findings] == [("pickle-import", "scaler.bin"), ("pickle", "scaler.bin")]
+        assert version.signature is not None and version.signature["inputs"], "the graph beside it was read"
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            assert (await list_events(conn, after_seq=0, subject=str(version.id)))[-1].type == "modelhub.version.quarantined"
+
     async def test_bytes_that_changed_after_the_announcement_are_rejected(
         self, reconciler: VersionReconciler, database: Database, objects: Objects, scope: Scope, run: Run, upload: Upload
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,25 @@ class TestCommands:
         assert isinstance(listed, list) and [bool(version["deprecation"]) for version in listed] == [False, True]
         said(aidos("model", "restore", "digits", "1", "--json"))
         assert client.models.version("digits", "1").deprecation is None
+
+    def test_except_what_a_scan_found(self, aidos: Aidos, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "model.onnx").write_bytes(linear())
+        (tmp_path / "m" / "scaler.joblib").write_bytes(pickle.dumps([1, 2]))
+        said(aidos("model", "push", str(tmp_path / "m"), "--name", "digits", "--json"))
+        shown = aidos("model", "show", "digits@1").stdout
+        assert "QUARANTINED" in shown and "scaler.joblib" in shown
+        refused = aidos("endpoint", "create", "digits", "--model", "digits@1")
+        assert refused.returncode != 0 and "aidos model except" in refused.stderr
+        signed = said(aidos("model", "except", "digits", "1", "--finding", "pickle", "--reason", "ours", "--expires", "30d", "--json"))
+        assert isinstance(signed, dict) and signed["state"] == "ACTIVE"
+        assert "ours" in aidos("model", "show", "digits@1").stdout
+        said(aidos("endpoint", "create", "digits", "--model", "digits@1", "--json"))
+        said(aidos("model", "revoke-exception", "digits", "1", signed["id"], "--json"))
+        listed = said(aidos("model", "exceptions", "digits", "1", "--json"))
+        assert isinstance(listed, list) and [each["state"] for each in listed] == ["REVOKED"]
+        for word in ("30", "d", "-1d", "1y"):
+            assert aidos("model", "except", "digits", "1", "--finding", "pickle", "--reason", "x", "--expires", word).returncode != 0
 
 
 class TestClient:

@@ -51,6 +51,12 @@ class TookTooLong(Unavailable):
     detail = "The request was not done within {limit_s} s and had no effect. Try again in {retry_after_s} s."
 
 
+class UploadStalled(AidosError):
+    status = 408
+    title = "Upload stalled"
+    detail = "No byte of the file has come for {limit_s} s, so nothing of it was stored. Send it again."
+
+
 class Contended(Unavailable):
     title = "Too many changes at once"
     detail = "Other requests keep changing the same resource; this one had no effect. Try again in {retry_after_s} s."

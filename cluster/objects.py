@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import io
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -78,8 +78,8 @@ class Objects:
         )
 
     def presign_get(self, key: str, expiry_s: int | None = None, filename: str | None = None) -> str:
-        """A URL that downloads the object; browsers save it as an attachment."""
-        headers = {"response-content-disposition": f'attachment; filename="{filename}"'} if filename else None
+        """A URL that downloads the object; browsers save it under ``filename`` (RFC 6266) and show nothing of it."""
+        headers = {"response-content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}"} if filename else None
         return self.client.get_presigned_url(
             "GET", self.bucket, key, expires=timedelta(seconds=expiry_s or self.settings.presign_expiry_s), response_headers=headers
         )
@@ -228,16 +228,6 @@ class Objects:
                 response.release_conn()
 
         return await self._call(read)
-
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
-        """An object in pieces of a mebibyte."""
-        response = await self._call(lambda: self.client.get_object(self.bucket, key))
-        try:
-            while piece := await self._call(lambda: response.read(2**20)):
-                yield piece
-        finally:
-            response.close()
-            response.release_conn()
 
     async def download(self, key: str, path: str) -> None:
         """Write the object to a local file."""

@@ -1,24 +1,24 @@
 """MLflow's artifact API: the proxy ``/api/2.0/mlflow-artifacts``, and what a server says of itself.
 
-Small files pass through the gateway as a stream; large ones go in parts by presigned URL, and all come back by presigned URL, straight from
-the object store: ``server-info`` offers it and the client takes it.
+Small files come in through the gateway as a stream, large ones in parts by presigned URL. All go back straight from the object store: by presigned
+URL, which ``server-info`` offers and the client takes, or by a redirect to one for clients that do not.
 """
 
 from __future__ import annotations
 
-import mimetypes
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from actors.modelhub.artifacts import service
 from actors.modelhub.artifacts.models import Entry, Location, OwnerKind
 from actors.modelhub.logged import service as logged
 from actors.modelhub.tracking import service as tracking
 from api.deps import ApiRoute, SessionDep, TxDep, needs
+from api.errors import UploadStalled
 from api.protocols.mlflow import model_wire, wire
 from api.protocols.mlflow.tracking import MANAGE, READ
 from api.protocols.mlflow.wire import answer
@@ -71,13 +71,10 @@ def _entry(entry: Entry, folder: str = "") -> dict[str, Any]:
 
 
 @router.get(PROXY + "/artifacts/{artifact:path}", openapi_extra=READ)
-async def mlflow_download_artifact(artifact: str, tx: TxDep) -> StreamingResponse:
+async def mlflow_download_artifact(artifact: str, tx: TxDep) -> RedirectResponse:
+    """HTTP clients leave their credentials behind when a redirect leads to another host or port (requests, curl, browsers)."""
     file = await service.find_file(tx.conn, tx.scope, service.parse_location(artifact))
-    name = file.path.rsplit("/", 1)[-1]
-    headers = {"content-length": str(file.size_bytes), "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
-    return StreamingResponse(
-        tx.objects.stream(file.key), media_type=mimetypes.guess_type(name)[0] or "application/octet-stream", headers=headers
-    )
+    return RedirectResponse(tx.objects.presign_get(file.key, filename=file.path.rsplit("/", 1)[-1]))
 
 
 @router.get(PROXY + "/presigned/{artifact:path}", openapi_extra=READ)
@@ -92,14 +89,23 @@ async def mlflow_upload_artifact(artifact: str, request: Request, session: Sessi
     key = service.build_key(session.scope, at)
     async with session.transaction() as conn:
         await service.check_writable(conn, session.scope, at)
-    sha256, size_bytes = await service.receive(objects, key, _body(request))
+    sha256, size_bytes = await service.receive(objects, key, _body(request, session.edge.db.settings.request_timeout_s))
     async with session.change() as conn:
         await service.put(conn, session.scope, at, key, sha256, size_bytes)
     return answer()
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
+async def _body(request: Request, limit_s: float) -> AsyncIterator[bytes]:
+    """A large file may take its time, as long as it keeps coming. Raises: UploadStalled."""
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(limit_s):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise UploadStalled(limit_s=limit_s) from None
+        if chunk is None:
+            return
         yield chunk
 
 

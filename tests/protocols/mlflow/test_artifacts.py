@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import matplotlib as mpl
@@ -13,6 +15,7 @@ import matplotlib.figure
 import mlflow
 import numpy as np
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -20,6 +23,8 @@ from requests import HTTPError
 
 from aidos.client import Client
 from aidos.schemas.modelhub import ArtifactAnnounce
+from cluster.settings import Settings
+from tests.support.server import serve
 
 pytestmark = pytest.mark.postgres
 mpl.use("Agg")
@@ -111,14 +116,35 @@ class TestFiles:
             answer = proxy.request(method, f"/{path}/runs/{run_id}/artifacts/nowhere")
             assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
-    def test_stream_through_the_gateway_too(self, run_id: str, proxy: httpx.Client) -> None:
-        """For clients that cannot take presigned URLs; the file is larger than any other body may be."""
+    def test_come_from_the_store_for_clients_that_take_no_presigned_urls(
+        self, tracking: MlflowClient, run_id: str, proxy: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """They are sent on to it, and leave their credentials behind. The file is larger than any other body may be."""
         data = os.urandom(5_000_000)
-        path = f"/artifacts/runs/{run_id}/artifacts/large.html"
+        path = f"/artifacts/runs/{run_id}/artifacts/large%22ä.html"
         assert proxy.put(path, content=iter([data[:1_000_000], data[1_000_000:]])).status_code == 200
-        answer = proxy.get(path)
-        assert answer.content == data and answer.headers["content-type"].startswith("text/html")
-        assert answer.headers["content-disposition"].startswith("attachment"), "a page that somebody logged is not shown as ours"
+        monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
+        back = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path='large"ä.html', dst_path=str(tmp_path))
+        assert Path(back).read_bytes() == data
+        answer = requests.get(f"{proxy.base_url}{path[1:]}", headers=dict(proxy.headers), timeout=60)
+        (sent_on,) = answer.history
+        assert (sent_on.status_code, sent_on.content) == (307, b"") and answer.content == data
+        assert "Authorization" in sent_on.request.headers and "Authorization" not in answer.request.headers
+        disposition = answer.headers["content-disposition"]
+        assert disposition == "attachment; filename*=UTF-8''large%22%C3%A4.html", "a page that somebody logged is not shown"
+
+    def test_that_stop_coming_are_refused_and_nothing_is_stored(
+        self, tracking: MlflowClient, run_id: str, settings: Settings, admin_key: str
+    ) -> None:
+        with serve(settings.model_copy(update={"request_timeout_s": 0.3})) as address:
+            server = urlsplit(address)
+            with socket.create_connection((server.hostname, server.port or 80)) as stalled:
+                head = f"PUT /api/2.0/mlflow-artifacts/artifacts/runs/{run_id}/artifacts/f HTTP/1.1\r\nHost: aidos\r\nContent-Length: 9\r\n"
+                stalled.sendall(f"{head}Authorization: Bearer {admin_key}\r\n\r\nthree".encode())
+                stalled.settimeout(30)
+                answer = stalled.makefile("rb").read().decode()
+        assert answer.startswith("HTTP/1.1 408") and "DEADLINE_EXCEEDED" in answer
+        assert tracking.list_artifacts(run_id) == []
 
     def test_of_a_deleted_run_are_not_written(self, tracking: MlflowClient, run_id: str, proxy: httpx.Client) -> None:
         tracking.delete_run(run_id)
@@ -171,7 +197,7 @@ class TestParts:
         assert tracking.list_artifacts(run_id) == []
         assert httpx.put(made["credentials"][1]["url"], content=data[1]).is_success
         assert proxy.post(f"/mpu/complete/{folder}", json=named).status_code == 200
-        assert proxy.get(f"/artifacts/{folder}/{name}").content == b"".join(data)
+        assert proxy.get(f"/artifacts/{folder}/{name}", follow_redirects=True).content == b"".join(data)
         assert proxy.post(f"/mpu/complete/{folder}", json=named).status_code == 404, "an upload is completed once"
 
     def test_are_dropped_with_their_upload(self, proxy: httpx.Client, run_id: str) -> None:

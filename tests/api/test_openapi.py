@@ -39,7 +39,11 @@ class TestDocument:
 
     async def test_leaves_out_foreign_protocols_alone(self, world: World) -> None:
         left_out = [route for route in walk(world.app.routes) if isinstance(route, ApiRoute) and not route.include_in_schema]
-        assert {route.endpoint.__module__.rpartition(".")[0] for route in left_out} <= {"api.protocols.mlflow", "tests.api"}
+        assert {route.endpoint.__module__.rpartition(".")[0] for route in left_out} <= {
+            "api.protocols.mlflow",
+            "api.protocols.openlineage",
+            "tests.api",
+        }
 
     async def test_is_served_as_it_is(self, world: World, anonymous: httpx.AsyncClient, document: dict[str, Any]) -> None:
         app = build_app(world.edge)

@@ -15,7 +15,7 @@ from api.protocols.openlineage import incoming
 from api.protocols.openlineage.outgoing import namespace_of
 from api.protocols.openlineage.wire import EventPosted
 
-router = APIRouter(prefix="/api/v1/lineage", tags=["modelhub"], route_class=ApiRoute)
+router = APIRouter(prefix="/api/v1/lineage", tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
 WRITE = needs("modelhub:write", audit=False)
 MOST = 1000
 

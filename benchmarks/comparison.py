@@ -9,21 +9,16 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from actors.securityvault import service as securityvault
 from aidos.cli import comparison_page, comparison_picture
 from aidos.client import Client
 from benchmarks.harness import Figure, parse_arguments, report
-from cluster import embedded
+from benchmarks.storage import make_key, own_storage
 from cluster.db import Database
-from cluster.objects import Objects
 from cluster.settings import Settings
-from tests.support.database import make_database
-from tests.support.platform import start_storage
 from tests.support.server import serve
 
 QUERY_MS, COMPARISON_S = 500.0, 3.0
@@ -72,26 +67,12 @@ ROWS = (
 def main() -> int:
     """Measure and report; 1 when a bar is missed."""
     arguments = parse_arguments(__doc__.splitlines()[0])
-    with tempfile.TemporaryDirectory(prefix="aidos-comparison-") as directory:
-        storage = start_storage(Path(directory))
-        try:
-            settings = make_database(storage, "comparison_benchmark")
-            key = asyncio.run(prepare(settings))
-            with serve(settings) as url, Client(url=url, api_key=key) as client:
-                asyncio.run(fill(settings, client, 1000 if arguments.quick else 10_000))
-                figures = measure(client, Path(directory))
-        finally:
-            embedded.stop(storage)
+    with own_storage("comparison") as (settings, directory):
+        key = make_key(settings)
+        with serve(settings) as url, Client(url, key) as client:
+            asyncio.run(fill(settings, client, 1000 if arguments.quick else 10_000))
+            figures = measure(client, directory)
     return report(figures)
-
-
-async def prepare(settings: Settings) -> str:
-    """The operator's key of a fresh installation."""
-    await Objects(settings).ensure_bucket()
-    async with Database(settings) as db:
-        key = await securityvault.bootstrap(db, settings)
-    assert key
-    return key
 
 
 async def fill(settings: Settings, client: Client, runs: int) -> None:

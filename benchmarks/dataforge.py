@@ -12,11 +12,9 @@ import logging
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -27,14 +25,12 @@ from actors.securityvault.models import Scope
 from aidos.client import Client
 from aidos.schemas.dataforge.versions import FileAdd
 from benchmarks.harness import Figure, parse_arguments, report
-from benchmarks.transfers import make_key, measure_transfers, serve_apart
-from cluster import embedded
+from benchmarks.storage import make_key, own_storage
+from benchmarks.transfers import measure_transfers, serve_apart
 from cluster.db import Database
 from cluster.settings import Settings
 from data_pipelines.dataforge import service, store
 from data_pipelines.dataforge.models import CommitSpec, File, RefKind, RefSpec, StoredBlob, TreeSpec
-from tests.support.database import make_database
-from tests.support.platform import start_storage
 
 FILE_BYTES = 10_000
 CHANGED = 100
@@ -50,19 +46,14 @@ def main() -> int:
     arguments = parse_arguments(__doc__.splitlines()[0], only="", rounds=2)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="aidos-dataforge-") as directory:
-        storage = start_storage(Path(directory) / "home")
-        try:
-            settings = make_database(storage, "dataforge_benchmark")
-            if arguments.only != "manifests":
-                count, rounds = (1000, 1) if arguments.quick else (10_000, arguments.rounds)
-                figures += measure_transfers(settings, Path(directory), count, rounds, held=not arguments.quick)
-            if arguments.only != "transfers":
-                key = make_key(settings)
-                with serve_apart(settings) as url, Client(url, key) as client:
-                    figures += asyncio.run(measure_manifests(settings, client, 20_000 if arguments.quick else 1_000_000))
-        finally:
-            embedded.stop(storage)
+    with own_storage("dataforge") as (settings, directory):
+        if arguments.only != "manifests":
+            count, rounds = (1000, 1) if arguments.quick else (10_000, arguments.rounds)
+            figures += measure_transfers(settings, directory, count, rounds, held=not arguments.quick)
+        if arguments.only != "transfers":
+            key = make_key(settings)
+            with serve_apart(settings) as url, Client(url, key) as client:
+                figures += asyncio.run(measure_manifests(settings, client, 20_000 if arguments.quick else 1_000_000))
     return report(figures)
 
 

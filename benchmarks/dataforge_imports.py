@@ -10,16 +10,14 @@ import asyncio
 import io
 import logging
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import structlog
 
 from actors.securityvault.models import Principal, PrincipalKind, Scope
 from benchmarks.harness import Figure, parse_arguments, report
-from cluster import embedded
+from benchmarks.storage import own_storage
 from cluster.db import Database, new_id
 from cluster.objects import Objects
 from cluster.settings import Settings
@@ -27,8 +25,6 @@ from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.imports import service
 from data_pipelines.dataforge.imports.models import Import, ImportSpec, ImportState
 from data_pipelines.dataforge.imports.reconciler import ImportReconciler
-from tests.support.database import make_database
-from tests.support.platform import start_storage
 
 LAKE = "lake"
 OBJECT = bytes(1024)
@@ -40,13 +36,8 @@ def main() -> int:
     """Measure and report; 1 when a bar is missed."""
     arguments = parse_arguments(__doc__.splitlines()[0])
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(prefix="aidos-imports-") as directory:
-        storage = start_storage(Path(directory) / "home")
-        try:
-            settings = make_database(storage, "imports_benchmark").model_copy(update={"import_buckets": LAKE})
-            figures = asyncio.run(measure(settings, 5000 if arguments.quick else 100_000))
-        finally:
-            embedded.stop(storage)
+    with own_storage("imports") as (settings, _):
+        figures = asyncio.run(measure(settings.model_copy(update={"import_buckets": LAKE}), 5000 if arguments.quick else 100_000))
     return report(figures)
 
 

@@ -14,7 +14,6 @@ import logging
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,14 +32,12 @@ from actors.securityvault import service as securityvault
 from aidos.client import Client
 from aidos.transfers.directories import push
 from benchmarks.harness import Figure, in_turns, parse_arguments, report
-from cluster import embedded
+from benchmarks.storage import make_key, own_storage
 from cluster.db import Database, new_id
 from cluster.objects import Objects
 from cluster.settings import Settings
 from data_pipelines.dataforge.reads import service as reads
 from data_pipelines.dataforge.reads.models import ReadFile, ReadsSpec
-from tests.support.database import make_database
-from tests.support.platform import start_storage
 from tests.support.server import serve
 
 FILE_BYTES = 10_000
@@ -54,26 +51,13 @@ def main() -> int:
     """Measure and report; 1 when a bar is missed."""
     arguments = parse_arguments(__doc__.splitlines()[0])
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(prefix="aidos-reading-") as directory:
-        storage = start_storage(Path(directory) / "home")
-        try:
-            settings = make_database(storage, "reading_benchmark")
-            key = asyncio.run(_bootstrap(settings))
-            os.environ["AIDOS_CACHE_DIR"] = str(Path(directory) / "cache")
-            with serve(settings) as url, Client(url, key) as client:
-                figures = measure_streams(settings, client, Path(directory), quick=arguments.quick)
-                figures += measure_seen_by(settings, client, *((1000, 100) if arguments.quick else (10_000, 1000)))
-        finally:
-            embedded.stop(storage)
+    with own_storage("reading") as (settings, directory):
+        key = make_key(settings)
+        os.environ["AIDOS_CACHE_DIR"] = str(directory / "cache")
+        with serve(settings) as url, Client(url, key) as client:
+            figures = measure_streams(settings, client, directory, quick=arguments.quick)
+            figures += measure_seen_by(settings, client, *((1000, 100) if arguments.quick else (10_000, 1000)))
     return report(figures)
-
-
-async def _bootstrap(settings: Settings) -> str:
-    await Objects(settings).ensure_bucket()
-    async with Database(settings) as db:
-        key = await securityvault.bootstrap(db, settings)
-    assert key
-    return key
 
 
 def measure_streams(settings: Settings, client: Client, directory: Path, *, quick: bool) -> list[Figure]:

@@ -6,12 +6,10 @@ Cold: nothing of the file is in the viewer's cache, so that it comes from S3. Du
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +22,11 @@ import pyarrow.csv
 import pyarrow.parquet
 import structlog
 
-from actors.securityvault import service as securityvault
 from aidos.client import Client
 from aidos.transfers.directories import push
 from benchmarks.harness import Figure, in_turns, parse_arguments, report
-from cluster import embedded
-from cluster.db import Database
-from cluster.objects import Objects
+from benchmarks.storage import make_key, own_storage
 from cluster.settings import Settings
-from tests.support.database import make_database
-from tests.support.platform import start_storage
 from tests.support.server import serve
 
 PAGE_ROWS, PAGE = 100, 9000
@@ -44,27 +37,13 @@ def main() -> int:
     """Measure and report; 1 when a bar is missed."""
     arguments = parse_arguments(__doc__.splitlines()[0])
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(prefix="aidos-tables-") as directory:
-        storage = start_storage(Path(directory) / "home")
-        try:
-            settings = make_database(storage, "tables_benchmark")
-            key = asyncio.run(_bootstrap(settings))
-            tables = Path(directory) / "tables"
-            write(tables, 1_000_000)
-            with serve(settings) as url, Client(url, key) as client:
-                push(tables, "tables", client=client)
-                figures = measure(settings, client, tables, 1 if arguments.quick else 9)
-        finally:
-            embedded.stop(storage)
+    with own_storage("tables") as (settings, directory):
+        key, tables = make_key(settings), directory / "tables"
+        write(tables, 1_000_000)
+        with serve(settings) as url, Client(url, key) as client:
+            push(tables, "tables", client=client)
+            figures = measure(settings, client, tables, 1 if arguments.quick else 9)
     return report(figures)
-
-
-async def _bootstrap(settings: Settings) -> str:
-    await Objects(settings).ensure_bucket()
-    async with Database(settings) as db:
-        key = await securityvault.bootstrap(db, settings)
-    assert key
-    return key
 
 
 def write(folder: Path, rows: int) -> None:

@@ -1,7 +1,7 @@
 """ModelHub at size, on a PostgreSQL of its own: metric batches, plots of a long series, lineage among a million edges.
 
-``python -m benchmarks.modelhub [--quick]``: the module's verbs in transactions as the gateway opens them, without HTTP. The
-comparison with ``mlflow server`` by its own client comes with the protocol.
+``python -m benchmarks.modelhub [--quick] [--points 10000000]``: the module's verbs in transactions as the gateway opens them, without HTTP.
+``benchmarks.modelhub_mlflow`` holds the protocol against ``mlflow server``.
 """
 
 from __future__ import annotations
@@ -9,27 +9,29 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from actors.modelhub import service
 from actors.modelhub.models import Direction, Node, NodeKind, Point, Run, RunFilter, RunSpec
+from actors.modelhub.series import service as series
+from actors.modelhub.series.models import Columns
 from actors.securityvault.models import Principal, PrincipalKind, Scope
+from api.sink import PointSink
 from benchmarks.harness import Figure, parse_arguments, report
-from cluster import embedded
-from cluster.db import Database, new_id
+from benchmarks.storage import own_storage
+from cluster.db import Connection, Database, new_id
 from cluster.settings import Settings
-from tests.support.database import make_database
-from tests.support.platform import start_storage
 
-BATCH = 1000
+BATCH, WRITERS = 1000, 8
 LINEAGE_MS, RUN_LIST_MS = 200.0, 500.0
 START = datetime(2026, 11, 1, tzinfo=UTC)
+STORED = """
+SELECT count(*) AS points FROM modelhub.metric_points p JOIN modelhub.metrics m ON m.id = p.metric_id WHERE m.run_id = ANY (%(runs)s)
+"""
 # As the application writes them: commit → run → version → endpoint → prediction, many runs of one commit.
 EDGES = """
 INSERT INTO modelhub.edges (project_id, source_kind, source_id, target_kind, target_id, relation, source_label, target_label)
@@ -43,30 +45,30 @@ SELECT %(project_id)s, kind[1], CASE kind[1] WHEN 'commit' THEN 'commit-' || n %
 
 def main() -> int:
     """Measure and report; 1 when a bar is missed."""
-    arguments = parse_arguments(__doc__.splitlines()[0])
-    with tempfile.TemporaryDirectory(prefix="aidos-modelhub-") as directory:
-        storage = start_storage(Path(directory))
-        try:
-            figures = asyncio.run(measure(make_database(storage, "modelhub_benchmark"), arguments.quick))
-        finally:
-            embedded.stop(storage)
+    arguments = parse_arguments(__doc__.splitlines()[0], points=1_000_000)
+    with own_storage("modelhub") as (settings, _):
+        figures = asyncio.run(measure(settings, arguments.quick, arguments.points))
     return report(figures)
 
 
-async def measure(settings: Settings, quick: bool) -> list[Figure]:
+async def measure(settings: Settings, quick: bool, points: int) -> list[Figure]:
     """All figures. ``quick``: a tenth of the rows."""
     scope = _scope()
     async with Database(settings) as db:
         bench = Bench(db, scope)
         batches = await bench.log_batches(20 if quick else 200)
         singles = await bench.log_singles(100 if quick else 1000)
+        ingested = await bench.ingest(points // 10 if quick else points)
         plot_ms = await bench.plot(100_000 if quick else 1_000_000)
-        runs_ms = await bench.list_runs(200 if quick else 2000)
+        raw_ms = await bench.read_whole()
+        runs_ms = await bench.list_runs(1000 if quick else 10_000)
         lineage = await bench.walk(25_000 if quick else 250_000)
     return [
         Figure("modelhub.log_batch", batches, f"batches of {BATCH}/s"),
         Figure("modelhub.log_single", singles, "transactions/s"),
+        Figure("modelhub.ingest", ingested, "points/s"),
         Figure("modelhub.plot_long_series", plot_ms, "ms"),
+        Figure("modelhub.read_long_series", raw_ms, "ms"),
         Figure("modelhub.list_runs_p95", runs_ms, "ms", bar=RUN_LIST_MS, lower_is_better=True),
         *(Figure(f"modelhub.lineage_{name}_p95", ms, "ms", bar=LINEAGE_MS, lower_is_better=True) for name, ms in lineage.items()),
     ]
@@ -94,21 +96,52 @@ class Bench:
             await self._log(run.id, [Point("loss", float(step), step, START)])
         return count / (time.perf_counter() - began)
 
+    async def ingest(self, count: int) -> float:
+        """Points a second of eight writers through the gateway's sink, each batch durable when it is answered, and none of them lost."""
+        sink, runs = PointSink(self.db), [(await self._new_run()).id for _ in range(WRITERS)]
+
+        async def write(run_id: UUID) -> None:
+            for first in range(0, count // WRITERS, BATCH):
+                steps = [first // 10 + n // 10 for n in range(BATCH)]
+                await sink.log(self.scope, run_id, Columns([f"m{n % 10}" for n in range(BATCH)], steps, [0] * BATCH, [0.5] * BATCH))
+
+        began = time.perf_counter()
+        await asyncio.gather(*(write(run_id) for run_id in runs))
+        seconds = time.perf_counter() - began
+        async with self._tenant() as conn:
+            stored = await (await conn.execute(STORED, {"runs": runs})).fetchone()
+        sent = WRITERS * BATCH * -(-(count // WRITERS) // BATCH)
+        assert stored["points"] == sent, f"{sent - stored['points']} points are lost"
+        return sent / seconds
+
     async def plot(self, count: int) -> float:
         """Median milliseconds for 500 points of a series of ``count``."""
-        run = await self._new_run()
+        self.long = run = await self._new_run()
         for first in range(0, count, 20_000):
             await self._log(run.id, [Point("loss", float(step % 97), step, START) for step in range(first, first + 20_000)])
         await self._vacuum()
         times = await self._times(lambda conn: service.plot_points(conn, self.scope, run.id, "loss", 500), 5)
         return statistics.median(times)
 
+    async def read_whole(self) -> float:
+        """Median milliseconds for all of the same series, page by page as the Arrow stream reads it."""
+
+        async def read(conn: Connection) -> bool:
+            rows = None
+            while rows is None or len(rows.steps):
+                rows = await series.read(conn, self.scope, self.long.id, "loss", rows, 100_000)
+            return True
+
+        return statistics.median(await self._times(read, 3))
+
     async def list_runs(self, count: int) -> float:
         """p95 of a page of 50 runs, each with 10 params and 10 metrics."""
         async with self._tenant() as conn:
-            for _ in range(count):
-                run = await service.create_run(conn, self.scope, RunSpec("list", params={f"p{i}": "1" for i in range(10)}))
-                await service.log_metrics(conn, self.scope, run.id, [Point(f"m{i}", 1.0, 0, START) for i in range(10)])
+            params = {f"p{i}": "1" for i in range(10)}
+            made = [(await service.create_run(conn, self.scope, RunSpec("list", params=params))).id for _ in range(count)]
+            columns = Columns([f"m{i}" for i in range(10)], [0] * 10, [0] * 10, [1.0] * 10)
+            for first in range(0, count, 500):
+                await series.log(conn, self.scope, [(id, columns) for id in made[first : first + 500]])
         await self._vacuum()
         return _p95(await self._times(lambda conn: service.list_runs(conn, self.scope, RunFilter(), None, 50), 50))
 

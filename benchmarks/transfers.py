@@ -7,7 +7,6 @@ that keeps a file an object: one presigned request a file in eight threads of th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -25,10 +24,9 @@ from typing import Any
 import structlog
 import urllib3
 
-from actors.securityvault.bootstrap import bootstrap, replace_admin_key
 from benchmarks import dvc
 from benchmarks.harness import Figure
-from cluster.db import Database
+from benchmarks.storage import make_key
 from cluster.objects import Objects
 from cluster.settings import Settings, inherited_environment
 from tests.support.platform import find_free_ports
@@ -163,17 +161,6 @@ def _seconds(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def make_key(settings: Settings) -> str:
-    """An administrator's key of a platform that is new or not."""
-
-    async def make() -> str:
-        await Objects(settings).ensure_bucket()
-        async with Database(settings) as db:
-            return await bootstrap(db, settings) or await replace_admin_key(db, settings)
-
-    return asyncio.run(make())
 
 
 @contextlib.contextmanager

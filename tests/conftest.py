@@ -32,8 +32,9 @@ TIERS = ("plain", "postgres", "ray", "e2e")
 def pytest_configure() -> None:
     gc.disable()  # until the collection is over: what is imported stays
     # How long an example takes says how busy the machine is, not whether the product is right.
-    hypothesis.settings.register_profile("aidos", deadline=None)
-    hypothesis.settings.load_profile("aidos")
+    hypothesis.settings.register_profile("aidos", deadline=None, max_examples=50)
+    hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
+    hypothesis.settings.load_profile("aidos")  # --hypothesis-profile is loaded after this
     # `timeout` and CI end a run by SIGTERM: fixtures must still stop their servers.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -60,6 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()  # a full collection need not walk every module again
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # extension modules look for leaks as the process ends
 
 
 class RayInPlainTest(AssertionError):

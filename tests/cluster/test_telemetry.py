@@ -16,6 +16,13 @@ from tests.support.otlp import collecting
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
+SECRETS = [
+    "https://s3/b/k?X-Amz-Signature=5ecre7&x=1",
+    "Authorization: Bearer 5ecre7",
+    "aidos_live_5ecre7",
+    "postgresql://aidos:5ecre7@db/x",
+]
+
 
 def run(code: str, **environment: str) -> list[dict[str, Any]]:
     """Run the code in a process of its own, where telemetry is configured; its log lines, which must all be JSON."""
@@ -64,22 +71,13 @@ class TestLogs:
         (line,) = run("import logging\nlogging.getLogger('psycopg.pool').warning('lost %s', 'it')")
         assert (line["event"], line["module"], line["process"]) == ("lost it", "psycopg.pool", "tested")
 
-    @pytest.mark.parametrize(
-        "secret",
-        [
-            "https://s3/b/k?X-Amz-Signature=5ecre7&x=1",
-            "Authorization: Bearer 5ecre7",
-            "aidos_live_5ecre7",
-            "postgresql://aidos:5ecre7@db/x",
-        ],
-    )
-    def test_a_secret_that_an_error_quotes_is_not_logged(self, secret: str) -> None:
+    def test_a_secret_that_an_error_quotes_is_not_logged(self) -> None:
         lines = run(
-            f"log = telemetry.get_logger('x')\nlog.info('asked', url={secret!r})\n"
-            f"import logging\nlogging.getLogger('minio').error({secret!r})\n"
-            f"try:\n raise ValueError({secret!r})\nexcept ValueError:\n log.exception('failed')"
+            f"import logging\nlog = telemetry.get_logger('x')\nfor secret in {SECRETS}:\n"
+            " log.info('asked', url=secret)\n logging.getLogger('minio').error(secret)\n"
+            " try:\n  raise ValueError(secret)\n except ValueError:\n  log.exception('failed')"
         )
-        assert len(lines) == 3
+        assert len(lines) == 3 * len(SECRETS)
         assert "5ecre7" not in json.dumps(lines)
 
     def test_an_address_is_no_secret(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aidos.streaming.consumed import Consumed, without
@@ -65,7 +65,6 @@ class TestOrder:
 
 
 class TestProgress:
-    @settings(max_examples=300)
     @given(BLOCKS, st.integers(0, 3), st.lists(st.tuples(st.integers(1, 7), st.integers(0, 60)), max_size=6), st.data())
     def test_nothing_is_lost_and_nothing_comes_twice(
         self, blocks: list[int], seed: int, lives: list[tuple[int, int]], data: st.DataObject

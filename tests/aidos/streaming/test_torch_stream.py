@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch.utils.data
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aidos.errors import InvalidRequest
@@ -37,7 +37,6 @@ def ranks(blocks: list[int], count: int, states: Sequence[Any] | None = None, **
 
 
 class TestResume:
-    @settings(max_examples=100, deadline=None)
     @given(
         st.lists(st.integers(1, 20), min_size=1, max_size=12),
         st.lists(st.integers(1, 5), max_size=5),

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 from aidos.schemas.dataforge.label_schema import LabelSchema
 from data_pipelines.dataforge.labelling.errors import FormatCannotHold, ItemUnknown, LabelFileInvalid
@@ -43,32 +43,26 @@ def counted(records: list[Record]) -> Counter[str]:
 
 class TestRoundTrip:
     @given(labelled())
-    @settings(deadline=None)
     def test_jsonl_loses_nothing(self, drawn: Drawn) -> None:
         assert there_and_back("jsonl", drawn) == drawn[1]
 
     @given(labelled())
-    @settings(deadline=None)
     def test_csv_loses_nothing(self, drawn: Drawn) -> None:
         assert there_and_back("csv", drawn) == drawn[1]
 
     @given(labelled(sized=True))
-    @settings(deadline=None)
     def test_label_studio_loses_nothing(self, drawn: Drawn) -> None:
         assert counted(there_and_back("labelstudio", drawn)) == counted(drawn[1])
 
     @given(labelled(tuple(kind for kind in KINDS if kind not in SHAPES)))
-    @settings(deadline=None)
     def test_label_studio_needs_no_sizes_without_shapes(self, drawn: Drawn) -> None:
         assert counted(there_and_back("labelstudio", drawn)) == counted(drawn[1])
 
     @given(labelled(rows=False, sized=True))
-    @settings(deadline=None)
     def test_coco_loses_nothing(self, drawn: Drawn) -> None:
         assert counted(there_and_back("coco", drawn)) == counted(drawn[1])
 
     @given(labelled(SHAPES, most=1, rows=False, annotators=False, sized=True))
-    @settings(deadline=None)
     def test_yolo_loses_nothing(self, drawn: Drawn) -> None:
         try:
             assert counted(there_and_back("yolo", drawn)) == counted(drawn[1])
@@ -77,7 +71,6 @@ class TestRoundTrip:
             raise
 
     @given(labelled(SHAPES, most=1, rows=False, annotators=False))
-    @settings(deadline=None)
     def test_voc_loses_nothing(self, drawn: Drawn) -> None:
         try:
             assert counted(there_and_back("voc", drawn)) == counted(drawn[1])

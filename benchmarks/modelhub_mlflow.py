@@ -6,13 +6,11 @@ its command starts it, each with a database of its own on one server. One client
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,13 +25,12 @@ from mlflow.entities import Metric
 
 from api.app import build_app, build_edge
 from benchmarks import mlflow_server
-from benchmarks.comparison import prepare
 from benchmarks.harness import Figure, in_turns, parse_arguments, report
-from cluster import embedded, postgres_server, telemetry
+from benchmarks.storage import make_key, own_storage
+from cluster import postgres_server, telemetry
 from cluster.logfile import open_log
 from cluster.settings import Settings
-from tests.support.database import make_database
-from tests.support.platform import find_free_ports, start_storage
+from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until
 
 PEER = "mlflow server 3.17"
@@ -84,13 +81,9 @@ Work = Callable[["Subject"], Callable[[], Any]]
 def main() -> int:
     """Measure and report; 1 when a bar is missed."""
     arguments = parse_arguments(__doc__.splitlines()[0])
-    with tempfile.TemporaryDirectory(prefix="aidos-mlflow-") as directory:
-        storage = start_storage(Path(directory))
-        try:
-            with servers(storage, Path(directory)) as subjects:
-                figures = measure(subjects, Path(directory), arguments.quick)
-        finally:
-            embedded.stop(storage)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    with own_storage("mlflow") as (settings, directory), servers(settings, directory) as subjects:
+        figures = measure(subjects, directory, arguments.quick)
     return report(figures)
 
 
@@ -144,14 +137,14 @@ class Subject:
 
 
 @contextlib.contextmanager
-def servers(storage: Settings, directory: Path) -> Iterator[dict[str, Subject]]:
+def servers(settings: Settings, directory: Path) -> Iterator[dict[str, Subject]]:
     """Both, with their clients."""
-    settings = make_database(storage, "aidos_benchmark").model_copy(update={"rate_limit_per_minute": 10**8})
-    key, port = asyncio.run(prepare(settings)), find_free_ports(1)
+    settings = settings.model_copy(update={"rate_limit_per_minute": 10**8})
+    key, port = make_key(settings), find_free_ports(1)
     gateway = multiprocessing.get_context("spawn").Process(target=serve, args=(settings, port), daemon=True)
     gateway.start()
     try:
-        with mlflow_server.serve(storage, "mlflow_benchmark", directory / "mlflow.log") as (url, theirs):
+        with mlflow_server.serve(settings, "mlflow_peer", directory / "mlflow.log") as (url, theirs):
             ours = f"http://127.0.0.1:{port}"
             wait_until(lambda: answers(ours), within_s=60)
             yield {"ours": Subject(ours, settings, OUR_RUNS, key), "peer": Subject(url, theirs, THEIR_RUNS)}
@@ -175,7 +168,7 @@ def answers(url: str) -> bool:
 
 def measure(subjects: Mapping[str, Subject], directory: Path, quick: bool) -> list[Figure]:
     """All figures; the client's own work is part of each."""
-    rounds, scale = (1, 1) if quick else (3, 5)
+    rounds, scale = (1, 1) if quick else (3, 4)
     file = directory / "upload.bin"
     file.write_bytes(os.urandom(2**20) * (64 if quick else 1024))
 
@@ -189,7 +182,6 @@ def measure(subjects: Mapping[str, Subject], directory: Path, quick: bool) -> li
         figure("log_metric_clients", rate(20 * scale, log_one, CLIENTS), "metrics/s", None),
         figure("create_run", rate(10 * scale, lambda s: s.new_run()), "runs/s", 10),
         figure("create_run_clients", rate(10 * scale, lambda s: s.new_run(), CLIENTS), "runs/s", None),
-        figure("upload", rate(1, lambda s: s.client.log_artifact(s.run, str(file))), "files/s", 1),
     ]
     filled = {name: subject.fill(1000 if quick else 10_000) for name, subject in subjects.items()}
 
@@ -199,6 +191,7 @@ def measure(subjects: Mapping[str, Subject], directory: Path, quick: bool) -> li
 
     found.append(figure("search", rate(2 * scale, lambda s: search(s, *QUERY)), "searches/s", 5))
     found.append(figure("search_newest", rate(2 * scale, lambda s: search(s, "", (), 1000)), "pages of 1,000/s", None))
+    found.append(figure("upload", rate(1, lambda s: s.client.log_artifact(s.new_run(), str(file))), "files/s", 1))
     return found
 
 
@@ -207,9 +200,10 @@ def log_one(subject: Subject) -> None:
 
 
 def repeat(subject: Subject, times: int, work: Callable[[Subject], Any], clients: int) -> float:
-    """Times a second, after one that does not count."""
+    """Times a second, of many after one that does not count."""
     with subject.speaking(), ThreadPoolExecutor(clients) as pool:
-        work(subject)
+        if times > 1:
+            work(subject)
         began = time.perf_counter()
         for _ in pool.map(lambda _: work(subject), range(times)):
             pass

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     upload_limit_bytes: int = Field(5 * 2**30, description="Largest file that may be uploaded through the gateway, in one request.")
     request_timeout_s: float = Field(65.0, description="Longest a request may take, long polls included.")
     presign_expiry_s: int = Field(3600, description="How long a presigned S3 URL is valid.")
-    rate_limit_per_minute: int = Field(6000, description="Default requests a minute for a key, user or project.")
+    rate_limit_per_minute: int = Field(60_000, description="Default requests a minute for a key, user or project.")
     access_token_ttl_s: int = Field(600, description="Life of an access token.")
     refresh_token_ttl_s: int = Field(30 * 86400, description="Life of a refresh token family.")
     job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")

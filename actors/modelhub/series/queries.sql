@@ -28,14 +28,13 @@ WITH runs AS (
 )
 SELECT id, state FROM runs;
 
--- copy_points --
--- One page of a series, as PostgreSQL's binary form: a page is read whole before it is sent, so that no slow reader holds a connection.
-COPY (
-    SELECT p.step, p.at, p.value
-      FROM modelhub.metric_points p
-     WHERE p.project_id = %(project_id)s
-       AND p.metric_id = (SELECT m.id FROM modelhub.metrics m WHERE m.project_id = %(project_id)s AND m.run_id = %(run_id)s AND m.key = %(key)s)
-       AND (%(step)s::bigint IS NULL OR (p.step, p.at, p.value) > (%(step)s::bigint, %(at)s::timestamptz, %(value)s::float8))
-     ORDER BY p.step, p.at, p.value
-     LIMIT %(limit)s
-) TO STDOUT (FORMAT binary);
+-- read_points --
+-- One page of a series in one value, 24 bytes a point: neither PostgreSQL nor the driver handles each point as a row of its own.
+SELECT string_agg(int8send(step) || timestamptz_send(at) || float8send(value), '' ORDER BY step, at, value) AS points
+  FROM (SELECT p.step, p.at, p.value
+          FROM modelhub.metric_points p
+         WHERE p.project_id = %(project_id)s
+           AND p.metric_id = (SELECT m.id FROM modelhub.metrics m WHERE m.project_id = %(project_id)s AND m.run_id = %(run_id)s AND m.key = %(key)s)
+           AND (%(step)s::bigint IS NULL OR (p.step, p.at, p.value) > (%(step)s::bigint, %(at)s::timestamptz, %(value)s::float8))
+         ORDER BY p.step, p.at, p.value
+         LIMIT %(limit)s) AS page;

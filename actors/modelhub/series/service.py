@@ -37,4 +37,4 @@ async def log(conn: Connection, scope: Scope, logged: Sequence[Logged], *, late:
 
 async def read(conn: Connection, scope: Scope, run_id: UUID, key: str, after: Rows | None, limit: int) -> Rows:
     """The next ``limit`` points of a series by step, every one as it was logged."""
-    return await store.copy_points(conn, scope.project, run_id, key, after, limit)
+    return await store.read_points(conn, scope.project, run_id, key, after, limit)

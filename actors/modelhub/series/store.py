@@ -14,9 +14,8 @@ from actors.modelhub.series.models import EPOCH, Columns, Rows
 from cluster.db import Connection, load_queries
 
 Q = load_queries(__package__ or "actors.modelhub.series")
-# https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-FILE-FORMATS: a header, rows of counted fields, a trailer; times begin in 2000.
-_HEADER_BYTES, _TRAILER_BYTES = 19, 2
-_ROW = np.dtype([("", ">i2"), ("", ">i4"), ("step", ">i8"), ("", ">i4"), ("time_us", ">i8"), ("", ">i4"), ("value", ">f8")])
+# What int8send, timestamptz_send and float8send write: PostgreSQL's times begin in 2000.
+_POINT = np.dtype([("step", ">i8"), ("time_us", ">i8"), ("value", ">f8")])
 _YEAR_2000_US = 946_684_800_000_000
 
 
@@ -38,16 +37,15 @@ async def log_points(conn: Connection, project_id: UUID, logged: Sequence[tuple[
     return {row["id"]: RunState(row["state"]) for row in await cursor.fetchall()}
 
 
-async def copy_points(conn: Connection, project_id: UUID, run_id: UUID, key: str, after: Rows | None, limit: int) -> Rows:
+async def read_points(conn: Connection, project_id: UUID, run_id: UUID, key: str, after: Rows | None, limit: int) -> Rows:
     """The first points of a series, or those behind the last of ``after``, by step."""
     step, at, value = None, None, None
     if after is not None:
         step, value = int(after.steps[-1]), float(after.values[-1])
         at = EPOCH + timedelta(microseconds=int(after.times_us[-1]))
     values = {"project_id": project_id, "run_id": run_id, "key": key, "step": step, "at": at, "value": value, "limit": limit}
-    async with conn.cursor() as cursor, cursor.copy(Q.copy_points.rstrip(";"), values) as copy:
-        data = b"".join([bytes(part) async for part in copy])
-    rows = np.frombuffer(data[_HEADER_BYTES:-_TRAILER_BYTES], _ROW)
+    row = await (await conn.execute(Q.read_points, values, binary=True)).fetchone()
+    rows = np.frombuffer(row["points"] or b"" if row else b"", _POINT)
     return Rows(rows["step"].astype("=i8"), rows["time_us"].astype("=i8") + _YEAR_2000_US, rows["value"].astype("=f8"))
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aidos.cli import study_view
+from aidos import optional
+from aidos.cli import study_picture, study_view
 from aidos.cli.job import upload_code
 from aidos.cli.output import show_table
 from aidos.cli.session import session
@@ -24,7 +25,9 @@ def register(group: typer.Typer) -> None:
     group.command("create", help="Pack a directory and search good parameters of a command of it: … -- python train.py --lr {lr}")(create)
     group.command("show", help="How far a study is, and its best trials.")(show)
     group.command("best", help="The best trial; of several objectives the Pareto front.")(best)
-    group.command("plot", help="History, slices, contours, Pareto front and importance, as one page of HTML or as data.")(plot)
+    group.command("plot", help="History, slices, contours, Pareto front and importance, as one page of HTML, as a picture or as data.")(
+        plot
+    )
     group.command("wait", help="Wait until a study no longer runs; exit 1 unless it finished.")(wait)
 
 
@@ -182,7 +185,8 @@ def _show_trials(current: Any, trials: list[TrialRead]) -> None:
 
 def plot(
     study: StudyArgument,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; STUDY.html where none is named.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; STUDY.html where nothing is named.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the picture goes.")] = None,
 ) -> None:
     current = session()
     read, trials = current.client.studies.get(study), list(current.client.studies.trials(study))
@@ -191,9 +195,15 @@ def plot(
     if current.as_json:
         current.show(data)
         return
-    target = html or Path(f"{read.name}.html")
-    target.write_text(study_view.to_html(read, data), encoding="utf-8")
-    current.note(f"{target} shows {len(trials)} trials.")
+    if png is not None:
+        optional.load("PIL", "A picture")
+        charts = [(heading, chart) for heading, drawn in study_view.build_charts(read, data) for chart in drawn]
+        study_picture.write_png(png, study_view.title_of(read), charts)
+        current.note(f"{png} shows {len(trials)} trials.")
+    if html is not None or png is None:
+        target = html or Path(f"{read.name}.html")
+        target.write_text(study_view.to_html(read, data), encoding="utf-8")
+        current.note(f"{target} shows {len(trials)} trials.")
 
 
 def wait(study: StudyArgument) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import itertools
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,34 +61,64 @@ def _pairs(complete: Iterable[TrialRead], metric: str, x: str, y: str) -> list[d
     return [{"number": each.number, "x": each.params[x], "y": each.params[y], "value": each.values[metric]} for each in both]
 
 
-def to_html(study: StudyRead, data: Mapping[str, Any]) -> str:
-    """One page: no script, nothing loaded."""
-    title = html.escape(f"Study {study.name}: {study.state}, {sum(study.trials.values())} trials")
-    parts = []
+@dataclass(frozen=True)
+class Chart:
+    """Points with a shade from 0 to 1, and a line through some; or bars by name."""
+
+    caption: str
+    x_name: str = ""
+    y_name: str = ""
+    points: Sequence[tuple[Any, Any, float]] = ()
+    line: Sequence[tuple[Any, Any]] = ()
+    log_x: bool = False
+    log_y: bool = False
+    bars: Mapping[str, float] | None = None
+
+
+def title_of(study: StudyRead) -> str:
+    return f"Study {study.name}: {study.state}, {sum(study.trials.values())} trials"
+
+
+def build_charts(study: StudyRead, data: Mapping[str, Any]) -> Iterator[tuple[str, list[Chart]]]:
+    """What is drawn, under headings: each objective, and the Pareto front of several."""
+    logs = {name for name, parameter in study.space.items() if getattr(parameter, "log", False)}
     for metric, rows in data["history"].items():
-        parts.append(f"<h2>{html.escape(metric)}</h2>")
-        parts.append(_history_figure(rows))
-        parts.append(_bars("importance", data["importance"].get(metric, {})))
-        parts += [
-            _scatter(name, "value", [(row["x"], row["value"], row["number"]) for row in points], name in _log_names(study))
-            for name, points in data["slice"][metric].items()
-        ]
-        parts += [_contour(each, _log_names(study)) for each in data["contour"][metric]]
+        line = [(row["number"], row["best"]) for row in rows if row["best"] is not None]
+        charts = [Chart("history", "trial", "value", [(row["number"], row["value"], 0.0) for row in rows], line)]
+        charts.append(Chart("importance", bars=data["importance"].get(metric, {})))
+        for name, points in data["slice"][metric].items():
+            shades = _shades([row["number"] for row in points])
+            dots = [(row["x"], row["value"], shade) for row, shade in zip(points, shades, strict=True)]
+            charts.append(Chart(f"value by {name}, from early (blue) to late (red)", name, "value", dots, log_x=name in logs))
+        charts += [_contour(each, logs) for each in data["contour"][metric]]
+        yield metric, charts
     if "pareto" in data:
         x, y = (objective.metric for objective in study.objectives[:2])
-        points = [(row["values"][x], row["values"][y], 1.0 if row["front"] else 0.0) for row in data["pareto"]]
-        parts.append(f"<h2>Pareto front</h2>{_scatter(x, y, points, False)}")
+        points = [(row["values"][x], row["values"][y], float(row["front"])) for row in data["pareto"]]
+        yield "Pareto front", [Chart(f"{y} by {x}, the front in red", x, y, points)]
+
+
+def _contour(each: Mapping[str, Any], logs: set[str]) -> Chart:
+    shades = _shades([point["value"] for point in each["points"]])
+    points = [(point["x"], point["y"], shade) for point, shade in zip(each["points"], shades, strict=True)]
+    caption = f"{each['x']} and {each['y']}, from low (blue) to high (red)"
+    return Chart(caption, each["x"], each["y"], points, log_x=each["x"] in logs, log_y=each["y"] in logs)
+
+
+def to_html(study: StudyRead, data: Mapping[str, Any]) -> str:
+    """One page: no script, nothing loaded."""
+    title = html.escape(title_of(study))
+    parts = []
+    for heading, charts in build_charts(study, data):
+        parts.append(f"<h2>{html.escape(heading)}</h2>")
+        parts += [_figure(chart) if chart.bars is None else _bars(chart.caption, chart.bars) for chart in charts]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>'
         f"{''.join(parts)}</html>\n"
     )
 
 
-def _log_names(study: StudyRead) -> set[str]:
-    return {name for name, parameter in study.space.items() if getattr(parameter, "log", False)}
-
-
-class _Scale:
+class Scale:
     """From values to pixels: numbers in an interval, others side by side in the order of their text."""
 
     def __init__(self, values: Sequence[Any], start: float, end: float, log: bool = False) -> None:
@@ -113,29 +144,34 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)[:20]
 
 
-def _figure(caption: str, x: _Scale, y: _Scale, marks: str, x_name: str = "", y_name: str = "") -> str:
+def _figure(chart: Chart) -> str:
     bottom, right = _HEIGHT - _MARGIN, _WIDTH - 10
+    x, y = scale(chart, (_MARGIN + 6, right - 6), (bottom - 6, 21))
     texts = [
         (_MARGIN, bottom + 15, "start", x.ends[0]), (right, bottom + 15, "end", x.ends[1]),
-        ((_MARGIN + right) / 2, bottom + 30, "middle", x_name), (_MARGIN - 4, bottom, "end", y.ends[0]), (_MARGIN - 4, 20, "end", y.ends[1]),
-        (_MARGIN, 10, "start", y_name),
+        ((_MARGIN + right) / 2, bottom + 30, "middle", chart.x_name), (_MARGIN - 4, bottom, "end", y.ends[0]),
+        (_MARGIN - 4, 20, "end", y.ends[1]), (_MARGIN, 10, "start", chart.y_name),
     ]  # fmt: skip
     labels = "".join(
         f'<text x="{at:.0f}" y="{down:.0f}" text-anchor="{anchor}">{html.escape(text)}</text>' for at, down, anchor, text in texts
     )
+    line = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in chart.line)
+    marks = _dots(x, y, chart.points) + (f'<polyline points="{line}" fill="none" stroke="#c2410c" stroke-width="2"/>' if line else "")
     axes = f'<path class="axis" d="M{_MARGIN} 15V{bottom}H{right}"/>'
     drawing = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img">{axes}{marks}{labels}</svg>'
-    return f"<figure><figcaption>{html.escape(caption)}</figcaption>{drawing}</figure>"
+    return f"<figure><figcaption>{html.escape(chart.caption)}</figcaption>{drawing}</figure>"
 
 
-def _scales(xs: Sequence[Any], ys: Sequence[Any], log_x: bool = False, log_y: bool = False) -> tuple[_Scale, _Scale]:
-    return _Scale(xs, _MARGIN + 6, _WIDTH - 16, log_x), _Scale(ys, _HEIGHT - _MARGIN - 6, 21, log_y)
+def scale(chart: Chart, across: tuple[float, float], up: tuple[float, float]) -> tuple[Scale, Scale]:
+    """From a chart's values to pixels."""
+    xs, ys = [point[0] for point in chart.points], [point[1] for point in chart.points]
+    return Scale(xs, *across, log=chart.log_x), Scale(ys, *up, log=chart.log_y)
 
 
-def _dots(x: _Scale, y: _Scale, points: Iterable[tuple[Any, Any, float]]) -> str:
+def _dots(x: Scale, y: Scale, points: Iterable[tuple[Any, Any, float]]) -> str:
     """Circles; the third value, from 0 to 1, is their shade."""
     return "".join(
-        f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3.5" fill="hsl({220 - 190 * shade:.0f} 75% 48%)" fill-opacity=".75"/>'
+        f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3.5" fill="hsl({220 - 220 * shade:.0f} 75% 48%)" fill-opacity=".75"/>'
         for a, b, shade in points
     )
 
@@ -143,28 +179,6 @@ def _dots(x: _Scale, y: _Scale, points: Iterable[tuple[Any, Any, float]]) -> str
 def _shades(values: Sequence[float]) -> list[float]:
     low, high = min(values, default=0.0), max(values, default=0.0)
     return [(value - low) / (high - low) if high > low else 0.0 for value in values]
-
-
-def _history_figure(rows: Sequence[Mapping[str, Any]]) -> str:
-    x, y = _scales([row["number"] for row in rows], [row["value"] for row in rows])
-    line = " ".join(f"{x(row['number']):.1f},{y(row['best']):.1f}" for row in rows if row["best"] is not None)
-    marks = _dots(x, y, ((row["number"], row["value"], 0.0) for row in rows))
-    return _figure("history", x, y, f'{marks}<polyline points="{line}" fill="none" stroke="#c2410c" stroke-width="2"/>', "trial", "value")
-
-
-def _scatter(x_name: str, y_name: str, points: Sequence[tuple[Any, Any, float]], log: bool) -> str:
-    x, y = _scales([point[0] for point in points], [point[1] for point in points], log)
-    shades = _shades([point[2] for point in points])
-    marks = _dots(x, y, ((a, b, shade) for (a, b, _), shade in zip(points, shades, strict=True)))
-    return _figure(f"{y_name} by {x_name}", x, y, marks, x_name, y_name)
-
-
-def _contour(each: Mapping[str, Any], logs: set[str]) -> str:
-    points = each["points"]
-    x, y = _scales([p["x"] for p in points], [p["y"] for p in points], each["x"] in logs, each["y"] in logs)
-    shades = _shades([p["value"] for p in points])
-    marks = _dots(x, y, ((p["x"], p["y"], shade) for p, shade in zip(points, shades, strict=True)))
-    return _figure(f"{each['x']} × {each['y']}, from low (blue) to high (red)", x, y, marks, each["x"], each["y"])
 
 
 def _bars(caption: str, shares: Mapping[str, float]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from aidos.cli.study_view import build_data, to_html
+from aidos.cli.study_picture import write_png
+from aidos.cli.study_view import build_charts, build_data, to_html
 from tests.studies.examples import CONDITIONAL, make_study, make_trial
 
 pytestmark = pytest.mark.plain
@@ -60,3 +63,18 @@ class TestPage:
             for circle in page.split("value by lr")[1].split("</figure>")[0].split("<circle")[1:]
         ]
         assert places[0] - places[1] == pytest.approx(places[1] - places[2], abs=0.2)
+
+
+class TestPicture:
+    @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], []], ids=["several", "one", "none"])
+    def test_draws_every_chart_of_the_page_whatever_there_is(self, trials: list, tmp_path: Path) -> None:
+        study = make_study(space=CONDITIONAL)
+        data = build_data(study, trials, {"loss": {"layers": 1.0}}, [])
+        charts = [(heading, chart) for heading, drawn in build_charts(study, data) for chart in drawn]
+        write_png(tmp_path / "found.png", "Study s", charts)
+        assert to_html(study, data).count("<figure>") == len(charts)
+        with Image.open(tmp_path / "found.png") as picture:
+            picture.load()
+            assert picture.format == "PNG" and picture.width == 3 * 560
+            colors = {color for _, color in picture.getcolors(100_000) or []}
+        assert ((214, 31, 31) in {tuple(color) for color in colors}) == (len(trials) > 1), "the highest value is red"

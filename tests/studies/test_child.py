@@ -17,6 +17,19 @@ from tests.support.waiting import wait_until
 from tune.studies.child import Child
 
 pytestmark = pytest.mark.plain
+ENDINGS = [
+    ("print('a'); print('b'); print()", 0, "b"),
+    ("raise ValueError('boom')", 1, "ValueError: boom"),
+    ("import sys; sys.exit(3)", 3, ""),
+    ("import sys; sys.exit('no data')", 1, "no data"),
+    ("import os; os.kill(os.getpid(), 9)", 137, ""),
+    ("import os; os._exit(4)", 4, ""),
+    ("import sys; sys.stdout.buffer.write(b'\\xff\\x00end')", 0, "\ufffd\ufffdend"),
+    ("import atexit; atexit.register(print, 'bye'); print('work')", 0, "bye"),
+    ("import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print('late'))).start()", 0, "late"),
+    ("def f(x: int): pass\nprint(f.__annotations__)", 0, "{'x': <class 'int'>}"),
+    ("(", 1, "SyntaxError: '(' was never closed"),
+]
 ENDLESS = "import time, os\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
 
 
@@ -47,24 +60,9 @@ def is_gone(pid: int) -> bool:
 
 
 class TestChild:
-    @pytest.mark.parametrize(
-        ("script", "code", "last"),
-        [
-            ("print('a'); print('b'); print()", 0, "b"),
-            ("raise ValueError('boom')", 1, "ValueError: boom"),
-            ("import sys; sys.exit(3)", 3, ""),
-            ("import sys; sys.exit('no data')", 1, "no data"),
-            ("import os; os.kill(os.getpid(), 9)", 137, ""),
-            ("import os; os._exit(4)", 4, ""),
-            ("import sys; sys.stdout.buffer.write(b'\\xff\\x00end')", 0, "\ufffd\ufffdend"),
-            ("import atexit; atexit.register(print, 'bye'); print('work')", 0, "bye"),
-            ("import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print('late'))).start()", 0, "late"),
-            ("def f(x: int): pass\nprint(f.__annotations__)", 0, "{'x': <class 'int'>}"),
-            ("(", 1, "SyntaxError: '(' was never closed"),
-        ],
-    )
-    def test_says_how_it_ended_and_its_last_line(self, run, script: str, code: int, last: str) -> None:
-        assert run(script) == (code, last)
+    def test_says_how_it_ended_and_its_last_line(self, run) -> None:
+        for script, code, last in ENDINGS:
+            assert run(script) == (code, last), script
 
     def test_what_it_prints_is_printed(self, run, capsys: pytest.CaptureFixture[str]) -> None:
         run("print('loss 1'); print('loss 2')")

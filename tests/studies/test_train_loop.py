@@ -130,6 +130,13 @@ class TestStudySearcher:
         ended = job.studies.trial("s", "0")
         assert (ended.state, ended.reason) == ("FAILED", "exit code 137; last line: reading 1")
 
+    def test_a_program_whose_last_report_was_refused_has_failed_though_it_came_to_its_end(self, begin: Any, tmp_path: Path) -> None:
+        study, job = begin()
+        (tmp_path / "train.py").write_text("import aidos\naidos.trial().report(1, {'a\\nb': 1.0})\nprint('the end')")
+        trial = drive(job, StudySearcher(job, study), study, "a")
+        assert trial is not None and trial.state == "FAILED"
+        assert trial.reason.startswith("exit code 1; last line: ") and "should match pattern" in trial.reason
+
     def test_a_grid_ends_with_its_last_point(self, begin: Any) -> None:
         study, job = begin(space={"x": {"kind": "int", "low": 1, "high": 2}}, sampler="grid")
         searcher = StudySearcher(job, study)

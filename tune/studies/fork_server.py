@@ -173,7 +173,7 @@ if __name__ == "__main__":
     del sys.path[0]  # this file's folder
     sys.path.insert(0, "")
     import_ahead(_script)
-    with suppress(ImportError):  # what the program reports with; where that is missing the program says so itself
+    with suppress(Exception):  # what the program reports with; what is wrong with that the program says itself
         importlib.import_module("aidos.tracking.trial").prepare()
     if threading.active_count() == 1 and not hides_own(_script):
         _channel.sendall(READY)

@@ -61,7 +61,10 @@ async def _find(conn: Connection, scope: Scope, kind: NodeKind, name: str) -> No
     if kind is NodeKind.COMMIT and "@" in name:
         (start,) = await commit_nodes(conn, scope, [name])
         return start
-    return await modelhub.get_node(conn, scope, kind, unquote(name) if kind in _NAMED_BY_PATH else name)
+    told = unquote(name) if kind in _NAMED_BY_PATH else name
+    if "\0" in told:
+        raise NodeNotFound(kind=kind, name=name)
+    return await modelhub.get_node(conn, scope, kind, told)
 
 
 async def _trace_file(conn: Connection, scope: Scope, sha256: str, direction: Direction, depth: int) -> Graph:

@@ -181,6 +181,8 @@ class TestAffected:
         for name in (sha256(b"nowhere"), "not a digest"):
             with pytest.raises(NotFound):
                 world.client.lineage.affected("file", name)
+        with pytest.raises(NotFound):
+            world.client.lineage.affected("dataset", "a%00b")
 
     async def test_of_another_project_is_not_told(self, world: World, database: Database, other_scope: Scope) -> None:
         await world.version("saw", [[0, 2]])

@@ -46,7 +46,7 @@ async def list_run_events(
 
 
 async def to_run_event(conn: Connection, event: Event, url: str, scope: Scope | None = None) -> dict[str, Any] | None:
-    """The event as OpenLineage tells it; None where it is no transition of a run, or the run was deleted."""
+    """The event as OpenLineage tells it; None where it is no transition of a run, or the run or its project is gone."""
     moment = _moment(event)
     if moment is None or event.project_id is None or event.time is None:
         return None
@@ -54,9 +54,9 @@ async def to_run_event(conn: Connection, event: Event, url: str, scope: Scope | 
     type, run_id = moment
     try:
         run = await modelhub.get_run(conn, scope, run_id)
+        project = await securityvault.get_project(conn, _scope(event.org_id, event.project_id), str(event.project_id))
     except NotFound:
         return None
-    project = await securityvault.get_project(conn, _scope(event.org_id, event.project_id), str(event.project_id))
     teller = Teller(conn, scope, namespace_of(url, project.name))
     return {
         "eventType": type.value,

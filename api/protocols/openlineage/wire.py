@@ -6,6 +6,7 @@ https://github.com/OpenLineage/OpenLineage/blob/main/spec/OpenLineage.md
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ MODEL_PREFIX = "models/"
 _FACETS = "https://openlineage.io/spec/facets"
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
 Facets = dict[str, Any]
+_VERSION = re.compile(r"[\x20-\x7e]{1,200}")
 
 
 class EventType(enum.StrEnum):
@@ -47,9 +49,10 @@ class DatasetNamed(Incoming):
 
     @property
     def version(self) -> str:
-        """Of the facet ``version``; empty where there is none."""
+        """Of the facet ``version``; empty where there is none that could be one of ours."""
         facet = self.facets.get("version")
-        return str(facet.get("datasetVersion", "")) if isinstance(facet, Mapping) else ""
+        text = str(facet.get("datasetVersion", "")) if isinstance(facet, Mapping) else ""
+        return text if _VERSION.fullmatch(text) else ""
 
 
 class JobNamed(Incoming):
@@ -77,8 +80,8 @@ class EventPosted(Incoming):
     run: RunNamed | None = None
     job: JobNamed | None = None
     dataset: DatasetNamed | None = None
-    inputs: list[DatasetNamed] = Field(default_factory=list, max_length=10_000)
-    outputs: list[DatasetNamed] = Field(default_factory=list, max_length=10_000)
+    inputs: list[DatasetNamed] = Field(default_factory=list, max_length=1000)
+    outputs: list[DatasetNamed] = Field(default_factory=list, max_length=1000)
 
 
 def facet(name: str, version: str, **fields: Any) -> dict[str, Any]:

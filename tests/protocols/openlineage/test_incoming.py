@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +141,17 @@ class TestDatasets:
         assert len([edge for edge in graph.edges if edge.relation == "input"]) == 3
         for edge in graph.edges:
             assert edges(client, edge.source.kind.value, edge.source.id)
+
+    @pytest.mark.parametrize("version", ["a\0b", "\ud800", "x" * 5000, 7, None, {"a": 1}])
+    def test_a_version_that_none_of_ours_can_have_is_not_one(
+        self, url: str, admin_key: str, digits: str, namespace: str, version: Any
+    ) -> None:
+        event = TestBatch().event(inputs=[{"namespace": namespace, "name": "digits", "facets": {"version": {"datasetVersion": version}}}])
+        body = json.dumps(event)  # with what no client of UTF-8 would send
+        answer = httpx.post(
+            f"{url}/api/v1/lineage", content=body, headers={"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"}
+        )
+        assert answer.status_code == 200, answer.text
 
 
 class TestBatch:

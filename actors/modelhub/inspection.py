@@ -20,6 +20,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 
+from actors.modelhub.describing import describe
 from actors.modelhub.scanning import Scan
 
 MAX_ONNX_BYTES = 2**31 - 1  # protobuf's own limit
@@ -147,7 +148,7 @@ def inspect_safetensors(path: Path) -> dict[str, Any]:
 
 
 def inspect_files(flavour: str, files: Mapping[str, Path]) -> dict[str, Any]:
-    """What the files of a version are, by their path in it: ``signature`` and ``findings``. Raises: NotTheModel."""
+    """What the files of a version are, by their path in it: ``signature``, ``findings`` and what ``describe`` tells. Raises: NotTheModel."""
     scan = Scan()
     answer: dict[str, Any] = {"signature": None}
     if flavour not in SUFFIXES:
@@ -160,7 +161,10 @@ def inspect_files(flavour: str, files: Mapping[str, Path]) -> dict[str, Any]:
                 raise NotTheModel(f"{path}: {reason}") from None
             answer["signature"] = answer["signature"] or signature
         scan.scan(path, local)
-    return {**answer, "findings": [vars(finding) for finding in scan.worst_first()]}
+    described = describe(files)
+    if not (answer["signature"] and any(answer["signature"].values())):  # safetensors has none of its own
+        answer["signature"] = described["signature"] or answer["signature"]
+    return {**described, **answer, "findings": [vars(finding) for finding in scan.worst_first()]}
 
 
 def main(request: str) -> None:

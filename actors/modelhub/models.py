@@ -297,6 +297,10 @@ class ModelVersion:
     traceparent: str | None = None
     deprecation: Deprecation | None = None
     findings: tuple[Finding, ...] = ()
+    card: str = ""
+    licence: str = ""
+    requirements: tuple[str, ...] = ()
+    input_example: Any = None
     files: tuple[ModelFile, ...] = ()
     aliases: tuple[str, ...] = ()
     origin: VersionOrigin = field(default_factory=lambda: VersionOrigin())
@@ -317,6 +321,8 @@ class ModelVersion:
                 "files": tuple(ModelFile(*file) for file in row["files"] or ()),
                 "aliases": tuple(row["aliases"] or ()),
                 "origin": origin,
+                "requirements": tuple(row["requirements"]),
+                "tags": row["tags"] or {},
                 "findings": tuple(Finding(**found) for found in row["findings"]),
                 "deprecation": Deprecation.from_json(row["deprecation"]) if row["deprecation"] else None,
             }

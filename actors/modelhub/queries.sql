@@ -218,9 +218,10 @@ VALUES (%(id)s, %(org_id)s, %(project_id)s, %(model_id)s, %(version)s, %(run_id)
 -- find_version --
 -- `version` is a number, an alias, or `latest`: the newest that is READY, a deprecated one only where there is no other.
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts,
+       v.signature, v.deprecation, v.findings, v.card, v.licence, v.requirements, v.input_example, v.created_by, v.created_at, v.attempts,
        (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
           FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
+       (SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.version_tags t WHERE t.version_id = v.id) AS tags,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases
   FROM modelhub.versions v JOIN modelhub.models m ON m.id = v.model_id
  WHERE v.project_id = %(project_id)s AND v.deleted_at IS NULL AND m.name = %(model)s AND m.deleted_at IS NULL
@@ -232,9 +233,10 @@ SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.r
 
 -- list_versions --
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts,
+       v.signature, v.deprecation, v.findings, v.card, v.licence, v.requirements, v.input_example, v.created_by, v.created_at, v.attempts,
        (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
           FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
+       (SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.version_tags t WHERE t.version_id = v.id) AS tags,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases
   FROM modelhub.versions v JOIN modelhub.models m ON m.id = v.model_id
  WHERE v.project_id = %(project_id)s AND v.deleted_at IS NULL AND v.model_id = %(model_id)s
@@ -262,15 +264,17 @@ UPDATE modelhub.versions v
   FROM due, modelhub.models m
  WHERE v.id = due.id AND m.id = v.model_id
 RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-          v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts, v.traceparent,
+          v.signature, v.deprecation, v.findings, v.card, v.licence, v.requirements, v.input_example, v.created_by, v.created_at, v.attempts, v.traceparent,
           (SELECT jsonb_agg(jsonb_build_array(f.path, f.key, f.size_bytes, f.sha256) ORDER BY f.path COLLATE "C")
              FROM modelhub.version_files f WHERE f.version_id = v.id) AS files,
-          NULL::text[] AS aliases;
+          NULL::text[] AS aliases, NULL::jsonb AS tags;
 
 -- apply_version --
 WITH version AS (
     UPDATE modelhub.versions
-       SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, findings = %(findings)s, updated_at = now(), lock_token = NULL, locked_until = NULL, last_error = NULL
+       SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, findings = %(findings)s,
+           card = coalesce(%(card)s, ''), licence = coalesce(%(licence)s, ''), requirements = coalesce(%(requirements)s::text[], '{}'),
+           input_example = %(input_example)s, updated_at = now(), lock_token = NULL, locked_until = NULL, last_error = NULL
      WHERE id = %(id)s AND lock_token = %(token)s AND state = 'PENDING'
     RETURNING id
 ), files AS (

@@ -36,6 +36,7 @@ class Inspection:
     signature: Mapping[str, Any] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    described: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> VersionState:
@@ -74,7 +75,7 @@ class VersionReconciler(Reconciler[ModelVersion]):
                 await self.objects.upload(key, str(local[path]))
         findings = [Finding(**found) for found in answer["findings"]]
         reason = f"{findings[0].path}: {findings[0].detail}" if findings else ""
-        return Inspection(reason, answer["signature"], keys, findings)
+        return Inspection(reason, answer["signature"], keys, findings, answer)
 
     async def _fetch(self, file: ModelFile, local: Path) -> str:
         """Download one file; why it is not the file that was announced, or nothing."""
@@ -86,7 +87,7 @@ class VersionReconciler(Reconciler[ModelVersion]):
 
     async def apply(self, conn: Connection, item: ModelVersion, token: UUID, outcome: Inspection) -> bool:
         applied = await store.apply_version(
-            conn, item.id, token, outcome.state, outcome.reason, outcome.signature, outcome.keys, outcome.findings
+            conn, item.id, token, outcome.state, outcome.reason, outcome.signature, outcome.keys, outcome.findings, outcome.described
         )
         if applied:
             data = {"model": item.model, "version": item.version, "reason": outcome.reason}

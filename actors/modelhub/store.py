@@ -246,8 +246,9 @@ async def apply_version(
     signature: Row | None,
     keys: Mapping[str, str],
     findings: Sequence[Finding],
+    described: Mapping[str, Any],
 ) -> bool:
-    """False where the claim was lost. ``keys``: the new S3 key by path."""
+    """False where the claim was lost. ``keys``: the new S3 key by path; ``described``: what the files say of the version."""
     cursor = await conn.execute(
         Q.apply_version,
         {
@@ -256,6 +257,8 @@ async def apply_version(
             "state": state,
             "reason": reason,
             "signature": Jsonb(signature) if signature is not None else None,
+            **{name: described.get(name) for name in ("card", "licence", "requirements")},
+            "input_example": Jsonb(described["input_example"]) if described.get("input_example") is not None else None,
             "findings": Jsonb([vars(finding) for finding in findings]),
             "paths": list(keys),
             "keys": list(keys.values()),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aidos.cli import model_review
+from aidos.cli.generated import parse_pairs
 from aidos.cli.session import session
 
 Reference = Annotated[
@@ -31,6 +32,12 @@ def push(
     run: Annotated[str | None, typer.Option(metavar="RUN", help="Run that it came of; a new one where none is named.")] = None,
     experiment: Annotated[str, typer.Option(help="Experiment of the new run.")] = "default",
     description: Annotated[str, typer.Option(help="What is to be said about it.")] = "",
+    card: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Model card in Markdown; its front matter names the licence.")
+    ] = None,
+    requirements: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What it needs, as requirements.txt.")] = None,
+    input_example: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="An input, as JSON.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag; again for more.")] = None,
 ) -> None:
     from aidos.tracking.recorder import Recorder
     from aidos.tracking.run import ActiveRun
@@ -41,7 +48,10 @@ def push(
     # A run that goes on elsewhere is not ended by this.
     known = ActiveRun(Recorder(client, client.runs.get(run), ends=False), closes=False) if run else None
     with known or begin(experiment, offline=False, client=client) as active:
-        current.show(active.log_model(path, name, alias=alias, description=description))
+        more = {"README.md": card, "requirements.txt": requirements, "input_example.json": input_example}
+        beside = {to: file for to, file in more.items() if file}
+        tags = parse_pairs(tag or [])
+        current.show(active.log_model(path, name, alias=alias, description=description, tags=tags, beside=beside))
 
 
 def pull(reference: Reference, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path()) -> None:

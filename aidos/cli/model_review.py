@@ -55,11 +55,12 @@ def show(
 def _show_version(current: Session, version: VersionRead, standing: VersionStandingRead, exceptions: list[ExceptionRead]) -> None:
     from aidos.cli.output import show_table
 
-    shown = version.model_dump(mode="json", exclude={"files", "signature", "findings", "id", "run_id"})
+    shown = version.model_dump(mode="json", exclude={"files", "signature", "findings", "requirements", "card", "id", "run_id"})
     current.show({**shown, "run_id": version.run_id, "approval": standing.approval.value})
     values = [{"of": side, **value} for side in ("inputs", "outputs") for value in (version.signature or {}).get(side, ())]
     tables: tuple[tuple[str, list[dict[str, Any]]], ...] = (
         ("Signature", values),
+        ("Requirements", [{"requirement": line} for line in version.requirements]),
         ("Files", [file.model_dump(mode="json") for file in version.files]),
         ("Findings", [finding.model_dump(mode="json") for finding in version.findings]),
         ("Exceptions", [signed.model_dump(mode="json", exclude={"id", "kid"}) for signed in exceptions]),
@@ -71,6 +72,9 @@ def _show_version(current: Session, version: VersionRead, standing: VersionStand
         if rows:
             current.out.print(f"\n{title}", style="bold")
             show_table(current, rows)
+    if version.card:
+        current.out.print("\nCard", style="bold")
+        current.show(version.card)
 
 
 def request_approval(model: Model, version: Version, reason: Reason) -> None:

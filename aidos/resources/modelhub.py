@@ -44,6 +44,7 @@ from aidos.schemas.modelhub import (
     TagsSet,
     VersionCreate,
     VersionRead,
+    VersionUpdate,
 )
 from aidos.schemas.reproductions import ReproductionCreate, ReproductionRead
 from aidos.schemas.trainos import JobRead
@@ -150,6 +151,9 @@ class Models(Resource):
         returns=VersionRead,
         query={"wait": str},
         help="One version, by number, alias or `latest`; --wait 30s answers once it was inspected.",
+    )
+    update_version = operation(
+        "PATCH", _VERSION, body=VersionUpdate, returns=VersionRead, help="Change a version's description, card or tags."
     )
     delete_version = operation("DELETE", _VERSION, help="Delete a version that no alias points at.")
     downloads = operation("POST", f"{_VERSION}/downloads", returns=FileDownloads, help="Presigned URLs of a version's files.")

@@ -297,10 +297,23 @@ class VersionRead(Wire):
     signature: dict[str, Any] | None = Field(description="`inputs` and `outputs`, each with `name`, `dtype` and `shape`.")
     files: list[ModelFileRead]
     aliases: list[str]
+    tags: dict[str, str]
+    card: str = Field(description="Markdown; README.md among the files, until it is changed.")
+    licence: str = Field(description="As the front matter of README.md names it.")
+    requirements: list[str] = Field(description="Lines of requirements.txt among the files.")
+    input_example: Any = Field(description="As MLmodel names it, or input_example.json among the files.")
     deprecation: DeprecationRead | None
     findings: list[FindingRead] = Field(description="Why it is QUARANTINED, the worst first.")
     created_by: str
     created_at: datetime
+
+
+class VersionUpdate(Asked):
+    """What of a version is prose; what is absent stays."""
+
+    description: Text | None = None
+    card: Annotated[str, StringConstraints(max_length=100_000, pattern=r"^[^\x00]*$")] | None = Field(None, description="Markdown.")
+    tags: dict[Key, Value | None] = Field(default_factory=dict, max_length=100, description="Null removes one.")
 
 
 class AliasMove(Asked):

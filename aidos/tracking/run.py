@@ -138,10 +138,19 @@ class ActiveRun:
         return [artifact for batch in _batches(files) for artifact in self._recorder.store(batch)]
 
     def log_model(
-        self, path: str | Path, name: str, *, flavour: str | None = None, alias: str | None = None, description: str = ""
+        self,
+        path: str | Path,
+        name: str,
+        *,
+        flavour: str | None = None,
+        alias: str | None = None,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        beside: Mapping[str, str | Path] | None = None,
     ) -> VersionRead:
         """Register a model file, or a directory with one, as the next version of model ``name``, and wait until it was inspected.
 
+        ``beside``: further files by their path in the version, such as ``README.md`` (its card), ``requirements.txt``, ``input_example.json``.
         ``alias`` then points at it (moving one needs the permission ``modelhub:manage``).
         Raises: ModelRejected; Unavailable where it was not inspected within five minutes.
         """
@@ -152,12 +161,17 @@ class ActiveRun:
         files = sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
         kind = Flavour(flavour) if flavour else _flavour_of(files)
         # The digest in the path lets one run register several states of one model.
-        digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()[:12]
+        more = {to: Path(file) for to, file in (beside or {}).items()}
+        digest = hashlib.sha256("".join(sha256_of(file) for file in (*files, *more.values())).encode()).hexdigest()[:12]
         stored = self.log_artifact(source, f"models/{name}/{digest}" + ("" if source.is_dir() else f"/{source.name}"))
+        for to, file in more.items():
+            stored += self.log_artifact(file, f"models/{name}/{digest}/{to}")
         made = self._client.models.register(
             name, run_id=self.id, flavour=kind, artifacts=[artifact.path for artifact in stored], description=description
         )
         version = self._inspected(made)
+        if tags:
+            version = self._client.models.update_version(name, str(version.version), tags=tags)
         return self._client.models.set_alias(name, alias, version=str(version.version)) if alias else version
 
     def _inspected(self, made: VersionRead) -> VersionRead:

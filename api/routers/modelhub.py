@@ -20,6 +20,7 @@ from actors.modelhub.models import (
     VersionSpec,
     VersionState,
 )
+from actors.modelhub.registry import service as registry
 from aidos.schemas.common import Name, PageOf, decode_cursor
 from aidos.schemas.comparisons import Query as RunQuery
 from aidos.schemas.modelhub import (
@@ -46,6 +47,7 @@ from aidos.schemas.modelhub import (
     VersionCreate,
     VersionName,
     VersionRead,
+    VersionUpdate,
 )
 from api import arrow, comparisons, lineage
 from api.deps import ApiRoute, PageDep, SessionDep, TxDep, WaitS, needs
@@ -251,6 +253,14 @@ async def get_model_version(model: Name, version: VersionName, session: SessionD
         lambda conn: service.get_version(conn, session.scope, model, version), lambda v: v.state is not VersionState.PENDING, wait
     )
     return VersionRead.model_validate(found)
+
+
+@router.patch("/models/{model}/versions/{version}", openapi_extra=WRITE)
+async def update_model_version(model: Name, version: VersionName, body: VersionUpdate, tx: TxDep) -> VersionRead:
+    """Change what is prose: description, card, tags. Files, signature and what else they say stay."""
+    return VersionRead.model_validate(
+        await registry.update_version(tx.conn, tx.scope, model, version, body.description, body.card, body.tags)
+    )
 
 
 @router.delete("/models/{model}/versions/{version}", status_code=204, openapi_extra=MANAGE)

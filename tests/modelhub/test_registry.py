@@ -73,6 +73,25 @@ class TestCommands:
         again = aidos("model", "set-alias", "digits", "champion", "--previous")
         assert again.returncode != 0 and "named no other version before" in again.stderr
 
+    def test_push_what_a_version_says_of_itself(self, aidos: Aidos, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "model.onnx").write_bytes(linear())
+        (tmp_path / "card.md").write_text("---\nlicense: apache-2.0\n---\n# Digits\nReads sevens well.\n")
+        (tmp_path / "needs.txt").write_text("# made by pip\nonnx>=1.23\n")
+        (tmp_path / "example.json").write_text('{"x": [[1, 2, 3, 4]]}')
+        options = ("--card", str(tmp_path / "card.md"), "--requirements", str(tmp_path / "needs.txt"))
+        options += ("--input-example", str(tmp_path / "example.json"), "--tag", "team=vision")
+        said(aidos("model", "push", str(tmp_path / "model.onnx"), "--name", "digits", *options, "--json"))
+        version = client.models.version("digits", "1")
+        assert (version.licence, version.requirements, version.input_example) == ("apache-2.0", ["onnx>=1.23"], {"x": [[1, 2, 3, 4]]})
+        assert version.state == "READY" and version.tags == {"team": "vision"} and {len(file.sha256) for file in version.files} == {64}
+        shown = aidos("model", "show", "digits@1").stdout
+        assert all(word in shown for word in ("Reads sevens well.", "apache-2.0", "onnx>=1.23", "scores", "vision")), shown
+        said(aidos("model", "update-version", "digits", "1", "--card", "# Withdrawn", "--tags", '{"team": null, "by": "ada"}', "--json"))
+        changed = client.models.version("digits", "1")
+        assert (changed.card, changed.tags, changed.licence, changed.description) == ("# Withdrawn", {"by": "ada"}, "apache-2.0", "")
+        with pytest.raises(TypeError):
+            client.models.update_version("digits", "1", signature={})
+
     def test_undo_a_move(self, aidos: Aidos, client: Client, pushed: str) -> None:
         for version in ("1", "2"):
             said(aidos("model", "set-alias", "digits", "champion", "--version", version, "--json"))

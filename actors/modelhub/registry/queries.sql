@@ -17,7 +17,7 @@ ON CONFLICT (model_id, key) DO UPDATE SET value = excluded.value;
 DELETE FROM modelhub.model_tags WHERE project_id = %(project_id)s AND model_id = %(id)s AND key = %(key)s;
 
 -- update_version --
-UPDATE modelhub.versions SET description = coalesce(%(description)s, description), stage = coalesce(%(stage)s, stage), updated_at = now()
+UPDATE modelhub.versions SET description = coalesce(%(description)s, description), card = coalesce(%(card)s, card), stage = coalesce(%(stage)s, stage), updated_at = now()
  WHERE project_id = %(project_id)s AND id = %(id)s;
 
 -- archive_versions --

@@ -175,6 +175,16 @@ async def describe_version(conn: Connection, scope: Scope, name: str, version: s
     return await get_version(conn, scope, name, version)
 
 
+async def update_version(
+    conn: Connection, scope: Scope, name: str, version: str, description: str | None, card: str | None, tags: Mapping[str, str | None]
+) -> ModelVersion:
+    """Change what is prose; None stays, and removes a tag. Raises: VersionNotFound."""
+    found = await service.get_version(conn, scope, name, version)
+    await store.update_version(conn, scope.project, found.id, description=description, card=card)
+    await set_version_tags(conn, scope, name, str(found.version), tags)
+    return await service.get_version(conn, scope, name, str(found.version))
+
+
 async def move_stage(conn: Connection, scope: Scope, name: str, version: str, stage: str, *, archive: bool) -> ModelVersion:
     """``archive``: the others in the stage become Archived. An alias `staging` or `production` that is protected holds for the stage too.
 

@@ -28,8 +28,10 @@ async def delete_model_tag(conn: Connection, project_id: UUID, id: UUID, key: st
     await conn.execute(Q.delete_model_tag, {"project_id": project_id, "id": id, "key": key})
 
 
-async def update_version(conn: Connection, project_id: UUID, id: UUID, description: str | None = None, stage: str | None = None) -> None:
-    await conn.execute(Q.update_version, {"project_id": project_id, "id": id, "description": description, "stage": stage})
+async def update_version(
+    conn: Connection, project_id: UUID, id: UUID, *, description: str | None = None, card: str | None = None, stage: str | None = None
+) -> None:
+    await conn.execute(Q.update_version, {"project_id": project_id, "id": id, "description": description, "card": card, "stage": stage})
 
 
 async def archive_versions(conn: Connection, project_id: UUID, model_id: UUID, id: UUID, stage: str) -> None:

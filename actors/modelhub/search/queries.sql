@@ -30,7 +30,7 @@ SELECT m.id, m.project_id, m.name, m.description, m.last_version, m.created_by, 
 
 -- search_versions --
 SELECT v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, v.run_id, v.flavour, v.state, v.reason, v.description,
-       v.signature, v.deprecation, v.findings, v.created_by, v.created_at, v.attempts, v.source, v.run_link, v.logged_model_id, v.stage, v.updated_at,
+       v.signature, v.deprecation, v.findings, v.card, v.licence, v.requirements, v.input_example, v.created_by, v.created_at, v.attempts, v.source, v.run_link, v.logged_model_id, v.stage, v.updated_at,
        NULL AS files,
        (SELECT array_agg(a.name ORDER BY a.name) FROM modelhub.aliases a WHERE a.version_id = v.id) AS aliases,
        coalesce((SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.version_tags t WHERE t.version_id = v.id), '{{}}') AS tags

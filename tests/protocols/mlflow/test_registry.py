@@ -208,6 +208,20 @@ class TestVersions:
         assert native.signature is not None and native.signature["inputs"]
         assert client.endpoints.create(name="linear", model="linear@1").name == "linear"
 
+    def test_say_what_mlflow_wrote_of_them(self, registry: MlflowClient, client: Client) -> None:
+        with mlflow.start_run():
+            model = LogisticRegression().fit(X, Y)
+            logged = mlflow.sklearn.log_model(
+                model, name="m", signature=infer_signature(X, Y), input_example=X[:2], serialization_format="cloudpickle"
+            )
+        made = mlflow.register_model(logged.model_uri, "numbers")
+        native = client.models.version("numbers", made.version, wait="30s")
+        assert native.signature == {
+            "inputs": [{"name": "", "dtype": "float64", "shape": [None, 1]}],
+            "outputs": [{"name": "", "dtype": "int64", "shape": [None]}],
+        }
+        assert native.input_example == [[0.0], [1.0]] and any(line.startswith("scikit-learn") for line in native.requirements)
+
 
 class TestLoggedModels:
     def test_go_from_pending_to_ready(self, registry: MlflowClient) -> None:

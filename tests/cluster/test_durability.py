@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.modelhub import service as modelhub
+from actors.modelhub.models import RunSpec
+from actors.modelhub.series import service as series
+from actors.securityvault.models import Principal, PrincipalKind, Scope
 from aidos import AsyncClient
 from cluster import embedded, postgres_server
-from cluster.db import new_id
+from cluster.db import Database, new_id
 from cluster.objects import Objects
 from cluster.settings import Settings
 from tests.support import durability
@@ -52,6 +56,19 @@ class TestDatabase:
         assert (len(history.acknowledged), history.kills) == (2000, 3)
         assert (verdict.lost, verdict.duplicated, verdict.torn) == (frozenset(), frozenset(), 0)
         assert verdict.rows == 2000
+
+
+class TestPoints:
+    async def test_none_that_was_answered_is_lost_or_doubled_by_kills(self, own: Settings) -> None:
+        org_id, project_id = new_id(), new_id()
+        scope = Scope(Principal(PrincipalKind.USER, new_id(), "writer", org_id), org_id, project_id)
+        async with Database(own) as db, db.tenant(org_id=org_id, project_id=project_id) as conn:
+            run = await modelhub.create_run(conn, scope, RunSpec("killed"))
+        assert await durability.log_under_kills(own, run.id, scope, batches=300, kills=2) == 2
+        async with Database(own) as db, db.tenant(org_id=org_id, project_id=project_id) as conn:
+            stored = await series.read(conn, scope, run.id, "loss", None, 40_000)
+            assert stored.steps.tolist() == list(range(30_000))
+            assert (await modelhub.get_run(conn, scope, run.id)).metrics["loss"].step == 29_999
 
 
 class TestDetectors:

@@ -19,11 +19,14 @@ from uuid import UUID
 import httpx
 import psutil
 
+from actors.modelhub.series.models import Columns
 from actors.securityvault import service as securityvault
+from actors.securityvault.models import Scope
 from aidos import AsyncClient
 from aidos.errors import Unavailable
 from aidos.http.transport import http_options
 from api.app import build_app, build_edge
+from api.sink import PointSink
 from cluster import launch, postgres_server
 from cluster.db import Database
 from cluster.objects import Objects, blob_key
@@ -104,6 +107,35 @@ async def write_under_kills(settings: Settings, client: AsyncClient, *, writes: 
         for _ in range(writers):
             tasks.create_task(write())
     return history
+
+
+async def log_under_kills(settings: Settings, run_id: UUID, scope: Scope, *, batches: int, kills: int, writers: int = 8) -> int:
+    """Log ``batches`` of 100 points by ``writers`` at once through one sink, each again until it is answered; how often PostgreSQL was killed."""
+    numbers, answered, killed = iter(range(batches)), 0, 0
+    async with Database(settings) as db:
+        sink = PointSink(db)
+
+        async def write() -> None:
+            nonlocal answered
+            for number in numbers:
+                points = Columns(["loss"] * 100, list(range(100 * number, 100 * number + 100)), [0] * 100, [1.0] * 100)
+                while True:
+                    with contextlib.suppress(Unavailable):
+                        await sink.log(scope, run_id, points)
+                        break
+                answered += 1
+
+        async def has_answered(due: int) -> bool:
+            return answered >= due
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(writers):
+                tasks.create_task(write())
+            for number in range(1, kills + 1):
+                due = batches * number // (kills + 1)
+                await wait_until_async(lambda due=due: has_answered(due), within_s=120)
+                killed += await asyncio.to_thread(kill_program, settings, "postgres") > 0
+    return killed
 
 
 async def _reached(history: History, due: int) -> bool:

@@ -86,12 +86,17 @@ SELECT f.kind, f.id, f.sure, coalesce(l.label, '') AS label
                       WHERE e.project_id = %(project_id)s AND e.target_kind = f.kind AND e.target_id = f.id LIMIT 1) AS l ON true
  ORDER BY f.sure DESC, f.kind, f.id;
 
+-- list_imported --
+-- Folders that were imported and lie at, around or below a place; few, and found by an index of their own.
+SELECT DISTINCT e.source_id AS id, e.source_label AS label
+  FROM modelhub.edges e
+ WHERE e.project_id = %(project_id)s AND e.source_kind = 'dataset' AND e.relation = 'imported as'
+   AND (starts_with(e.source_id || '/', %(place)s || '/') OR starts_with(%(place)s || '/', e.source_id || '/'));
+
 -- list_overlapping --
--- Datasets that lie at, below or above a place, by whole folders; of a relation, or of any where it is empty.
+-- Datasets that lie at, around or below a place, by whole folders.
 SELECT DISTINCT d.id, d.label
-  FROM (SELECT source_id AS id, source_label AS label, relation FROM modelhub.edges WHERE project_id = %(project_id)s AND source_kind = 'dataset'
+  FROM (SELECT source_id AS id, source_label AS label FROM modelhub.edges WHERE project_id = %(project_id)s AND source_kind = 'dataset'
         UNION
-        SELECT target_id, target_label, '' FROM modelhub.edges WHERE project_id = %(project_id)s AND target_kind = 'dataset') AS d
- WHERE (%(relation)s = '' OR d.relation = %(relation)s)
-   AND (starts_with(d.id || '/', %(place)s || '/') OR starts_with(%(place)s || '/', d.id || '/'))
- LIMIT 1000;
+        SELECT target_id, target_label FROM modelhub.edges WHERE project_id = %(project_id)s AND target_kind = 'dataset') AS d
+ WHERE starts_with(d.id || '/', %(place)s || '/') OR starts_with(%(place)s || '/', d.id || '/');

@@ -11,6 +11,7 @@ from actors.modelhub.models import Direction, Edge, Graph, Node, NodeKind
 from actors.securityvault.models import Scope
 from cluster.db import Connection
 
+IMPORTED = "imported as"
 MAX_EDGES = 5000
 MAX_AFFECTED = 10_000
 MAX_STEPS = 20_000
@@ -49,6 +50,11 @@ async def list_affected(
     return found[:MAX_AFFECTED], len(found) > MAX_AFFECTED
 
 
-async def list_overlapping(conn: Connection, scope: Scope, place: str, relation: str) -> list[Node]:
-    """Datasets elsewhere that lie at ``place`` (``s3://bucket/folder``), below or above it; with a relation, those that it leads on from."""
-    return await store.list_overlapping(conn, scope.project, place, relation)
+async def list_imported(conn: Connection, scope: Scope, place: str) -> list[Node]:
+    """Of ``list_overlapping`` those that an edge ``IMPORTED`` leads on from."""
+    return await store.list_imported(conn, scope.project, place)
+
+
+async def list_overlapping(conn: Connection, scope: Scope, place: str) -> list[Node]:
+    """Datasets elsewhere that lie at ``place`` (``s3://bucket/folder``), around or below it."""
+    return await store.list_overlapping(conn, scope.project, place)

@@ -86,6 +86,11 @@ async def list_affected(
     return [Affected(Node(row["kind"], row["id"], row["label"]), row["sure"]) for row in rows]
 
 
-async def list_overlapping(conn: Connection, project_id: UUID, place: str, relation: str) -> list[Node]:
-    rows = await (await conn.execute(Q.list_overlapping, {"project_id": project_id, "place": place, "relation": relation})).fetchall()
+async def list_imported(conn: Connection, project_id: UUID, place: str) -> list[Node]:
+    rows = await (await conn.execute(Q.list_imported, {"project_id": project_id, "place": place})).fetchall()
+    return [Node(NodeKind.DATASET, row["id"], row["label"]) for row in rows]
+
+
+async def list_overlapping(conn: Connection, project_id: UUID, place: str) -> list[Node]:
+    rows = await (await conn.execute(Q.list_overlapping, {"project_id": project_id, "place": place})).fetchall()
     return [Node(NodeKind.DATASET, row["id"], row["label"]) for row in rows]

@@ -24,7 +24,6 @@ from cluster.events import Event, follow
 from cluster.host import Host
 from data_pipelines.dataforge import service as dataforge
 
-IMPORTED = "imported as"
 _ID_LENGTH = 200
 _READABLE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _S3 = re.compile(r"s3[an]?://")
@@ -80,7 +79,7 @@ async def _dataset(conn: Connection, scope: Scope, named: DatasetNamed, namespac
     if not _S3.match(named.namespace):
         return _node(NodeKind.DATASET, named.namespace, named.name)
     node = _node(NodeKind.DATASET, _S3.sub("s3://", named.namespace.rstrip("/")), named.name.strip("/"))
-    for imported in await lineage.list_overlapping(conn, scope, node.id, IMPORTED):
+    for imported in await lineage.list_imported(conn, scope, node.id):
         await _lead(conn, scope, node, imported)
     return node
 
@@ -118,8 +117,8 @@ async def join_import(conn: Connection, events: Sequence[Event]) -> None:
         scope = platform_scope(event.org_id, event.project_id)
         source, dataset, id = str(event.data["source"]).rstrip("/"), event.data["dataset"], str(event.data["commit_id"])
         folder = Node(NodeKind.DATASET, source, source.removeprefix("s3://").partition("/")[2] or source)
-        await lineage.add_edge(conn, scope, folder, Node(NodeKind.COMMIT, id, f"{dataset}@{id}"), IMPORTED)
-        for known in await lineage.list_overlapping(conn, scope, source, ""):
+        await lineage.add_edge(conn, scope, folder, Node(NodeKind.COMMIT, id, f"{dataset}@{id}"), lineage.IMPORTED)
+        for known in await lineage.list_overlapping(conn, scope, source):
             await _lead(conn, scope, known, folder)
 
 

@@ -47,9 +47,19 @@ def reproduce(
 def _check_metrics(original: RunRead, tolerances: Sequence[str]) -> None:
     """Before hours are spent on it."""
     for each in tolerances:
-        metric = each.rpartition("=")[0]
-        if metric not in original.metrics:
-            raise InvalidRequest(reason=f"--metric is METRIC=NUMBER with a metric of the run, one of: {', '.join(original.metrics)}.")
+        metric, _, number = each.rpartition("=")
+        if metric not in original.metrics or not _is_tolerance(number):
+            known = ", ".join(original.metrics) or "it measured none"
+            raise InvalidRequest(
+                reason=f"--metric is METRIC=NUMBER, the number 0 or more, with a metric of the run ({known}), got '{each}'."
+            )
+
+
+def _is_tolerance(text: str) -> bool:
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
 
 
 def _reproduce_local(client: Client, original: RunRead, repository: Path) -> JobRead:

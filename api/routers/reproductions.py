@@ -25,7 +25,7 @@ async def reproduce_run(body: ReproductionCreate, session: SessionDep) -> JobRea
     return JobRead.model_validate(await reproductions.start(session, body))
 
 
-@router.get("/{reproduction}", openapi_extra=needs("trainos:read", transaction=False))
+@router.get("/{reproduction}", openapi_extra=needs("modelhub:read", transaction=False))
 async def get_reproduction(
     reproduction: UUID, session: SessionDep, wait: WaitS, tolerance: Tolerance = 1e-6, metric: Metrics = None
 ) -> ReproductionRead:

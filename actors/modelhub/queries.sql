@@ -273,7 +273,7 @@ RETURNING v.id, v.org_id, v.project_id, v.model_id, m.name AS model, v.version, 
 WITH version AS (
     UPDATE modelhub.versions
        SET state = %(state)s, reason = %(reason)s, signature = %(signature)s, findings = %(findings)s,
-           card = coalesce(%(card)s, ''), licence = coalesce(%(licence)s, ''), requirements = coalesce(%(requirements)s::text[], '{}'),
+           card = coalesce(nullif(card, ''), %(card)s, ''), licence = coalesce(%(licence)s, ''), requirements = coalesce(%(requirements)s::text[], '{}'),
            input_example = %(input_example)s, updated_at = now(), lock_token = NULL, locked_until = NULL, last_error = NULL
      WHERE id = %(id)s AND lock_token = %(token)s AND state = 'PENDING'
     RETURNING id

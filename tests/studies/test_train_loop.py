@@ -16,7 +16,7 @@ from aidos.schemas.studies import StudyRead, TrialRead
 from tests.studies.conftest import JobClient
 from tests.studies.examples import ask_for
 from tune.studies.child import Child
-from tune.studies.train_loop import StudySearcher, attend_trial
+from tune.studies.train_loop import StudySearcher, TrialRunner, attend_trial
 
 pytestmark = pytest.mark.postgres
 
@@ -156,6 +156,20 @@ for step in range(steps, steps + 10):
 kept.parent.mkdir(exist_ok=True)
 kept.write_text(str(step + 1))
 """
+
+
+class TestTrialRunner:
+    def test_one_worker_takes_one_trial_after_the_other(self, begin: Any) -> None:
+        study, job = begin(budget={"trials": 2})
+        searcher = StudySearcher(job, study)
+        runner = TrialRunner(searcher.suggest("a"))
+        for name in "ab":
+            result = runner.train()
+            assert result["done"]
+            searcher.on_trial_complete(name, result)
+            assert name == "b" or runner.reset(searcher.suggest("b"))
+        runner.stop()
+        assert job.studies.get("s").trials == {"COMPLETE": 2}
 
 
 class TestPopulation:

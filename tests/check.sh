@@ -11,7 +11,7 @@ trap 'rm -rf "$out"' EXIT
 "$bin/mypy" >"$out/mypy" 2>&1 & mypy=$!
 { "$bin/ruff" check . && "$bin/ruff" format --check .; } >"$out/ruff" 2>&1; ruff=$?
 "$bin/lint-imports" >"$out/imports" 2>&1; imports=$?
-"$bin/python" -m pytest -q -m plain -n "${WORKERS:-2}" >"$out/tests" 2>&1; tests=$?
+"$bin/python" -m pytest -q -m plain -p no:schemathesis -n "${WORKERS:-2}" --dist worksteal >"$out/tests" 2>&1; tests=$?
 wait "$mypy"; mypy=$?
 
 failed=0

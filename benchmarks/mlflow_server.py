@@ -45,7 +45,10 @@ def serve(storage: Settings, name: str, log: Path) -> Iterator[tuple[str, Settin
         yield address, storage.model_copy(update={"database_url": SecretStr(url)})
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def install() -> None:

@@ -37,8 +37,8 @@ def label_errors(folder: Path, **params: Any) -> dict[str, Any]:
 class TestLabelErrors:
     def test_of_digits_stand_in_the_first_tenth(self, tmp_path: Path) -> None:
         digits = load_digits()
-        labels, wrong = flip(digits.target, 0.05, 10)
-        for number, (image, label) in enumerate(zip(digits.images, labels, strict=True)):
+        labels, wrong = flip(digits.target[:900], 0.05, 10)
+        for number, (image, label) in enumerate(zip(digits.images[:900], labels, strict=True)):
             path = tmp_path / "train" / str(label) / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((image * 15.9).astype(np.uint8)).save(path)

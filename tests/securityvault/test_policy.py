@@ -24,6 +24,7 @@ LOWEST: dict[str, Role | None] = {
     **{f"{module}:manage": Role.MAINTAINER for module in WORK},
     "securityvault:manage": Role.OWNER,
     "dataforge:protect": Role.OWNER,
+    "modelhub:protect": Role.OWNER,
     "org:manage": None,
     "platform:operate": None,
     "modelhub:everything": None,

@@ -297,11 +297,11 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
 
 
 def _last_words(log: Path) -> str:
-    """The last complaint near the end of a log, or its last line."""
+    """The last complaint near the end of a log, or its last line. An interpreter that was stopped while it began complains of nothing else."""
     with contextlib.suppress(OSError), log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 8192))
         lines = [line.strip() for line in stream.read().decode(errors="replace").split("\n") if line.strip()]
-        complaints = [line for line in lines if re.search(r"PANIC|FATAL|[Ee]rror\b", line)]
+        complaints = [line for line in lines if re.search(r"PANIC|FATAL|[Ee]rror\b", line) and "init_import_site" not in line]
         return (complaints or lines or [""])[-1][-300:]
     return ""
 

@@ -42,6 +42,8 @@ class Rows:
         self._connection = postgres_server.connect_superuser(settings, name)
         # Foreign keys rest while seeded rows are put back in any order.
         self._connection.execute("SET session_replication_role = replica")
+        # A transaction that a test left open is that test's fault, and none of the next ones'.
+        self._connection.execute("SET lock_timeout = '20s'")
         self._tables = [table for table in self._list_tables() if table not in _BOOKKEEPING]
         self._seeds = {table: self._dump(table) for table in self._filled(self._tables)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -215,6 +216,8 @@ class TestForwarder:
             while not arrived.is_set() and not sending.done():
                 await asyncio.wait([sending], timeout=0.05)
             sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
         assert [seen.body["run"]["runId"] for seen in receiver.seen] == [runs[0]] * 4 + [runs[1]]
 
     async def test_a_second_platform_takes_what_the_first_tells(

@@ -132,7 +132,12 @@ class TestAffected:
         counterpart.plan(self.files("train/7.png"), self.answer((ENDPOINT, True, "digits@1"), (may, False, "cats@2")))
         result = run("digits@main/train/7.png", "--kind", "endpoint", "--live")
         lines = result.stdout.splitlines()[-2:]
-        assert lines[0].split() == ["endpoint", "digits", "yes", "digits@1"] and lines[1].split() == ["endpoint", "other", "maybe", "cats@2"]
+        assert lines[0].split() == ["endpoint", "digits", "yes", "digits@1"] and lines[1].split() == [
+            "endpoint",
+            "other",
+            "maybe",
+            "cats@2",
+        ]
         assert counterpart.seen[1].path == f"/v1/modelhub/lineage/file/{'a' * 64}/affected"
         assert counterpart.seen[1].query == {"only": "endpoint", "live": "true"}
 

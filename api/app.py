@@ -6,10 +6,12 @@ import contextlib
 import functools
 import gc
 import json
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.middleware.cors import CORSMiddleware
 
 from actors.securityvault import service as securityvault
@@ -45,6 +47,9 @@ from cluster.events import Wakeup
 from cluster.objects import Objects
 from cluster.settings import Settings
 from data_pipelines.dataforge.tables.viewer import Viewer
+
+# FastAPI silences this where it makes a body's field; the schemas of ours are built at their first use.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 ROUTERS: tuple[APIRouter, ...] = (
     platform.router,

@@ -34,6 +34,7 @@ _GIT_TIMEOUT_S = 5
 _MOST_CHARACTERS = 6000
 _MOST_WORD = 500
 _MOST_UNTRACKED = 100
+_RAY_WORKER = "ray/_private/workers/default_worker.py"
 _PRIVATE = (".env*", "*.pem", "*.key", "*.p12", "*.pfx", "*.kdbx", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*credential*", "*secret*", "*password*", ".netrc", ".npmrc", ".pypirc",
             "*.tfvars", "*kubeconfig*")  # fmt: skip
 
@@ -117,8 +118,10 @@ def _changes() -> dict[str, Any]:
 
 
 def _command() -> list[str]:
-    """As it was started, but for the interpreter's own path."""
+    """As it was started, but for the interpreter's own path. Nothing in a Ray worker: that was started by Ray, each time in other words."""
     words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]] if sys.orig_argv else sys.argv
+    if any(word.endswith(_RAY_WORKER) for word in words):
+        return []
     return [word[:_MOST_WORD] for word in redact_command(words)]
 
 

@@ -139,6 +139,14 @@ def test_the_machine_is_read_in_units_that_its_names_say() -> None:
     assert {key.rsplit("_", 1)[1] for key in found} <= {"percent", "bytes", "s", "w"}
 
 
+def test_a_ray_workers_command_is_not_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = "/opt/python/lib/python3.11/site-packages/ray/_private/workers/default_worker.py"
+    monkeypatch.setattr(sys, "orig_argv", ["/opt/python/bin/python", worker, "--node-manager-port=8031", "--runtime-env-hash=1"])
+    assert "aidos.command" not in environment.describe()
+    monkeypatch.setattr(sys, "orig_argv", ["/opt/python/bin/python", "train.py", "--lr", "0.1"])
+    assert environment.describe()["aidos.command"] == "python train.py --lr 0.1"
+
+
 @pytest.mark.plain
 def test_the_client_alone_needs_neither_psutil_nor_the_gpu_library() -> None:
     program = """

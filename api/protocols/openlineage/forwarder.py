@@ -67,9 +67,8 @@ class Forwarder:
             found = await read_next(conn, CONSUMER, self.batch) if lease else []
             told = [(at, await to_run_event(conn, event, self.settings.url)) for at, event in found]
         taken: Position | None = None
-        deadline = (
-            time.monotonic() + self.lease_s / 2
-        )  # a slow receiver gets fewer at a time, so that the lease is still held after the last
+        # A slow receiver gets fewer at a time, so that the lease is still held after the last.
+        deadline = time.monotonic() + self.lease_s / 2
         try:
             for at, event in told:
                 if time.monotonic() > deadline:

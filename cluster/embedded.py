@@ -291,17 +291,18 @@ def _bring_up(supervisor: Supervisor, program: Program, timeout_s: float, progre
             break
         failed.wait(0.1)
     if not failed.is_set():
-        supervisor.stop_program(program.name)
         log = supervisor.log_path(program.name)
-        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log {log} says {_last_words(log)!r}")
+        said = _last_words(log)  # before it is stopped: what it says of that is no reason
+        supervisor.stop_program(program.name)
+        raise CannotStart(reason=f"{program.title} does not answer: {reason}; its log {log} says {said!r}")
 
 
 def _last_words(log: Path) -> str:
-    """The last complaint near the end of a log, or its last line. An interpreter that was stopped while it began complains of nothing else."""
+    """The last complaint near the end of a log, or its last line."""
     with contextlib.suppress(OSError), log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 8192))
         lines = [line.strip() for line in stream.read().decode(errors="replace").split("\n") if line.strip()]
-        complaints = [line for line in lines if re.search(r"PANIC|FATAL|[Ee]rror\b", line) and "init_import_site" not in line]
+        complaints = [line for line in lines if re.search(r"PANIC|FATAL|[Ee]rror\b", line)]
         return (complaints or lines or [""])[-1][-300:]
     return ""
 

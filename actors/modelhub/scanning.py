@@ -65,6 +65,9 @@ _STREAMS: tuple[tuple[bytes, Callable[[Any], Any]], ...] = (
     (b"\xfd7zXZ\x00", lzma.LZMAFile),
 )
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+# `zipfile` says NotImplementedError of a version or a packing that it does not know, and RuntimeError of a password.
+_NO_ZIP = (zipfile.BadZipFile, ValueError, NotImplementedError, OSError)
+_NO_ARCHIVE = (*_NO_ZIP, RuntimeError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
 
 
 SEVERITY = {
@@ -202,17 +205,7 @@ class Scan:
                 with tempfile.SpooledTemporaryFile(max_size=16 * _BLOCK) as copy:
                     unpacked_bytes = self._copy(member, copy)
                     self._look(f"{path}!{name}" if name else path, copy, unpacked_bytes, depth + 1)
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            RuntimeError,
-            NotImplementedError,
-            zlib.error,
-            lzma.LZMAError,
-            zipfile.BadZipFile,
-            tarfile.TarError,
-        ) as error:
+        except _NO_ARCHIVE as error:
             self.add("archive-unreadable", path, f"the archive cannot be read to its end: {' '.join(str(error).split())[:200]}")
 
     def _copy(self, member: IO[bytes], copy: Any) -> int:
@@ -278,7 +271,7 @@ def _opener(file: IO[bytes], start: bytes) -> Callable[[IO[bytes], Tell], Member
             file.seek(0)
             zipfile.ZipFile(file).close()
             return _in_zip
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, UnicodeError):
+        except _NO_ZIP:
             return None  # a signature in the middle of weights
     file.seek(0)
     if start.startswith(tuple(magic for magic, _ in _STREAMS)) or _is_zlib(start):

@@ -56,7 +56,8 @@ class Authenticator:
         self.db, self.settings = db, settings
         self.limiter = RateLimiter(db)
         self.passwords = Passwords()
-        self._signer_changed_ns = 0
+        self._signer: TokenSigner | None = None
+        self._signer_file: tuple[int, int] | None = None  # inode and time of change
         self._principals: TaggedCache[Principal] = TaggedCache(BELIEVED_DEAF_S)
         self._projects: TaggedCache[Project] = TaggedCache(BELIEVED_DEAF_S)
         self._admissions: TaggedCache[Admission] = TaggedCache(BELIEVED_DEAF_S)
@@ -102,10 +103,14 @@ class Authenticator:
     @property
     def signer(self) -> TokenSigner:
         """Signs and reads tokens; follows a rotation of the key file."""
-        changed_ns = self.settings.secret_path(TOKEN_KEYS).stat().st_mtime_ns if self.settings.secret_path(TOKEN_KEYS).exists() else -1
-        if changed_ns != self._signer_changed_ns:
-            self._signer = TokenSigner(read_signing_keys(self.settings, TOKEN_KEYS), self.settings.url)
-            self._signer_changed_ns = changed_ns
+        path = self.settings.secret_path(TOKEN_KEYS)
+        try:
+            info = path.stat()
+            found = (info.st_ino, info.st_mtime_ns)  # the clock of a file system ticks in milliseconds: two rotations fit in one
+        except FileNotFoundError:
+            found = None
+        if self._signer is None or found != self._signer_file:
+            self._signer, self._signer_file = TokenSigner(read_signing_keys(self.settings, TOKEN_KEYS), self.settings.url), found
         return self._signer
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -14,7 +15,7 @@ from actors.securityvault import service
 from actors.securityvault.authenticator import Authenticator
 from actors.securityvault.credentials import new_key
 from actors.securityvault.errors import CredentialInvalid, CredentialMissing, JobIsOver, ProjectNotFound
-from actors.securityvault.keyring import rotate_token_keys
+from actors.securityvault.keyring import TOKEN_KEYS, rotate_token_keys
 from actors.securityvault.models import AuditEntry, Grade, Principal, PrincipalKind, Role, platform_scope
 from cluster.db import Database
 from tests.securityvault.conftest import Vault, make_member
@@ -282,8 +283,10 @@ class TestRotation:
         scope = platform_scope(vault.scope.org_id, vault.scope.project)
         async with vault.db.platform() as conn:
             token = await service.issue_job_token(conn, scope, uuid4(), 1, settings=vault.settings)
+        made = vault.settings.secret_path(TOKEN_KEYS).stat()
         for still_good in (True, False):
             rotate_token_keys(vault.settings)
+            os.utime(vault.settings.secret_path(TOKEN_KEYS), ns=(made.st_atime_ns, made.st_mtime_ns))  # all within one tick of the clock
             vault.authenticator._principals.clear()
             assert await refused(vault.authenticator, token) is not still_good
 

@@ -60,6 +60,9 @@ class Resources:
     def __sub__(self, other: Resources) -> Resources:
         return Resources(self.cpu - other.cpu, self.gpu - other.gpu, self.memory_gib - other.memory_gib)
 
+    def __mul__(self, times: float) -> Resources:
+        return Resources(self.cpu * times, self.gpu * times, self.memory_gib * times)
+
     def at_most(self, other: Resources) -> Resources:
         """The smaller of each."""
         return Resources(min(self.cpu, other.cpu), min(self.gpu, other.gpu), min(self.memory_gib, other.memory_gib))

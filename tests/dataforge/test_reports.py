@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from actors.securityvault import service as securityvault
-from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from aidos.client import AsyncClient, Client
 from aidos.errors import AidosError, Forbidden, InvalidPayload, NotFound
 from aidos.schemas.dataforge.reports import ReportRead
 from aidos.transfers.directories import push
-from cluster.db import Database
-from cluster.settings import Settings
 from data_pipelines.dataforge.errors import CheckReported
+from tests.support.tenant import JobClient
 
 pytestmark = pytest.mark.postgres
-JobClient = Callable[[Any], Client]
 
 
 @pytest.fixture
@@ -32,23 +27,6 @@ def digits(client: Client, tmp_path: Path) -> str:
     (folder / "a.csv").write_text("x\n1\n")
     push(folder, "digits", client=client)
     return "digits"
-
-
-@pytest.fixture
-def as_job(settings: Settings, url: str, client: Client) -> JobClient:
-    """A client with the token of a job, as TrainOS gives it to the job's code."""
-
-    def make(job_id: Any) -> Client:
-        async def issue() -> str:
-            async with Database(settings) as db, db.platform() as conn:
-                platform = await securityvault.default_scope(conn)
-                principal = Principal(PrincipalKind.PLATFORM, UUID(int=0), "platform", platform.org_id)
-                scope = Scope(principal, platform.org_id, platform.project, "default", Role.DEVELOPER)
-                return await securityvault.issue_job_token(conn, scope, job_id, 1, settings=settings)
-
-        return Client(url, asyncio.run(issue()))
-
-    return make
 
 
 class TestAsking:

@@ -20,8 +20,8 @@ from aidos.tracking.trial import ActiveTrial
 from cluster.db import Database, new_id
 from cluster.settings import Settings
 from tests.costoptimizer.conftest import lease_event
-from tests.studies.conftest import JobClient
 from tests.studies.examples import BRANIN, CONDITIONAL, ask_for, branin
+from tests.support.tenant import JobClient
 from tests.support.waiting import wait_until
 from tune.studies.errors import BudgetSpent, SpaceChanged, StudyNotRunning, TrialNotRunning
 from tune.studies.search import Search

@@ -16,8 +16,8 @@ import ray
 
 from aidos.client import Client
 from aidos.schemas.studies import StudyRead
-from tests.studies.conftest import JobClient
 from tests.studies.examples import ask_for
+from tests.support.tenant import JobClient
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]

@@ -13,8 +13,8 @@ from ray.tune.search import Searcher
 from aidos.client import Client
 from aidos.errors import InvalidPayload
 from aidos.schemas.studies import StudyRead, TrialRead
-from tests.studies.conftest import JobClient
 from tests.studies.examples import ask_for
+from tests.support.tenant import JobClient
 from tune.studies.child import Child
 from tune.studies.train_loop import StudySearcher, TrialRunner, attend_trial
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +18,8 @@ from cluster.db import Connection, Database, new_id
 from cluster.objects import Objects
 from cluster.settings import Settings
 from tests.support.server import serve
+
+JobClient = Callable[[Any], Client]
 
 
 def make_scope(role: Role = Role.OWNER) -> Scope:
@@ -73,3 +78,20 @@ def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     AidosFileSystem.clear_instance_cache()  # fsspec's own, which knows the address of the test before
     with Client() as opened:
         yield opened
+
+
+@pytest.fixture
+def as_job(settings: Settings, url: str, client: Client) -> JobClient:
+    """A client with the token of a job, as TrainOS gives it to the job's code."""
+
+    def make(job_id: Any) -> Client:
+        async def issue() -> str:
+            async with Database(settings) as db, db.platform() as conn:
+                platform = await securityvault.default_scope(conn)
+                principal = Principal(PrincipalKind.PLATFORM, UUID(int=0), "platform", platform.org_id)
+                scope = Scope(principal, platform.org_id, platform.project, "default", Role.DEVELOPER)
+                return await securityvault.issue_job_token(conn, scope, job_id, 1, settings=settings)
+
+        return Client(url, asyncio.run(issue()))
+
+    return make

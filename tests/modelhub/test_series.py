@@ -14,6 +14,7 @@ import pytest
 
 from actors.modelhub.models import Run
 from actors.modelhub.series import service as series
+from actors.modelhub.series import store
 from actors.modelhub.series.models import EPOCH, Columns
 from actors.securityvault.models import Scope
 from aidos.client import Client
@@ -85,6 +86,18 @@ class TestPages:
             plan = [row["QUERY PLAN"] for row in await (await conn.execute(question, [run.id])).fetchall()]
         parts = [line for line in plan if re.search(r" on metric_points_\d p", line)]
         assert len(parts) == 8 and sum("never executed" not in line for line in parts) == 1
+
+
+class TestLog:
+    async def test_joins_a_thousand_series_to_their_points_by_hash(self, database: Database, scope: Scope) -> None:
+        """A prepared statement is planned for batches of unknown size, ten points at a guess: a loop in a loop would do for those."""
+        numbers: dict[str, int] = {}
+        statement = re.sub(r"%\((\w+)\)s", lambda name: f"${numbers.setdefault(name[1], len(numbers) + 1)}", store.Q.log_points)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            cursor = await conn.execute(f"EXPLAIN (GENERIC_PLAN, COSTS OFF) {statement.replace('%%', '%')}")
+            plan = "\n".join(row["QUERY PLAN"] for row in await cursor.fetchall())
+        join = re.search(r"(\S+(?: \S+)*)\n +(?:Hash|Join) (?:Cond|Filter): [^\n]* = series\.key", plan)
+        assert join and join[1] == "Hash Full Join", plan
 
 
 class TestExport:

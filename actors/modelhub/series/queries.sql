@@ -1,7 +1,8 @@
 -- log_points --
 -- Points of many runs, each run locked against its end and its deletion; the answer says in which state each of them is. Series are touched
 -- in one order, so that two of these cannot deadlock. INSERT, not COPY: PostgreSQL copies into no table with row security, and a point that
--- is there already must change nothing. Seconds and microseconds apart: an interval is multiplied as a float8, exact so in any year.
+-- is there already must change nothing. Seconds and microseconds apart: an interval is multiplied as a float8, exact so in any year. Points and
+-- series have each other anyway: FULL keeps PostgreSQL from joining a thousand to a thousand in a loop once it plans for batches of any size.
 WITH runs AS (
     SELECT id, state FROM modelhub.runs
      WHERE project_id = %(project_id)s AND id = ANY (%(run_ids)s::uuid[]) AND deleted_at IS NULL ORDER BY id FOR SHARE
@@ -23,7 +24,7 @@ WITH runs AS (
     RETURNING m.id, m.run_id, m.key
 ), points AS (
     INSERT INTO modelhub.metric_points (project_id, metric_id, step, at, value)
-    SELECT %(project_id)s, series.id, asked.step, asked.at, asked.value FROM asked JOIN series USING (run_id, key)
+    SELECT %(project_id)s, series.id, asked.step, asked.at, asked.value FROM asked FULL JOIN series USING (run_id, key)
     ON CONFLICT DO NOTHING
 )
 SELECT id, state FROM runs;

@@ -75,6 +75,9 @@ class Session:
 
         Gives ``advance(amount=1, total=…, description=…)``, to be called from any thread; what is not named stays.
         """
+        if self.as_json or not sys.stderr.isatty():
+            yield lambda *_, **__: None
+            return
         with self._bar(unit_bytes) as bar:
             task = bar.add_task(description, total=total)
 
@@ -95,9 +98,8 @@ class Session:
         )
 
         amount = (DownloadColumn(), TransferSpeedColumn()) if unit_bytes else (MofNCompleteColumn(),)
-        quiet = self.as_json or not self.err.is_terminal
         text = TextColumn("{task.description}", markup=False)
-        return Progress(text, BarColumn(), *amount, TimeRemainingColumn(), console=self.err, disable=quiet, transient=True)
+        return Progress(text, BarColumn(), *amount, TimeRemainingColumn(), console=self.err, transient=True)
 
     def _tell_wait(self, reason: str, left_s: float) -> None:
         if self.err.is_terminal and not self.__dict__.get("_told"):

@@ -15,8 +15,8 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
@@ -27,6 +27,7 @@ _SHOWN = 10
 _SETTLED_S = 2.0
 _GROUP = 16  # files a task: most are small
 _ASKED_AT_ONCE = 10_000
+_BROKEN = (sqlite3.Error, OSError, UnicodeEncodeError)  # the last of a name that is no UTF-8
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
@@ -40,8 +41,7 @@ class FileChanged(InvalidRequest):
     detail = "'{path}' changed while it was being pushed; nothing was committed. Push again when it is at rest."
 
 
-@dataclass(frozen=True)
-class LocalFile:
+class LocalFile(NamedTuple):
     """A file to push: the path that it gets, and where it lies with the marks that tell a later change."""
 
     path: str
@@ -63,15 +63,15 @@ def walk(directory: Path) -> list[LocalFile]:
         if known is not entry:
             problems.append(f"{show(entry.source)}: another name here is '{entry.path}' too, in another Unicode form")
     if problems:
-        shown = "; ".join(problems[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
+        shown = "; ".join(sorted(problems)[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
         raise DirectoryUnusable(count=len(problems), directory=str(directory), problems=shown)
-    return sorted(files.values(), key=lambda file: file.path)
+    return sorted(files.values())
 
 
 def _entries(root: str, prefix: str, above: tuple[str, ...], problems: list[str]) -> Iterator[LocalFile]:
     """Files below the last of ``above``, the real folders from the root on; ``prefix`` is its path with a closing slash."""
     try:
-        found = sorted(os.scandir(above[-1]), key=lambda entry: entry.name)
+        found = list(os.scandir(above[-1]))
     except OSError as error:
         problems.append(f"{show(prefix or above[-1])}: {error.strerror}")
         return
@@ -149,13 +149,13 @@ class HashCache:
                 found = dict(
                     row for batch in batches(list(placed), _ASKED_AT_ONCE) for row in connection.execute(known, (json.dumps(batch),))
                 )
-        except (sqlite3.Error, OSError):
+        except _BROKEN:
             return contents
         return {path: found.get(id, id) for path, id in contents.items()}
 
     def keep_contents(self, sha256: Mapping[str, str]) -> None:
         """Remember the SHA-256 of contents in place, by their ids."""
-        with contextlib.suppress(sqlite3.Error, OSError), self._open() as connection:
+        with contextlib.suppress(*_BROKEN), self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?)", sha256.items())
 
     @contextlib.contextmanager
@@ -167,18 +167,20 @@ class HashCache:
             yield connection
 
     def _read(self, files: list[LocalFile]) -> dict[str, str]:
-        marks = {file.source: (file.size_bytes, file.mtime_ns, file.inode) for file in files}
-        known = "SELECT source, sha256, size, mtime_ns, inode FROM files JOIN json_each(?) ON source = value"
+        """Of those that are as they were; one walk over all that was ever kept between the first and the last of them."""
+        sources = [file.source for file in files]
+        known = "SELECT source, size, mtime_ns, inode, sha256 FROM files WHERE source BETWEEN ? AND ?"
         try:
             with self._open() as connection:
-                rows = [row for batch in batches(list(marks), _ASKED_AT_ONCE) for row in connection.execute(known, (json.dumps(batch),))]
-        except (sqlite3.Error, OSError):
+                rows = connection.execute(known, (min(sources), max(sources))).fetchall() if sources else []
+        except _BROKEN:
             return {}
-        return {source: sha256 for source, sha256, *mark in rows if tuple(mark) == marks.get(source)}
+        kept = {row[:4]: row[4] for row in rows}
+        return {file.source: kept[file[1:]] for file in files if file[1:] in kept}
 
     def _write(self, hashed: Iterable[tuple[LocalFile, str]]) -> None:
-        rows = [(file.source, file.size_bytes, file.mtime_ns, file.inode, sha256) for file, sha256 in hashed]
-        with contextlib.suppress(sqlite3.Error, OSError), self._open() as connection:
+        rows = [(*file[1:], sha256) for file, sha256 in hashed]
+        with contextlib.suppress(*_BROKEN), self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
 
 

@@ -316,6 +316,16 @@ class TestScript:
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert result.stdout == "[]\n"
 
+    def test_a_call_by_a_program_loads_nothing_to_draw_with(self, counterpart: Counterpart) -> None:
+        counterpart.plan(JSONResponse({"name": "aidos", "version": "9.9.9", "api": "v1"}))
+        code = (
+            "import atexit, sys; from aidos.cli import main; sys.argv = ['aidos', 'platform', 'version', '--json'];"
+            "atexit.register(lambda: print([n for n in ('httpx', 'rich', 'pygments', 'asyncio') if n in sys.modules])); main()"
+        )
+        environment = {**os.environ, "AIDOS_URL": counterpart.url}
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=environment)
+        assert result.stdout.endswith("\n['httpx']\n")
+
     def test_a_noun_loads_what_it_speaks_of_and_no_other(self) -> None:
         code = (
             "import sys; from aidos import resources; resources.find(noun='dataset'); print([n for n in sys.modules if 'labelling' in n])"

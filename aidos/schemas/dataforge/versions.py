@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringCo
 from aidos.schemas.common import Asked, Name, Text, Wire
 
 PATH_BYTES = 1024
+_PLAIN = re.compile(r"[\w-][\w .-]*(/[\w-][\w .-]*)*", re.ASCII)  # most paths: all is well with them, at a glance
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 METADATA_BYTES = 16 * 2**10
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON escapes it
@@ -27,6 +28,8 @@ LARGEST_BLOB_BYTES = 4 * 2**40  # a thousand parts of at most 5 GiB, S3's limit
 
 def path_problem(path: str) -> str | None:
     """Why ``path`` cannot be the path of a file, or None: relative POSIX, UTF-8 in NFC, no ``.``, ``..`` or empty part."""
+    if len(path) <= PATH_BYTES and _PLAIN.fullmatch(path):
+        return None
     try:
         size_bytes = len(path.encode())
     except UnicodeEncodeError:

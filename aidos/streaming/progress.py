@@ -94,19 +94,21 @@ class Progress:
 def merge(states: Sequence[Progress]) -> Progress:
     """What the ranks of one run tell together: of the earliest epoch that one of them is in.
 
-    A rank that is in the next epoch already has read its own stretch of this one to the end. Raises: StatesDiffer.
+    A rank that is in the next epoch already has read its own stretch of this one to the end; a reader that two states tell of
+    stands in both at the same place. Raises: StatesDiffer.
     """
     first = min(states, key=lambda each: each.epoch)
-    counts: dict[int, int] = {}
+    unread, counts = replace(first, counts={}), dict[int, int]()
     for state in states:
-        if state.epoch == first.epoch:
-            if (state.left, state.readers) != (first.left, first.readers):
-                raise StatesDiffer(reason="they cut the epoch in different ways")
-            counts |= {reader: max(count, counts.get(reader, 0)) for reader, count in state.counts.items()}
-        elif state.epoch > first.epoch + 1 or any(state.counts.values()):
+        same = state.epoch == first.epoch
+        if state.readers != first.readers or (same and state.left != first.left):
+            raise StatesDiffer(reason="they cut the epoch in different ways")
+        if not same and (state.epoch > first.epoch + 1 or any(state.counts.values())):
             raise StatesDiffer(reason=f"one has begun epoch {state.epoch} while another is in epoch {first.epoch}")
-        else:
-            counts |= {reader: _length(first.left) for reader in state.counts if reader not in counts}
+        for reader, told in state.counts.items():
+            count = told if same else _length(unread.rest(reader))
+            if counts.setdefault(reader, count) != count:
+                raise StatesDiffer(reason=f"reader {reader} has read {counts[reader]} rows by one and {count} by another")
     return replace(first, counts=counts)
 
 

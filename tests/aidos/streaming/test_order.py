@@ -111,6 +111,18 @@ class TestProgress:
         with pytest.raises(StatesDiffer, match="different ways"):
             merge([behind, Progress.begin(0, 10, 3).only([1])])
 
+    @pytest.mark.parametrize("epoch", [0, 1])
+    def test_two_states_of_one_reader_are_of_one_moment(self, epoch: int) -> None:
+        """Whichever is given first: one of two moments would lose rows of the other ranks, or read some twice."""
+        one, other = Progress.begin(0, 10, 2), Progress.begin(epoch, 10, 2).only([1])
+        one.advance(0, 3)
+        one.advance(1, 5 * epoch)
+        assert merge([one, other]).counts == merge([other, one]).counts == {0: 3, 1: 5 * epoch}
+        one.advance(1, -1 if epoch else 1)
+        for states in ([one, other], [other, one]):
+            with pytest.raises(StatesDiffer, match="reader 1 has read"):
+                merge(states)
+
 
 class TestConsumed:
     @given(st.lists(st.integers(0, 60)), st.lists(st.integers(0, 60)))

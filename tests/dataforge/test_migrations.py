@@ -48,7 +48,7 @@ class TestContentPaths:
         with psycopg.connect(settings.database_url.get_secret_value()) as conn:
             written = places(conn)
             conn.execute("DROP TABLE dataforge.content_paths")
-            conn.execute(migration)  # type: ignore[arg-type]  # a text of several statements
+            conn.execute(migration)
             found = places(conn)
             conn.rollback()
         assert len(written) == 2 * (MANY + 4 + 2) and found == written

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from aidos.tracking.run import run
     from aidos.tracking.syncing import sync_runs
     from aidos.tracking.trial import trial
-    from aidos.transfers.checkpoints import load_checkpoint, save_checkpoint
+    from aidos.transfers.checkpoints import Checkpointer, load_checkpoint, save_checkpoint
     from aidos.transfers.directories import pull, push
 
 __version__ = "0.1.0"
 __all__ = [
     "AidosError",
     "AsyncClient",
+    "Checkpointer",
     "Client",
     "Consumed",
     "__version__",
@@ -39,6 +40,7 @@ _HOMES = {
     "Client": "aidos.client",
     "AsyncClient": "aidos.client",
     "AidosError": "aidos.errors",
+    "Checkpointer": "aidos.transfers.checkpoints",
     "load_checkpoint": "aidos.transfers.checkpoints",
     "save_checkpoint": "aidos.transfers.checkpoints",
     "job": "aidos.config",

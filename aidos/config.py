@@ -66,6 +66,9 @@ class JobConfig:
     gpus_per_worker: float = 0.0
     datasets: Mapping[str, str] = field(default_factory=dict)
     """Commit id by the reference that was given at submit, such as ``digits@main``."""
+    resumed_job: str | None = None
+    resumed_step: int | None = None
+    """The job whose checkpoint this one begins with, and its step; the latest where that is None."""
 
 
 def job() -> JobConfig:
@@ -73,6 +76,7 @@ def job() -> JobConfig:
     environment = os.environ
     if not environment.get("AIDOS_JOB_ID"):
         return JobConfig(run_id=environment.get("AIDOS_RUN_ID"))
+    resumed_job, _, resumed_step = environment.get("AIDOS_RESUME_FROM", "").partition("@")
     return JobConfig(
         id=environment["AIDOS_JOB_ID"],
         name=environment.get("AIDOS_JOB_NAME", ""),
@@ -82,6 +86,8 @@ def job() -> JobConfig:
         cpus_per_worker=float(environment.get("AIDOS_CPUS_PER_WORKER", "1")),
         gpus_per_worker=float(environment.get("AIDOS_GPUS_PER_WORKER", "0")),
         datasets=json.loads(environment.get("AIDOS_DATASETS", "{}")),
+        resumed_job=resumed_job or None,
+        resumed_step=int(resumed_step) if resumed_step else None,
     )
 
 

@@ -12,6 +12,7 @@ from aidos.schemas.trainos import (
     JobCheckpointRead,
     JobCreate,
     JobRead,
+    JobResume,
     LogRead,
     LogText,
 )
@@ -39,6 +40,9 @@ class Jobs(Resource):
     list = operation("GET", "/v1/trainos/jobs", returns=JobRead, paged=True, query={"state": str}, help="The project's jobs, newest first.")
     get = operation("GET", _ONE, returns=JobRead, query={"wait": str}, help="One job; --wait 30s answers once it has ended.")
     cancel = operation("POST", f"{_ONE}/cancel", returns=JobRead, help="End a job.")
+    resume = operation(
+        "POST", f"{_ONE}/resume", body=JobResume, returns=JobRead, help="Queue a job that goes on from a checkpoint of one that has ended."
+    )
     chunks = operation("GET", f"{_ONE}/logs", returns=LogRead, query=_LOGS, help="Where the pieces of a job's log are stored.")
     stream = operation("GET", f"{_ONE}/logs/stream", returns=LogText, stream=True, help="The log as server-sent events.")
 

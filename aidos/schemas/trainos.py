@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from aidos.schemas.common import Asked, Name, Wire
 
@@ -57,6 +57,13 @@ class JobCreate(Asked):
     max_retries: int = Field(3, ge=0, le=100, description="How often the job is begun again after the platform lost it.")
 
 
+class JobResume(Asked):
+    """From where a job that has ended is to go on."""
+
+    step: int | None = Field(None, ge=0, le=2**62, description="Step of one of its checkpoints; the latest when absent.")
+    workers: int | None = Field(None, ge=0, le=10_000, description="Another number of workers than it had.")
+
+
 class InputRead(Wire):
     """A dataset at the commit that the job reads."""
 
@@ -85,6 +92,7 @@ class JobSpecRead(Wire):
     driver_cpus: float
     timeout_s: int | None
     max_retries: int
+    resume_from: str | None = Field(description="The job, as `ID` or `ID@STEP`, whose checkpoint this one begins with.")
 
 
 class JobRead(Wire):
@@ -155,11 +163,27 @@ class CheckpointUploadRead(Wire):
     upload_urls: list[str | None]
 
 
+class CheckpointRetention(Asked):
+    """Which checkpoints of a job stay: the newest, and the best beside them. The others are deleted."""
+
+    last: int = Field(ge=1, le=100_000, description="How many of the highest steps.")
+    best: int = Field(0, ge=0, le=100_000, description="How many of those with the best `metric`.")
+    metric: Name | None = Field(None, description="A metric that checkpoints are saved with.")
+    mode: Literal["min", "max"] = Field("min", description="Whether the lowest or the highest is the best.")
+
+    @model_validator(mode="after")
+    def _names_the_metric(self) -> CheckpointRetention:
+        if self.best and self.metric is None:
+            raise ValueError("best needs metric: say by which of a checkpoint's metrics")
+        return self
+
+
 class CheckpointCreate(CheckpointUpload):
     """A checkpoint whose files are all uploaded."""
 
     step: int = Field(ge=0, le=2**62)
     metrics: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field({}, max_length=100)
+    keep: CheckpointRetention | None = Field(None, description="Which of the job's checkpoints stay; all of them when absent.")
 
 
 class CheckpointFileRead(Wire):

@@ -19,6 +19,7 @@ from aidos.schemas.trainos import (
     JobCheckpointRead,
     JobCreate,
     JobRead,
+    JobResume,
     LogChunkRead,
     LogRead,
     LogText,
@@ -28,7 +29,7 @@ from api.pages import id_of, key_of, page_of, whole_below
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
 from cluster.db import Connection
 from tune.trainos import service
-from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Retention
 
 _STREAM_BATCH = 100
 router = APIRouter(prefix="/v1/trainos", tags=["trainos"], route_class=ApiRoute)
@@ -73,6 +74,12 @@ async def cancel_job(job: JobName, tx: TxDep) -> JobRead:
     return JobRead.model_validate(await service.cancel_job(tx.conn, tx.scope, job))
 
 
+@router.post("/jobs/{job}/resume", status_code=201, openapi_extra=needs("trainos:write"))
+async def resume_job(job: JobName, body: JobResume, tx: TxDep) -> JobRead:
+    """Queue a job that goes on from a checkpoint of one that has ended, on the same code and commits."""
+    return JobRead.model_validate(await service.resume_job(tx.conn, tx.scope, job, body.step, body.workers))
+
+
 @router.get("/jobs/{job}/logs", openapi_extra=needs("trainos:read", transaction=False))
 async def get_job_logs(
     job: JobName, session: SessionDep, wait: WaitS, after: After = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100
@@ -104,9 +111,11 @@ async def create_checkpoint(job: JobName, body: CheckpointCreate, session: Sessi
     async with session.transaction() as conn:
         owner = await service.get_running_job(conn, session.scope, job)
     measured = await service.measure_checkpoints(session.edge.objects, owner)
-    spec = CheckpointSpec(body.step, _files(body), body.metrics)
+    spec, keep = CheckpointSpec(body.step, _files(body), body.metrics), Retention(**body.keep.model_dump()) if body.keep else None
     async with session.change() as conn:
         made = await service.create_checkpoint(conn, session.scope, owner, spec, measured)
+        gone = await service.expire_checkpoints(conn, session.scope, owner, keep, measured) if keep else []
+    await session.edge.objects.remove(gone)
     return JobCheckpointRead.model_validate(made)
 
 

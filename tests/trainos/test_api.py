@@ -9,8 +9,10 @@ import os
 import re
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -20,12 +22,13 @@ from actors.securityvault.models import Scope
 from aidos.client import Client
 from aidos.errors import Forbidden, InvalidRequest, NotFound
 from aidos.schemas.trainos import CheckpointFileBody
+from aidos.transfers import checkpoints as checkpoints_module
 from cluster.db import Database
 from cluster.objects import Objects
 from tests.support.waiting import wait_until
 from tests.trainos.conftest import zip_of
 from tests.trainos.fake_cluster import FakeCluster
-from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, JobEnded, JobNotFound
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotEnded, JobNotFound
 from tune.trainos.models import RayState
 from tune.trainos.reconciler import JobReconciler
 
@@ -237,6 +240,69 @@ class TestCheckpoints:
         latest = client.checkpoints.get(job, "latest")
         asyncio.run(objects.remove([f"{scope.project}/checkpoints/{job}/{latest.files[0].sha256}"]))
         assert aidos.load_checkpoint(tmp_path / "out") == 1 and (tmp_path / "out" / "a").read_bytes() == b"state 1"
+
+    def test_the_loop_goes_on_while_a_checkpoint_is_uploaded(self, client: Client, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate, told = threading.Event(), list[int]()
+        store = checkpoints_module.save_checkpoint
+        monkeypatch.setattr(checkpoints_module, "save_checkpoint", lambda *given, **named: gate.wait() and store(*given, **named))
+
+        def write(step: int) -> Callable[[Path], None]:
+            def put(folder: Path) -> None:
+                told.append(step)
+                (folder / "a").write_bytes(b"state %d" % step)
+
+            return put
+
+        with aidos.Checkpointer() as checkpoints:
+            checkpoints.save(write(1), step=1)
+            assert told == [1] and list(client.checkpoints.list(job)) == []
+            gate.set()
+            checkpoints.save(write(2), step=2)
+            assert 1 in [found.step for found in client.checkpoints.list(job)]
+        assert [found.step for found in client.checkpoints.list(job)] == [2, 1]
+
+    def test_an_upload_that_failed_is_told_at_the_next_save(self, job: str) -> None:
+        checkpoints = aidos.Checkpointer()
+        checkpoints.save(lambda folder: None, step=1)
+        with pytest.raises(InvalidRequest, match="no file"):
+            checkpoints.save(lambda folder: None, step=2)
+
+    def test_the_last_and_the_best_stay_and_the_files_of_the_others_are_gone(
+        self, client: Client, job: str, objects: Objects, scope: Scope
+    ) -> None:
+        with aidos.Checkpointer(keep_last=2, keep_best=1, metric="loss") as checkpoints:
+            for step, loss in enumerate((0.5, 0.1, 0.4, 0.3, 0.2)):
+
+                def write(folder: Path, step: int = step) -> None:
+                    (folder / "a").write_bytes(b"state %d" % step)
+                    (folder / "same").write_bytes(b"the same in all")
+
+                checkpoints.save(write, step=step, metrics={"loss": loss})
+        kept = list(client.checkpoints.list(job))
+        assert [each.step for each in kept] == [4, 3, 1]
+        stored = asyncio.run(objects.list_prefix(f"{scope.project}/checkpoints/{job}/"))
+        assert {each.key.rpartition("/")[2] for each in stored} == {file.sha256 for each in kept for file in each.files}
+
+    def test_a_job_that_has_ended_is_resumed_from_where_it_was(
+        self, client: Client, job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for step in (3, 7):
+            (tmp_path / "a").write_bytes(b"state %d" % step)
+            aidos.save_checkpoint(tmp_path, step=step)
+        with pytest.raises(JobNotEnded):
+            client.jobs.resume(job)
+        client.jobs.cancel(job)
+        with pytest.raises(CheckpointNotFound):
+            client.jobs.resume(job, step=4)
+        for asked, found in ((None, 7), (3, 3)):
+            resumed = client.jobs.resume(job, step=asked, workers=5)
+            assert resumed.state == "QUEUED" and resumed.spec.workers == 5 and resumed.id != UUID(job)
+            monkeypatch.setenv("AIDOS_JOB_ID", str(resumed.id))
+            monkeypatch.setenv("AIDOS_RESUME_FROM", resumed.spec.resume_from or "")
+            assert aidos.load_checkpoint(tmp_path / "out") == found
+            assert (tmp_path / "out" / "a").read_bytes() == b"state %d" % found
+            aidos.save_checkpoint(tmp_path, step=9)
+            assert aidos.load_checkpoint(tmp_path / "out") == 9
 
     def test_nothing_to_save_is_said(self, job: str, tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match="no file"):

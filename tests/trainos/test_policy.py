@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tune.trainos import policy
 from tune.trainos.errors import DatasetReferenceInvalid
-from tune.trainos.models import TRANSITIONS, Job, JobSpec, JobState, Origin, RayJob, RayState, Resources, Submitter
+from tune.trainos.models import TRANSITIONS, Checkpoint, Job, JobSpec, JobState, Origin, RayJob, RayState, Resources, Retention, Submitter
 from tune.trainos.policy import Capacity, Leased
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -163,3 +163,32 @@ class TestSplitReference:
     def test_half_of_one_is_refused(self, text: str) -> None:
         with pytest.raises(DatasetReferenceInvalid):
             policy.split_reference(text)
+
+
+class TestFindExpired:
+    def expired(self, keep: Retention, *losses: float | None) -> list[int]:
+        """Of checkpoints of steps 0, 1, … with these losses."""
+        made = [
+            Checkpoint(UUID(int=step), UUID(int=1), step, (), 1, {} if loss is None else {"loss": loss}, 1, NOW)
+            for step, loss in enumerate(losses)
+        ]
+        return sorted(each.step for each in policy.find_expired(made, keep))
+
+    def test_the_last_stay(self) -> None:
+        assert self.expired(Retention(2), 1, 1, 1, 1) == [0, 1]
+
+    def test_the_best_stay_beside_them(self) -> None:
+        assert self.expired(Retention(1, 1, "loss"), 3, 1, 2, 4) == [0, 2]
+        assert self.expired(Retention(1, 2, "loss", "max"), 3, 1, 2, 4) == [1, 2]
+
+    def test_one_without_the_metric_is_not_the_best(self) -> None:
+        assert self.expired(Retention(1, 1, "loss"), None, 2, None) == [0]
+
+    @given(st.integers(1, 5), st.integers(0, 5), st.lists(st.integers(0, 3), max_size=12))
+    def test_what_stays_is_enough_and_no_more(self, last: int, best: int, losses: list[int]) -> None:
+        expired = self.expired(Retention(last, best, "loss"), *losses)
+        stay = len(losses) - len(expired)
+        assert min(last, len(losses)) <= stay <= last + best
+        assert len(losses) - 1 not in expired and (
+            not best or not losses or min(losses) in {losses[s] for s in range(len(losses)) if s not in expired}
+        )

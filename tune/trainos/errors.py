@@ -30,6 +30,11 @@ class JobEnded(Conflict):
     detail = "Job '{job}' is {state}: only a job that has not ended can be changed."
 
 
+class JobNotEnded(Conflict):
+    title = "Job has not ended"
+    detail = "Job '{job}' is {state}: only a job that has ended is resumed. 'aidos job wait {job}' waits for it, 'aidos job cancel {job}' ends it."
+
+
 class DatasetReferenceInvalid(InvalidPayload):
     title = "Dataset reference is wrong"
     detail = "'{reference}' does not name a dataset's commit. Write NAME@REF, for example digits@main."

@@ -33,6 +33,8 @@ def build_job_environment(job: Job, url: str) -> dict[str, str]:
     environment["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
     # Code finds the files of its package where it starts, in Ray Tune's trials too.
     environment["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    if job.spec.resume_from is not None:
+        environment["AIDOS_RESUME_FROM"] = job.spec.resume_from
     if job.run_id is not None:
         environment["AIDOS_RUN_ID"] = str(job.run_id)
     if job.traceparent is not None:

@@ -93,6 +93,8 @@ class JobSpec:
     experiment: str | None = None
     timeout_s: int | None = None
     max_retries: int = 3
+    resume_from: str | None = None
+    """``JOB_ID`` or ``JOB_ID@STEP``: the job whose checkpoint this one begins with."""
 
     @property
     def resources(self) -> Resources:
@@ -201,6 +203,16 @@ class CheckpointSpec:
     step: int
     files: tuple[CheckpointFile, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which checkpoints of a job stay: the ``last`` highest steps, and the ``best`` by ``metric`` beside them."""
+
+    last: int
+    best: int = 0
+    metric: str | None = None
+    mode: str = "min"
 
 
 @dataclass(frozen=True)

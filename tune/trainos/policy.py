@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tune.trainos.errors import DatasetReferenceInvalid
-from tune.trainos.models import Job, JobState, RayJob, RayState, Resources
+from tune.trainos.models import Checkpoint, Job, JobState, RayJob, RayState, Resources, Retention
 
 _UNITS = (("cpu", "CPU"), ("gpu", "GPU"), ("memory_gib", "GiB memory"))
 # Failures of Ray itself; JOB_ENTRYPOINT_COMMAND_ERROR is the user's command, RUNTIME_ENV_SETUP_FAILURE the user's package.
@@ -160,3 +160,13 @@ def explain_failure(ray: RayJob) -> str:
         )
         return f"{how}; last line: {last}"[:_MAX_REASON_CHARS] if last else how
     return " ".join(lines)[:_MAX_REASON_CHARS] or "Ray gave no reason"
+
+
+def find_expired(checkpoints: Sequence[Checkpoint], keep: Retention) -> list[Checkpoint]:
+    """Those that are neither among the last nor among the best; of equally good ones the later is the better. One without the metric is not good."""
+    by_step = sorted(checkpoints, key=lambda each: -each.step)
+    sign = 1 if keep.mode == "min" else -1
+    measured = [each for each in by_step if keep.metric in each.metrics]
+    best = sorted(measured, key=lambda each: sign * each.metrics[str(keep.metric)])[: keep.best]
+    kept = {each.step for each in by_step[: keep.last]} | {each.step for each in best}
+    return [each for each in by_step if each.step not in kept]

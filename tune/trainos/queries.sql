@@ -134,3 +134,6 @@ SELECT id, job_id, step, files, size_bytes, metrics, attempt, created_at
  WHERE project_id = %(project_id)s AND job_id = %(job_id)s AND (%(before)s::bigint IS NULL OR step < %(before)s::bigint)
  ORDER BY step DESC
  LIMIT %(limit)s;
+
+-- delete_checkpoints --
+DELETE FROM trainos.checkpoints WHERE project_id = %(project_id)s AND job_id = %(job_id)s AND step = ANY(%(steps)s);

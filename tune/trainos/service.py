@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from cluster.settings import Settings
 from cluster.telemetry import current_traceparent
 from data_pipelines.dataforge import service as dataforge
 from tune.trainos import store
-from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotFound
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotEnded, JobNotFound
 from tune.trainos.models import (
     Checkpoint,
     CheckpointFile,
@@ -35,9 +36,10 @@ from tune.trainos.models import (
     Outcome,
     RayJob,
     Resources,
+    Retention,
     Submitter,
 )
-from tune.trainos.policy import Leased, split_reference
+from tune.trainos.policy import Leased, find_expired, split_reference
 
 SUBMISSION_PREFIX = "aidos-"
 SETTLE_S = 60.0
@@ -338,6 +340,39 @@ async def create_checkpoint(
     )
     await publish(conn, event)
     return made
+
+
+async def expire_checkpoints(conn: Connection, scope: Scope, job: Job, keep: Retention, measured: Mapping[str, int]) -> list[str]:
+    """Delete the checkpoints that are not to be kept; the keys of the files that none of the others has, to be removed after the transaction.
+
+    Among them are files that a killed save left. ``measured`` are the job's stored files, looked at when the caller's own were all there.
+    """
+    known = await store.list_checkpoints(conn, scope.project, job.id, None, None)
+    expired = find_expired(known, keep)
+    if expired:
+        await store.delete_checkpoints(conn, scope.project, job.id, [each.step for each in expired])
+        data = {"name": job.name, "steps": [each.step for each in expired]}
+        await publish(conn, Event("trainos.checkpoint.deleted", str(job.id), scope.org_id, scope.project, scope.actor, data))
+    gone = {each.step for each in expired}
+    used = {checkpoint_key(job, file) for each in known if each.step not in gone for file in each.files}
+    return [key for key in measured if key not in used]
+
+
+async def resume_job(conn: Connection, scope: Scope, name: str, step: int | None, workers: int | None) -> Job:
+    """Queue a job like one that has ended, on the same code and commits, that begins with its checkpoint.
+
+    Raises: JobNotFound, JobNotEnded, CheckpointNotFound.
+    """
+    job = await get_job(conn, scope, name)
+    if not job.state.final:
+        raise JobNotEnded(job=job.name, state=job.state)
+    await get_checkpoint(conn, scope, job, "latest" if step is None else str(step))
+    begin = str(job.id) if step is None else f"{job.id}@{step}"
+    spec = replace(job.spec, resume_from=begin, workers=job.spec.workers if workers is None else workers)
+    resumed = await submit_pinned(conn, scope, spec, job.inputs)
+    before, after = (Node(NodeKind.JOB, str(each.id), each.name) for each in (job, resumed))
+    await modelhub.add_edge(conn, scope, before, after, "resumed as")
+    return resumed
 
 
 async def get_running_job(conn: Connection, scope: Scope, name: str) -> Job:

@@ -125,7 +125,11 @@ async def find_checkpoint(conn: Connection, project_id: UUID, job_id: UUID, name
     return _checkpoint(row) if row else None
 
 
-async def list_checkpoints(conn: Connection, project_id: UUID, job_id: UUID, before: int | None, limit: int) -> list[Checkpoint]:
-    """The newest step first."""
+async def list_checkpoints(conn: Connection, project_id: UUID, job_id: UUID, before: int | None, limit: int | None) -> list[Checkpoint]:
+    """The newest step first; all of them where there is no limit."""
     values = {"project_id": project_id, "job_id": job_id, "before": before, "limit": limit}
     return [_checkpoint(row) for row in await (await conn.execute(Q.list_checkpoints, values)).fetchall()]
+
+
+async def delete_checkpoints(conn: Connection, project_id: UUID, job_id: UUID, steps: Sequence[int]) -> None:
+    await conn.execute(Q.delete_checkpoints, {"project_id": project_id, "job_id": job_id, "steps": list(steps)})

@@ -1,0 +1,166 @@
+"""Who gives way: the set of running gangs that loses least, of those that may be asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from tune.trainos.queue.ledger import Ledger
+from tune.trainos.queue.models import Workload
+from tune.trainos.queue.packing import EPSILON, Plan, Shape, Space, Vector, minus
+from tune.trainos.queue.shares import Account
+
+_SEARCHES = 20  # in one look: the next one goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A gang that may be asked to save and stop. ``size``: its dominant share of the cluster. ``loss``: what it has to do again."""
+
+    workload: Workload
+    shape: Shape
+    plan: Plan
+    size: float
+    loss: float
+
+
+class Preemption:
+    """Finds who gives way. Each search is for one workload; the ledger may change between them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._searches = 0
+        self._hopeless: set[Shape] = set()
+
+    def victims(self, claimant: Workload, shape: Shape, space: Space) -> list[Victim]:
+        """Who is to leave so that ``claimant`` fits ``space`` and its quotas; nobody where that is not to be had.
+
+        What stays within its project's nominal quota is reclaimed from any project above its own, and from none that would fall below it;
+        besides, a project's running gangs of lower priority make room. What loses least is a knapsack: taken is the best of three greedy
+        sets (by loss, by loss for what is freed, by the node on which it costs least), each rid of whom it does not need, the dearest
+        first.
+        """
+        project, priority = claimant.project_id, claimant.priority
+        reclaims = self._ledger.account(project).owns(shape.total)
+        outranks = self._lowest_priority.get(project, priority) < priority
+        if self._searches == _SEARCHES or not (outranks or (reclaims and shape not in self._hopeless)):
+            return []
+        self._searches += 1
+        may = [
+            victim
+            for victim in self._all
+            if victim.workload.id not in self._ledger.leaving
+            and (victim.workload.priority < priority if victim.workload.project_id == project else reclaims)
+        ]
+        sets = [chosen for line in _lines(shape, space, may) if (chosen := self._sufficient(claimant, shape, space, line))]
+        if not sets and not outranks:
+            self._hopeless.add(shape)
+        return min(sets, key=lambda s: (sum(v.loss for v in s), len(s), sorted(v.workload.id for v in s)), default=[])
+
+    @cached_property
+    def _all(self) -> list[Victim]:
+        now, capacity, victims = self._ledger.snapshot.now, self._ledger.capacity, []
+        for running, held in self._ledger.preemptible():
+            size = max((held.shape.total[i] / capacity[i] for i in range(3) if capacity[i] > 0), default=0.0)
+            unsaved_s = max(0.0, (now - running.saved_at).total_seconds())
+            victims.append(Victim(held.workload, held.shape, held.plan, size, unsaved_s * size * weight(held.workload.priority)))
+        return victims
+
+    @cached_property
+    def _lowest_priority(self) -> dict[UUID, int]:
+        lowest: dict[UUID, int] = {}
+        for victim in self._all:
+            project, priority = victim.workload.project_id, victim.workload.priority
+            lowest[project] = min(priority, lowest.get(project, priority))
+        return lowest
+
+    def _sufficient(self, claimant: Workload, shape: Shape, space: Space, line: Sequence[Victim]) -> list[Victim]:
+        """The fewest from the front of ``line`` that make room, less whom the others make superfluous; empty where all do not."""
+        trial = _Trial(claimant, shape, space, self._ledger.account(claimant.project_id))
+        for victim in self._spared(claimant.project_id, shape, space, line):
+            trial.remove(victim)
+            if trial.fits:
+                break
+        else:
+            return []
+        for victim in sorted(trial.gone, key=lambda v: (-v.loss, v.workload.id)):
+            trial.put_back(victim)
+            if not trial.fits:
+                trial.remove(victim)
+        return trial.gone
+
+    def _spared(self, project: UUID, shape: Shape, space: Space, line: Sequence[Victim]) -> Iterator[Victim]:
+        """``line`` without whom another project needs to keep its nominal quota of what is short."""
+        free = space.free
+        short = [i for i in range(3) if shape.total[i] > free[i] + EPSILON] or [i for i in range(3) if shape.total[i] > 0]
+        holds: dict[UUID, Vector] = {}
+        for victim in line:
+            other, takes = victim.workload.project_id, victim.shape.total
+            if other != project:
+                account = self._ledger.account(other)
+                left = minus(holds.get(other, account.staying[None]), takes)
+                if not any(takes[i] > 0 and left[i] >= account.nominal[i] - EPSILON for i in short):
+                    continue
+                holds[other] = left
+            yield victim
+
+
+def weight(priority: int) -> float:
+    """What a second of work of that priority counts: ``1 + p``, and ``1 / (1 - p)`` below zero."""
+    return 1.0 + priority if priority >= 0 else 1.0 / (1.0 - priority)
+
+
+class _Trial:
+    """The cluster, and the claimant's project, as they would be without some gangs."""
+
+    def __init__(self, claimant: Workload, shape: Shape, space: Space, account: Account) -> None:
+        self._claimant, self._shape, self._space, self._account = claimant, shape, space.copy(), account
+        self.gone: list[Victim] = []
+
+    def remove(self, victim: Victim) -> None:
+        self._space.give(victim.shape, victim.plan)
+        self.gone.append(victim)
+
+    def put_back(self, victim: Victim) -> None:
+        self._space.take(victim.shape, victim.plan)
+        self.gone.remove(victim)
+
+    @property
+    def fits(self) -> bool:
+        return self._space.pack(self._shape) is not None and self._within_quota()
+
+    def _within_quota(self) -> bool:
+        holdings = dict(self._account.staying)
+        for victim in self.gone:
+            if victim.workload.project_id == self._claimant.project_id:
+                for holder in (None, victim.workload.user):
+                    holdings[holder] = minus(holdings[holder], victim.shape.total)
+        return not self._account.over_quota(self._claimant.user, self._shape.total, holdings)
+
+
+def _lines(shape: Shape, space: Space, victims: Sequence[Victim]) -> Iterator[list[Victim]]:
+    by_loss = sorted(victims, key=lambda v: (v.loss, -v.size, v.workload.id))
+    yield by_loss
+    yield sorted(victims, key=lambda v: (v.loss / v.size if v.size else 0.0, -v.size, v.workload.id))
+    on_node: defaultdict[int, list[Victim]] = defaultdict(list)
+    for victim in by_loss:
+        for node, _ in victim.plan:
+            if node >= 0:
+                on_node[node].append(victim)
+    costs = [(cost, node) for node, line in on_node.items() if (cost := _cost_on(node, line, shape, space)) is not None]
+    if costs:
+        yield on_node[min(costs)[1]]
+
+
+def _cost_on(node: int, line: Sequence[Victim], shape: Shape, space: Space) -> float | None:
+    """What is lost by emptying ``node`` in the order of ``line`` until all of ``shape`` fits there."""
+    free, cost = space.nodes[node].copy(), 0.0
+    for victim in line:
+        free += next(taken for at, taken in victim.shape.on_nodes(victim.plan) if at == node)
+        cost += victim.loss
+        if (free + EPSILON >= shape.total).all():
+            return cost
+    return None

@@ -162,7 +162,7 @@ class _Look:
         return self.ledger.soon & (None if self.reservation is None else self.reservation.beside)
 
     def _preempt(self, workload: Workload, shape: Shape) -> Plan | None:
-        victims = self.preemption.victims(workload, shape, self._soon)
+        victims = self.preemption.victims(workload, shape, self.reservation)
         if not victims:
             return None
         for victim in victims:
@@ -203,7 +203,7 @@ class _Explanation:
         if needs or self._blocker is None:
             return Pending(workload.id, f"needs {needs} free{asked}")
         head, its_shape = self._blocker
-        which = f"needs {lacks}" if (lacks := self._needed(its_shape)) else "waits for others to save and stop"
+        which = f"needs {lacks} free" if (lacks := self._needed(its_shape)) else "waits for others to save and stop"
         return Pending(workload.id, f"behind {name_for(workload.project_id, head)}, which {which}{asked}")
 
     def _needed(self, shape: Shape) -> str:

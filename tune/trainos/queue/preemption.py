@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from tune.trainos.queue.ledger import Ledger
 from tune.trainos.queue.models import Workload
 from tune.trainos.queue.packing import EPSILON, Plan, Shape, Space, Vector, minus
-from tune.trainos.queue.shares import Account
+from tune.trainos.queue.reservation import Reservation
 
 _SEARCHES = 20  # in one look: the next one goes on
 
@@ -35,8 +35,8 @@ class Preemption:
         self._searches = 0
         self._hopeless: set[Shape] = set()
 
-    def victims(self, claimant: Workload, shape: Shape, space: Space) -> list[Victim]:
-        """Who is to leave so that ``claimant`` fits ``space`` and its quotas; nobody where that is not to be had.
+    def victims(self, claimant: Workload, shape: Shape, reservation: Reservation | None) -> list[Victim]:
+        """Who is to leave so that ``claimant`` fits, beside a reservation, and its quotas; nobody where that is not to be had.
 
         What stays within its project's nominal quota is reclaimed from any project above its own, and from none that would fall below it;
         besides, a project's running gangs of lower priority make room. What loses least is a knapsack: taken is the best of three greedy
@@ -55,7 +55,8 @@ class Preemption:
             if victim.workload.id not in self._ledger.leaving
             and (victim.workload.priority < priority if victim.workload.project_id == project else reclaims)
         ]
-        sets = [chosen for line in _lines(shape, space, may) if (chosen := self._sufficient(claimant, shape, space, line))]
+        trial = _Trial(claimant, shape, self._ledger, reservation)
+        sets = [chosen for line in _lines(shape, trial.space, may) if (chosen := self._sufficient(trial, line))]
         if not sets and not outranks:
             self._hopeless.add(shape)
         return min(sets, key=lambda s: (sum(v.loss for v in s), len(s), sorted(v.workload.id for v in s)), default=[])
@@ -77,10 +78,10 @@ class Preemption:
             lowest[project] = min(priority, lowest.get(project, priority))
         return lowest
 
-    def _sufficient(self, claimant: Workload, shape: Shape, space: Space, line: Sequence[Victim]) -> list[Victim]:
+    def _sufficient(self, trial: _Trial, line: Sequence[Victim]) -> list[Victim]:
         """The fewest from the front of ``line`` that make room, less whom the others make superfluous; empty where all do not."""
-        trial = _Trial(claimant, shape, space, self._ledger.account(claimant.project_id))
-        for victim in self._spared(claimant.project_id, shape, space, line):
+        trial.begin()
+        for victim in self._spared(trial, line):
             trial.remove(victim)
             if trial.fits:
                 break
@@ -92,14 +93,14 @@ class Preemption:
                 trial.remove(victim)
         return trial.gone
 
-    def _spared(self, project: UUID, shape: Shape, space: Space, line: Sequence[Victim]) -> Iterator[Victim]:
+    def _spared(self, trial: _Trial, line: Sequence[Victim]) -> Iterator[Victim]:
         """``line`` without whom another project needs to keep its nominal quota of what is short."""
-        free = space.free
-        short = [i for i in range(3) if shape.total[i] > free[i] + EPSILON] or [i for i in range(3) if shape.total[i] > 0]
+        free, wanted = trial.space.free, trial.shape.total
+        short = [i for i in range(3) if wanted[i] > free[i] + EPSILON] or [i for i in range(3) if wanted[i] > 0]
         holds: dict[UUID, Vector] = {}
         for victim in line:
             other, takes = victim.workload.project_id, victim.shape.total
-            if other != project:
+            if other != trial.claimant.project_id:
                 account = self._ledger.account(other)
                 left = minus(holds.get(other, account.staying[None]), takes)
                 if not any(takes[i] > 0 and left[i] >= account.nominal[i] - EPSILON for i in short):
@@ -116,29 +117,46 @@ def weight(priority: int) -> float:
 class _Trial:
     """The cluster, and the claimant's project, as they would be without some gangs."""
 
-    def __init__(self, claimant: Workload, shape: Shape, space: Space, account: Account) -> None:
-        self._claimant, self._shape, self._space, self._account = claimant, shape, space.copy(), account
+    def __init__(self, claimant: Workload, shape: Shape, ledger: Ledger, reservation: Reservation | None) -> None:
+        self.claimant, self.shape = claimant, shape
+        self._ledger, self._reservation = ledger, reservation
+        self._account = ledger.account(claimant.project_id)
+        self.begin()
+
+    def begin(self) -> None:
+        """With everybody."""
         self.gone: list[Victim] = []
+        self._soon = self._ledger.soon.copy()
+        self._beside = self._reservation.beside.copy() if self._reservation else None
+
+    @property
+    def space(self) -> Space:
+        return self._soon & self._beside
 
     def remove(self, victim: Victim) -> None:
-        self._space.give(victim.shape, victim.plan)
+        self._change(victim, Space.give)
         self.gone.append(victim)
 
     def put_back(self, victim: Victim) -> None:
-        self._space.take(victim.shape, victim.plan)
+        self._change(victim, Space.take)
         self.gone.remove(victim)
+
+    def _change(self, victim: Victim, change: Callable[[Space, Shape, Plan], None]) -> None:
+        change(self._soon, victim.shape, victim.plan)
+        if self._beside is not None and self._reservation and victim.workload.id not in self._reservation.gone:
+            change(self._beside, victim.shape, victim.plan)
 
     @property
     def fits(self) -> bool:
-        return self._space.pack(self._shape) is not None and self._within_quota()
+        return self.space.pack(self.shape) is not None and self._within_quota()
 
     def _within_quota(self) -> bool:
         holdings = dict(self._account.staying)
         for victim in self.gone:
-            if victim.workload.project_id == self._claimant.project_id:
+            if victim.workload.project_id == self.claimant.project_id:
                 for holder in (None, victim.workload.user):
                     holdings[holder] = minus(holdings[holder], victim.shape.total)
-        return not self._account.over_quota(self._claimant.user, self._shape.total, holdings)
+        return not self._account.over_quota(self.claimant.user, self.shape.total, holdings)
 
 
 def _lines(shape: Shape, space: Space, victims: Sequence[Victim]) -> Iterator[list[Victim]]:

@@ -24,11 +24,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 TRAIN = """
 import sys, time
+from pathlib import Path
 import aidos
 
 trial = aidos.trial()
 assert trial.params["x"] == float(sys.argv[1])
 print("trial", trial.number, flush=True)
+with Path(__file__).with_name("begun").open("a") as begun:
+    print(trial.number, file=begun)
 for step in range(1, 6):
     if trial.report(step, {"loss": (trial.params["x"] - 3) ** 2 + 1 / step}):
         break
@@ -93,8 +96,13 @@ def drive(as_job: JobClient, client: Client, url: str, ray_address: str, tmp_pat
         driver.stop()
 
 
+def begun(folder: Path) -> list[int]:
+    """The numbers of the trials whose program was begun, as often as it was."""
+    return [int(line) for line in (folder / "begun").read_text().split()]
+
+
 class TestOnRay:
-    def test_a_study_ends_with_its_budget_and_its_best(self, client: Client, drive: Any) -> None:
+    def test_a_study_ends_with_its_budget_and_its_best(self, client: Client, drive: Any, tmp_path: Path) -> None:
         driver = drive(0, budget={"trials": 8}, parallelism=2, pruner={"kind": "asha", "reduction": 2}, seed=0)
         assert driver.start().wait(300) == 0, driver.log
         ended = client.studies.get("s")
@@ -102,6 +110,7 @@ class TestOnRay:
         assert (ended.state, ended.reason) == ("FINISHED", "8 of 8 trials have begun"), driver.log
         assert [trial.number for trial in trials] == list(range(8)) and {trial.state for trial in trials} <= {"COMPLETE", "PRUNED"}
         assert "trial 7" in driver.log, "what a trial prints is in the job's log"
+        assert sorted(begun(tmp_path)) == list(range(8)), "each trial's program is run once"
         (best,) = client.studies.best("s")
         assert best.values["loss"] == pytest.approx((best.params["x"] - 3) ** 2 + 1 / 5)
         assert {client.runs.get(str(trial.run_id)).state for trial in trials} <= {"FINISHED", "KILLED"}

@@ -212,7 +212,12 @@ def run_study(client: Client, study: StudyRead, storage: str) -> str:
         ray_tune.with_resources(TrialRunner, resources),
         tune_config=ray_tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         run_config=ray_tune.RunConfig(
-            name="study", storage_path=storage, verbose=0, failure_config=ray_tune.FailureConfig(max_failures=WORKER_RETRIES)
+            name="study",
+            storage_path=storage,
+            verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=WORKER_RETRIES),
+            # Unasked, Tune would save what it calls a trial's state when it ends, and there is none.
+            checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     tuner.fit()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -13,12 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import psutil
 import psycopg
 import urllib3
 from minio.error import S3Error
 
+from aidos.config import read_config
 from cluster import embedded, launch, postgres_server, ray_head, s3_server
 from cluster.settings import Settings, ambient_environment
 from cluster.status import list_external, list_programs
@@ -27,6 +30,7 @@ from cluster.supervision import NotReady, Supervisor
 RAY_VERSION = "2.60"
 MEMORY_BYTES = 2 * 2**30
 CLOCK_SKEW_S = 5.0
+UNSIGNED_SKEW_S = 900.0
 # SECURITY I3: each lets a data file run code where Ray Data reads it.
 UNSAFE_RAY_DATA = (
     "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA",
@@ -160,6 +164,10 @@ def check_external(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, True, f"{title} answers")
             if name == "ray":
                 yield from _check_system_group(settings)
+            if name == "postgres":
+                yield from _check_database_clock(settings)
+            if name == "s3":
+                yield from _check_http_clock("S3", settings.s3_endpoint)
 
 
 def _check_system_group(settings: Settings) -> Iterator[Finding]:
@@ -194,12 +202,16 @@ def check_running(settings: Settings) -> Iterator[Finding]:
     """What only a running platform can show: strangers are refused, and sockets are where they should be."""
     if not Supervisor(settings.home).is_running():
         yield Finding("running", True, "the platform does not run here; `aidos up` starts it")
+        yield from _check_http_clock("platform", read_config().url)
         return
     running = {status.name for status in Supervisor(settings.home).status() if status.pid}
     if "ray" in running:
         yield from _check_refusal(settings)
     if "s3" in running:
-        yield from _check_s3(settings)
+        try:
+            yield from _check_s3(settings)
+        except urllib3.exceptions.HTTPError as error:
+            yield Finding("s3", False, f"S3 does not answer: {' '.join(str(error).split())}", "`aidos status` says whether it runs")
     if "postgres" in running:
         yield from _check_database_clock(settings)
     yield from check_sockets(settings)
@@ -247,13 +259,25 @@ def _check_database_clock(settings: Settings) -> Iterator[Finding]:
             "database", False, f"PostgreSQL refuses the platform: {' '.join(str(error).split())}", "`aidos up` sets its password again"
         )
         return
-    skew = abs(float(row[0]) - time.time()) if row else 0.0
-    yield Finding(
-        "database clock",
-        skew < CLOCK_SKEW_S,
-        f"the database's clock differs by {skew:.1f} s",
-        "" if skew < CLOCK_SKEW_S else "set both clocks (NTP)",
-    )
+    if row:
+        yield _compare_clocks("database", float(row[0]))
+
+
+def _check_http_clock(name: str, url: str) -> Iterator[Finding]:
+    """By the date of whatever answer it gives; nothing where nobody answers."""
+    with contextlib.suppress(urllib3.exceptions.HTTPError):
+        date = urllib3.request("HEAD", url, timeout=2.0, retries=False).headers.get("date")
+        if date:
+            yield _compare_clocks(name, parsedate_to_datetime(date).timestamp())
+
+
+def _compare_clocks(name: str, theirs: float) -> Finding:
+    """More than 15 minutes, and S3 takes no signature (RequestTimeTooSkewed)."""
+    ahead_s = time.time() - theirs
+    ok = abs(ahead_s) < CLOCK_SKEW_S
+    detail = f"this machine's clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the {name}'s"
+    remedy = "" if ok else "set both clocks (NTP): tokens and signatures depend on time"
+    return Finding(f"{name} clock", ok, detail, remedy, warning=abs(ahead_s) < UNSIGNED_SKEW_S)
 
 
 def check_sockets(settings: Settings) -> Iterator[Finding]:

@@ -192,7 +192,7 @@ def storage_error(reply: Reply) -> StorageRefused:
     text = reply.content[:2000].decode(errors="replace")
     said = [found[1] for name in ("Code", "Message") if (found := re.search(rf"<{name}>([^<]*)</{name}>", text))]
     failed = "It may be out of room: `aidos doctor`, where it runs, looks at its disk. What was uploaded stays; start it again then."
-    ended = "The permission of an upload or download ends after an hour: start it again."
+    ended = "The permission of an upload or download ends after an hour: start it again. If it was new, `aidos doctor` on the platform compares its clock with the store's."
     return StorageRefused(
         status=reply.status, answer=": ".join(said) or f"{_text(reply)}.", remedy=failed if reply.status >= 500 else ended
     )
@@ -216,14 +216,15 @@ def problem_of(reply: Reply) -> dict[str, Any]:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """``Retry-After`` as seconds from now; both its forms (RFC 9110, 10.2.3)."""
+    """``Retry-After`` as seconds from now; both its forms (RFC 9110, 10.2.3). Its date is one of the sender's clock, so its ``Date`` is now."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
     if text.isdecimal():
         return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except ValueError:
         return None
 

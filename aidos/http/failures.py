@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import httpx
 
 from aidos.errors import InvalidRequest
@@ -19,4 +21,7 @@ def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
     """What a broken try means for the next. Raises: InvalidRequest when no repetition can help."""
     if isinstance(error, (*_CALLERS_FAULT, httpx.InvalidURL)):
         raise InvalidRequest(reason=f"The request cannot be sent: {error}.") from error
-    return Failure((str(error).strip() or type(error).__name__)[:200])
+    reason = (str(error).strip() or type(error).__name__)[:200]
+    if "certificate is not yet valid" in reason or "certificate has expired" in reason:
+        reason += f"; here it is {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: is this machine's clock right?"
+    return Failure(reason)

@@ -37,10 +37,16 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Signed by nobody but itself, with its key in the same file."""
+def ahead_s() -> float:
+    """How far this machine's clock is ahead of the one that the certificate was made by."""
+    return 0.0
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, ahead_s: float) -> Path:
+    """Signed by nobody but itself, with its key in the same file; good for two hours."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - timedelta(seconds=ahead_s)
     built = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -83,6 +89,15 @@ class TestTls:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         with Client(url, "key") as client:
             assert client.platform.version().version == "1"
+
+    @pytest.mark.parametrize(("ahead_s", "said"), [(7200.0, "has expired"), (-7200.0, "is not yet valid")])
+    def test_a_clock_that_is_two_hours_wrong_is_named(
+        self, url: str, certificate: Path, ahead_s: float, said: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setenv("AIDOS_RETRY_BUDGET_S", "0")
+        with Client(url, "key") as client, pytest.raises(Unavailable, match=rf"certificate {said}.*is this machine's clock right"):
+            client.platform.version()
 
     async def test_by_the_asynchronous_client_too(self, url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

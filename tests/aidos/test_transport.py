@@ -399,4 +399,6 @@ class TestPatience:
         assert retry_after_s({"retry-after": "7"}) == 7
         later = retry_after_s({"retry-after": format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)})
         assert later is not None and 25 < later <= 30
+        sent = {"date": "Sun, 22 Nov 2026 10:00:00 GMT", "retry-after": "Sun, 22 Nov 2026 10:00:30 GMT"}
+        assert retry_after_s(sent) == 30, "by the sender's clock, whatever this machine's says"
         assert retry_after_s({"retry-after": "soon"}) is None and retry_after_s({}) is None

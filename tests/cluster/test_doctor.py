@@ -8,7 +8,11 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -82,6 +86,41 @@ class TestRefuseUnsafe:
             doctor.refuse_unsafe(outer)
 
 
+class TestClocks:
+    @pytest.mark.parametrize(("ahead_s", "ok", "warning"), [(3.0, True, True), (600.0, False, True), (7200.0, False, False)])
+    @pytest.mark.parametrize("sign", [1, -1], ids=["ahead", "behind"])
+    def test_the_platform_that_the_client_asks_says_whether_this_one_is_wrong(
+        self, home: Settings, monkeypatch: pytest.MonkeyPatch, ahead_s: float, ok: bool, warning: bool, sign: int
+    ) -> None:
+        there = formatdate(time.time() - sign * ahead_s, usegmt=True)
+        with answering(f"HTTP/1.1 401 Unauthorized\r\nDate: {there}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as url:
+            monkeypatch.setenv("AIDOS_URL", url)
+            found = next(finding for finding in doctor.check_running(home) if finding.name == "platform clock")
+        assert (found.ok, found.warning, bool(found.remedy)) == (ok, warning, not ok)
+        assert f"s {'ahead of' if sign > 0 else 'behind'} the platform's" in found.detail
+
+    def test_nobody_there_is_no_finding(self, home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIDOS_URL", f"http://127.0.0.1:{find_free_ports(1)}")
+        assert [finding.name for finding in doctor.check_running(home)] == ["running"]
+
+
+@contextmanager
+def answering(answer: str) -> Iterator[str]:
+    """A server of one answer; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            opened, _ = server.accept()
+            with opened:
+                opened.recv(65536)
+                opened.sendall(answer.encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
 class TestExamine:
     def test_every_problem_has_a_remedy(self, home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -105,6 +144,10 @@ class TestRunningStorage:
         found = list(doctor.check_running(storage))
         assert {"s3 refusal", "s3 filer", "database clock", "sockets"} <= {finding.name for finding in found}
         assert not problems(found)
+
+    def test_an_s3_that_does_not_answer_is_a_finding(self, storage: Settings) -> None:
+        found = problems(list(doctor.check_running(storage.model_copy(update={"s3_endpoint": "", "s3_port": find_free_ports(9)}))))
+        assert [(finding.name, bool(finding.remedy)) for finding in found] == [("s3", True)]
 
     def test_an_open_socket_is_found(self, storage: Settings) -> None:
         code = "import socket, sys; s = socket.create_server(('0.0.0.0', 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()"

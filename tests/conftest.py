@@ -6,6 +6,7 @@ for each test process, rows deleted between tests. *ray*: one local cluster a se
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import re
@@ -60,11 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # a full collection need not walk every module again
+    atexit.register(gc.unfreeze)  # extension modules look for leaks as the process ends
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # extension modules look for leaks as the process ends
 
 
 class RayInPlainTest(AssertionError):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
-from tests.architecture.source import PLATFORM, Source, Violation, body_lines, dotted, functions, import_names
+from tests.architecture.source import PLATFORM, Source, Violation, body_lines, dotted, import_names
 
 # Rule 2. Imports inside a function that have a reason: (path pattern, first part of the imported name) -> why.
 IMPORTS_IN_FUNCTIONS = {
@@ -56,7 +56,7 @@ SQL = re.compile(
 def imports_inside_functions(source: Source) -> Iterator[Violation]:
     """Rule 2: a cycle is broken by moving code, not by importing late."""
     seen: set[int] = set()
-    for function in functions(source.tree):
+    for function in source.functions:
         for node in ast.walk(function):
             if id(node) in seen:
                 continue
@@ -79,10 +79,10 @@ def _late_import_allowed(path: str, name: str) -> bool:
 def ray_remote_places(source: Source) -> Iterator[Violation]:
     """Rule 3: actor classes are plain; ``ray.remote`` stands in ``get_or_create_<noun>()``."""
     allowed: set[int] = set()
-    for function in functions(source.tree):
+    for function in source.functions:
         if function.name.startswith("get_or_create_"):
             allowed |= {id(node) for statement in function.body for node in ast.walk(statement)}
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if "ray.remote" in import_names(node):
             yield source.at(node, "imports remote from ray: write ray.remote(Class) in get_or_create_<noun>()")
         elif isinstance(node, ast.Attribute) and dotted(node) == "ray.remote" and id(node) not in allowed:
@@ -93,7 +93,7 @@ def serve_declarations(source: Source) -> Iterator[Violation]:
     """Rule 3: Serve deployments are declared in two kinds of file."""
     if source.path == "api/gateway.py" or fnmatch(source.path, "serve_apps/*/app.py"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         declared = isinstance(node, ast.Attribute) and dotted(node) in {"serve.deployment", "serve.ingress", "ray.serve.deployment"}
         imported = any(name in {"ray.serve.deployment", "ray.serve.ingress"} for name in import_names(node))
         if declared or imported:
@@ -104,7 +104,7 @@ def transaction_ends(source: Source) -> Iterator[Violation]:
     """Rule 7: the transaction opens at the edge; nobody else commits. Migrations run before there is an edge."""
     if source.path in {"cluster/db.py", "cluster/migrate.py"}:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -126,7 +126,7 @@ def environment_reads(source: Source) -> Iterator[Violation]:
     """Rule 8: the environment is read once, into frozen settings."""
     if source.path in ENVIRONMENT_READERS:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Attribute) and dotted(node) in {"os.environ", "os.getenv", "os.environb", "os.putenv"}:
             yield source.at(node, f"{dotted(node)}: add a field to cluster/settings.py (or aidos/config.py) and pass it")
         elif any(name in {"os.environ", "os.getenv"} for name in import_names(node)):
@@ -137,7 +137,7 @@ def handler_lengths(source: Source) -> Iterator[Violation]:
     """Rule 9: a handler parses, calls one service, returns."""
     if not source.path.startswith(("api/routers/", "api/protocols/")):
         return
-    for function in functions(source.tree):
+    for function in source.functions:
         if any(_is_route(decorator) for decorator in function.decorator_list) and body_lines(function) > 10:
             yield source.at(function, f"handler {function.name}() has {body_lines(function)} lines; 10 is the limit")
 
@@ -151,7 +151,7 @@ def lengths(source: Source) -> Iterator[Violation]:
     lines = source.text.count("\n") + 1
     if lines > 600:
         yield Violation(source.path, 1, f"{lines} lines; 600 is the hard stop")
-    for function in functions(source.tree):
+    for function in source.functions:
         if body_lines(function) > 60:
             yield source.at(function, f"{function.name}() has {body_lines(function)} lines; 60 is the hard stop")
 
@@ -160,14 +160,14 @@ def vague_names(source: Source) -> Iterator[Violation]:
     """Names: never Manager, Helper, Utils."""
     if VAGUE_FILE.search(source.name):
         yield Violation(source.path, 1, "a file is named by what it holds")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and VAGUE_NAME.search(node.name):
             yield source.at(node, f"class {node.name}: name it by what it does")
 
 
 def unsafe_deserialisation(source: Source) -> Iterator[Violation]:
     """SECURITY.md I6: no generic loader in platform code."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         for name in import_names(node):
             if name.split(".")[0] in PICKLE_MODULES or name in UNSAFE_LOADS:
                 yield source.at(node, f"imports {name}: safetensors, ONNX and JSON are the only formats that are loaded")
@@ -193,14 +193,14 @@ def sql_outside_stores(source: Source) -> Iterator[Violation]:
     """``store.py`` and ``queries.sql`` hold the only SQL; the substrate has its own, and the client a SQLite file of what it pushed."""
     if source.name == "store.py" or source.package in {"cluster", "aidos"}:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
             yield source.at(node, "SQL outside a store")
 
 
 def foreign_store_imports(source: Source) -> Iterator[Violation]:
     """Rule 6: a store is imported by its own folder only: a module, or a part of one."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         for name in import_names(node):
             parts = name.split(".")
             if (
@@ -214,7 +214,7 @@ def foreign_store_imports(source: Source) -> Iterator[Violation]:
 
 def test_crutches(source: Source) -> Iterator[Violation]:
     """Tests: no sleeps that wait for luck, no mocks."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         for name in import_names(node):
             if name.startswith("unittest.mock") or name in {"unittest.mock", "mock", "time.sleep"}:
                 yield source.at(node, f"imports {name}: write a fake in tests/support, wait with tests.support.waiting")

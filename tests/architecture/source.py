@@ -37,6 +37,15 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @functools.cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of ``tree``: one walk for all rules."""
+        return tuple(ast.walk(self.tree))
+
+    @functools.cached_property
+    def functions(self) -> tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]:
+        return tuple(node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
     @property
     def package(self) -> str:
         """First folder of the path."""
@@ -79,12 +88,6 @@ def _walk(folder: Path) -> Iterator[Path]:
 @functools.cache
 def platform() -> tuple[Source, ...]:
     return tuple(load(*PLATFORM))
-
-
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
 
 
 def dotted(node: ast.AST) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
 import subprocess
@@ -44,7 +43,7 @@ def direct_requirements() -> Iterator[Requirement]:
 def foreign_imports(source: Source, allowed: set[str]) -> Iterator[Violation]:
     """Imports of installed packages that the client does not declare."""
     owners = installed_packages()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         for name in import_names(node):
             top = name.split(".")[0]
             if top in sys.stdlib_module_names or top == source.package:

@@ -296,11 +296,12 @@ class StudyFinish(Asked):
 
 
 class TrialBegin(Asked):
-    """Sent by the study's own job: a new trial, or one with ``number`` that was interrupted."""
+    """Sent by the study's own job: a new trial, or one with ``number`` that was interrupted or whose worker was lost."""
 
     space_version: int = Field(ge=1, le=2**31 - 1, description="The space that the parameters were chosen from.")
     params: Params = Field({}, max_length=MAX_PARAMETERS)
     number: int | None = Field(None, ge=0, le=2**31 - 1)
+    lost: int | None = Field(None, ge=1, le=2**31 - 1, description="The attempt whose worker was lost, of a trial that still runs.")
     member: int | None = Field(None, ge=0, le=2**31 - 1, description="pbt: the member of the population that is trained.")
     parent: int | None = Field(None, ge=0, le=2**31 - 1, description="pbt: the trial whose checkpoint it begins from.")
 

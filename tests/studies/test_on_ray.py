@@ -37,6 +37,25 @@ for step in range(1, 6):
         break
     time.sleep(float(sys.argv[2]))
 """
+DESCEND = """
+import os, signal, sys
+from pathlib import Path
+import aidos
+
+trial = aidos.trial()
+state = trial.checkpoint / "x"
+x = float(state.read_text()) if state.exists() else 9.0
+with Path(__file__).with_name("begun").open("a") as begun:
+    print(trial.number, file=begun)
+for step in range(5):
+    x -= trial.params["x"] * x
+    trial.report(step, x * x)
+state.write_text(str(x))
+again = Path(__file__).with_name("lost")
+if trial.number == 4 and not again.exists():
+    again.touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
 SPACE = {"x": {"kind": "float", "low": -5, "high": 10}}
 
 
@@ -79,14 +98,14 @@ class Driver:
 
 @pytest.fixture
 def drive(as_job: JobClient, client: Client, url: str, ray_address: str, tmp_path: Path) -> Iterator[Any]:
-    """A study whose command is TRAIN, and its driver."""
+    """A study whose command is ``program``, and its driver."""
     drivers = []
 
-    def begin(pause_s: float, **fields: Any) -> Driver:
+    def begin(pause_s: float, program: str = TRAIN, **fields: Any) -> Driver:
         script = tmp_path / "train.py"
-        script.write_text(TRAIN)
+        script.write_text(program)
         command = ["env", f"PYTHONPATH={Path.cwd()}", sys.executable, str(script), "{x}", str(pause_s)]
-        study = client.studies.create(ask_for(command=command, space=SPACE, **fields))
+        study = client.studies.create(ask_for(**{"command": command, "space": SPACE, **fields}))
         driver = Driver(study, as_job(study.job_id), tmp_path, url, ray_address)
         drivers.append(driver)
         return driver
@@ -133,6 +152,19 @@ class TestOnRay:
         for number, trial in before.items():
             assert (after[number].params, after[number].run_id) == (trial.params, trial.run_id)
         assert len(list(client.runs.list(experiment="s"))) == 8 + 1, "a run a trial, and the job's own"
+
+    def test_a_population_trains_on_also_when_a_worker_is_killed(self, client: Client, drive: Any, tmp_path: Path) -> None:
+        rates = {"x": {"kind": "float", "low": 0.01, "high": 0.5}}
+        driver = drive(0, DESCEND, space=rates, sampler="pbt", population=4, budget={"trials": 12}, parallelism=2, seed=0)
+        assert driver.start().wait(300) == 0, driver.log
+        trials = list(client.studies.trials("s"))
+        assert [(trial.number, trial.state) for trial in trials] == [(number, "COMPLETE") for number in range(12)], driver.log
+        assert [trial.attempt for trial in trials] == [2 if trial.number == 4 else 1 for trial in trials]
+        assert sorted(begun(tmp_path)) == sorted([*range(12), 4]), "what was lost is run again, and nothing else"
+        for trial in trials[4:]:
+            assert trial.values["loss"] < trials[trial.parent].values["loss"], "it went on from its parent's checkpoint"
+        assert {trial.member for trial in trials[8:]} == {0, 1, 2, 3}
+        assert any(trial.member != trials[trial.parent].member for trial in trials[4:]), "the worst followed a better one"
 
     def test_a_command_that_fails_ends_the_study_with_its_last_words(self, client: Client, drive: Any) -> None:
         driver = drive(0, budget={"trials": 20, "failures": 2}, objectives=[{"metric": "absent"}])

@@ -15,6 +15,7 @@ from aidos.errors import InvalidPayload
 from aidos.schemas.studies import StudyRead, TrialRead
 from tests.studies.examples import ask_for
 from tests.support.tenant import JobClient
+from tune.studies.checkpoints import keep_checkpoint
 from tune.studies.child import Child
 from tune.studies.train_loop import StudySearcher, TrialRunner, attend_trial
 
@@ -72,6 +73,14 @@ def attend(job: Client, searcher: StudySearcher, config: dict[str, Any], name: s
 
 
 class TestStudySearcher:
+    def test_a_trial_that_had_ended_when_its_worker_was_lost_stays(self, begin: Any) -> None:
+        study, job = begin()
+        searcher = StudySearcher(job, study)
+        config = searcher.suggest("a")
+        ended, _ = attend_trial(job, Child(), config)
+        assert ended.state == "COMPLETE" and searcher.begin_again("a") is None
+        assert job.studies.trial("s", "0") == ended
+
     def test_tries_until_the_budget_is_spent(self, begin: Any) -> None:
         study, job = begin(budget={"trials": 3})
         searcher, trials = StudySearcher(job, study), []
@@ -189,6 +198,22 @@ class TestPopulation:
             assert trial.step == trials[trial.parent].step + 10
         better = min(trials[:2], key=lambda trial: trial.values["loss"])
         assert [trial.parent for trial in trials[2:4]] == [better.number] * 2
+
+    def test_a_worker_lost_after_it_kept_its_checkpoint_stands_in_nobodys_way(self, begin: Any, tmp_path: Path) -> None:
+        study, job = begin(sampler="pbt", population=2, budget={"trials": 4}, seed=0)
+        (tmp_path / "train.py").write_text(GROW)
+        searcher = StudySearcher(job, study)
+        lost = searcher.suggest("a")
+        left = tmp_path / "left" / "state" / "steps.txt"
+        left.parent.mkdir(parents=True)
+        left.write_text("5")
+        keep_checkpoint(job, lost, tmp_path / "left")
+        attend(job, searcher, lost | searcher.begin_again("a"), "a")
+        trials = [job.studies.trial("s", "0"), *(drive(job, searcher, study, name) for name in "bcd")]
+        assert [(trial.state, trial.attempt, trial.step) for trial in trials] == [
+            ("COMPLETE", 2, 9), ("COMPLETE", 1, 9), ("COMPLETE", 1, 19), ("COMPLETE", 1, 19)
+        ], trials  # fmt: skip
+        assert attend_trial(job, Child(), lost)[0] == trials[0], "what was lost changes nothing, should it come back"
 
     def test_takes_one_objective_and_no_pruner(self, client: Client) -> None:
         with pytest.raises(InvalidPayload, match="'pbt' takes a single objective and no pruner"):

@@ -83,7 +83,8 @@ VALUES (%(project_id)s, %(study_id)s, %(number)s, 'RUNNING', %(params)s, %(run_i
 -- begin_again --
 UPDATE studies.trials
    SET state = 'RUNNING', attempt = attempt + 1, step = NULL, stop_step = NULL, started_at = clock_timestamp()
- WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s AND state = 'WAITING';
+ WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s
+   AND (state = 'WAITING' OR (state = 'RUNNING' AND attempt = %(lost)s::int));
 
 -- interrupt_trials --
 UPDATE studies.trials SET state = 'WAITING'

@@ -183,7 +183,7 @@ async def begin_trial(conn: Connection, scope: Scope, name: str, asked: TrialBeg
     if study.state is not StudyState.RUNNING:
         raise StudyNotRunning(name=study.name, state=study.state)
     if asked.number is not None:
-        return await _begin_again(conn, scope, study, asked.number)
+        return await _begin_again(conn, scope, study, asked.number, asked.lost)
     if reason := policy.spent_budget(study.spec, study.trials, study.time_s, micro_usd):
         raise BudgetSpent(name=study.name, reason=reason)
     if asked.space_version != study.space_version:
@@ -205,10 +205,10 @@ def _build_run(study: Study, job: Job, number: int, params: Mapping[str, Any]) -
     return RunSpec(study.name, f"{study.name}-{number}", params={key: str(value) for key, value in params.items()}, tags=tags)
 
 
-async def _begin_again(conn: Connection, scope: Scope, study: Study, number: int) -> Trial:
-    if not await store.begin_again(conn, study, number):
+async def _begin_again(conn: Connection, scope: Scope, study: Study, number: int, lost: int | None) -> Trial:
+    if not await store.begin_again(conn, study, number, lost):
         trial = await get_trial(conn, scope, study, number)
-        raise TrialNotRunning(name=study.name, number=number, state=trial.state, attempt=trial.attempt, actual=trial.attempt)
+        raise TrialNotRunning(name=study.name, number=number, state=trial.state, attempt=trial.attempt, actual=lost or trial.attempt)
     await store.delete_reports(conn, study, number)
     trial = await get_trial(conn, scope, study, number)
     await modelhub.update_run(conn, scope, trial.run_id, state=RunState.RUNNING, reopen=True)

@@ -86,9 +86,9 @@ async def insert_trial(conn: Connection, study: Study, number: int, run_id: UUID
     await conn.execute(Q.insert_trial, values | {"params": Jsonb(asked.params), "member": asked.member, "parent": asked.parent})
 
 
-async def begin_again(conn: Connection, study: Study, number: int) -> bool:
-    """False unless it was interrupted."""
-    cursor = await conn.execute(Q.begin_again, {"project_id": study.project_id, "study_id": study.id, "number": number})
+async def begin_again(conn: Connection, study: Study, number: int, lost: int | None) -> bool:
+    """False unless it was interrupted, or its attempt ``lost`` runs."""
+    cursor = await conn.execute(Q.begin_again, {"project_id": study.project_id, "study_id": study.id, "number": number, "lost": lost})
     return cursor.rowcount == 1
 
 

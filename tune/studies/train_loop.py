@@ -71,7 +71,25 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         self._live[trial_id] = begun.number
         self._note(begun)
-        return build_config(self._study, begun, None if begun.parent is None else self._trials[begun.parent])
+        return self._build_config(begun)
+
+    def begin_again(self, trial_id: str) -> dict[str, Any] | None:
+        """The configuration of another attempt of a trial whose worker was lost, None where it has ended all the same.
+
+        What the lost worker wrote and may still write belongs to the attempt of before.
+        """
+        known = self._trials[self._live[trial_id]]
+        try:
+            begun = self._client.studies.begin_trial(
+                self._id, number=known.number, lost=known.attempt, space_version=self._study.space_version
+            )
+        except (StudyNotRunning, TrialNotRunning):
+            return None
+        self._note(begun)
+        return self._build_config(begun)
+
+    def _build_config(self, trial: TrialRead) -> dict[str, Any]:
+        return build_config(self._study, trial, None if trial.parent is None else self._trials[trial.parent])
 
     def _note(self, trial: TrialRead) -> None:
         self._trials[trial.number] = trial
@@ -134,6 +152,16 @@ class StudySearcher(Searcher):
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing."""
+
+
+class WorkerLost(ray_tune.Callback):
+    """Tells the searcher of a trial that Tune is about to begin again on another worker."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial.config.update(self._searcher.begin_again(trial.trial_id) or {})
 
 
 class TrialRunner(ray_tune.Trainable):
@@ -215,6 +243,7 @@ def run_study(client: Client, study: StudyRead, storage: str) -> str:
             name="study",
             storage_path=storage,
             verbose=0,
+            callbacks=[WorkerLost(searcher)],
             failure_config=ray_tune.FailureConfig(max_failures=WORKER_RETRIES),
             # Unasked, Tune would save what it calls a trial's state when it ends, and there is none.
             checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),

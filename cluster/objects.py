@@ -11,7 +11,8 @@ import hashlib
 import hmac
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -20,11 +21,14 @@ from uuid import UUID
 
 import urllib3
 from minio import Minio
+from minio.datatypes import Part
 from minio.error import S3Error
 
 from aidos.errors import Unavailable
 from cluster.settings import Settings, get_settings
 
+PART_BYTES, PARTS_AT_A_TIME = 8 * 2**20, 3
+"""A stream is stored in such parts: S3 takes 10,000 of at least 5 MiB."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -208,6 +212,34 @@ class Objects:
         done = await self._call(lambda: self.client.put_object(self.bucket, key, io.BytesIO(data), len(data), content_type=content_type))
         return ObjectInfo(key, len(data), done.etag or "")
 
+    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store what comes in, its first parts while the next still come; where the stream breaks off, nothing is stored.
+
+        At most ``PARTS_AT_A_TIME + 1`` parts are in memory.
+        """
+        parts = _cut(chunks, PART_BYTES)
+        first = await anext(parts, b"")
+        if len(first) < PART_BYTES:
+            await self.put(key, first)
+            return
+        upload_id = await self.start_multipart(key)
+        under_way: deque[asyncio.Task[Part]] = deque([asyncio.create_task(self._put_part(key, upload_id, 1, first))])
+        try:
+            stored: list[Part] = []
+            async for part in parts:
+                if len(under_way) == PARTS_AT_A_TIME:
+                    stored.append(await under_way.popleft())
+                under_way.append(asyncio.create_task(self._put_part(key, upload_id, len(stored) + len(under_way) + 1, part)))
+            stored += [await task for task in under_way]
+            await self._call(lambda: self.client._complete_multipart_upload(self.bucket, key, upload_id, stored))
+        except BaseException:
+            await asyncio.gather(*under_way, return_exceptions=True)
+            await self.abort_multipart(key, upload_id)
+            raise
+
+    async def _put_part(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
+        return Part(number, await self._call(lambda: self.client._upload_part(self.bucket, key, data, None, upload_id, number)))
+
     async def put_blob(self, project_id: UUID, data: bytes) -> str:
         """Store content-addressed; its SHA-256. Storing the same content again changes nothing."""
         sha256 = hashlib.sha256(data).hexdigest()
@@ -260,3 +292,20 @@ class Objects:
             return await asyncio.to_thread(work)
         except (urllib3.exceptions.HTTPError, ConnectionError) as error:
             raise Unavailable(reason="The object store cannot be reached.", retry_after_s=3) from error
+
+
+async def _cut(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of this size; the last is smaller, unless nothing is left."""
+    held: list[bytes] = []
+    held_bytes = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        held_bytes += len(chunk)
+        if held_bytes >= size_bytes:
+            whole = b"".join(held)
+            cut = held_bytes - held_bytes % size_bytes
+            for start in range(0, cut, size_bytes):
+                yield whole[start : start + size_bytes]
+            held, held_bytes = [whole[cut:]], held_bytes - cut
+    if held_bytes:
+        yield b"".join(held)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from cluster.db import new_id
-from cluster.objects import Objects, blob_key, prefix_key
+from cluster.objects import PART_BYTES, Objects, blob_key, prefix_key
 from cluster.settings import Settings
+from tests.support.waiting import wait_until_async
 
 
 class TestKeys:
@@ -30,6 +32,16 @@ async def objects(settings: Settings) -> Objects:
     made = Objects(settings)
     await made.ensure_bucket()
     return made
+
+
+async def pieces(data: bytes, size_bytes: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size_bytes):
+        yield data[start : start + size_bytes]
+
+
+def list_uploads(objects: Objects, key: str) -> list[str]:
+    """Uploads in parts that were begun and neither completed nor dropped."""
+    return [str(upload.upload_id) for upload in objects.client._list_multipart_uploads(objects.bucket, prefix=key).uploads]
 
 
 @pytest.mark.postgres
@@ -65,6 +77,36 @@ class TestObjects:
                 assert (await client.put(objects.presign_part(key, upload, number), content=data)).status_code == 200
         assert (await objects.finish_multipart(key, upload)).size_bytes == len(part) + 3
         assert await objects.get(key, offset=len(part)) == b"end"
+
+    @pytest.mark.parametrize("size_bytes", [0, 1, PART_BYTES - 1, PART_BYTES, 5 * PART_BYTES + 1])
+    async def test_a_stream_is_stored_as_it_came(self, objects: Objects, size_bytes: int) -> None:
+        key, data = prefix_key(new_id(), "artifacts", new_id(), "stream"), os.urandom(size_bytes)
+        await objects.put_stream(key, pieces(data, 3 * 2**20 + 7))
+        assert await objects.get(key) == data if size_bytes else (await objects.find(key)) is not None
+
+    async def test_a_stream_is_stored_while_it_comes(self, objects: Objects) -> None:
+        key, part = prefix_key(new_id(), "artifacts", new_id(), "stream"), os.urandom(PART_BYTES)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield part
+            yield b"e"
+            (upload,) = list_uploads(objects, key)
+            await wait_until_async(lambda: objects.find_parts(key, upload), within_s=30)
+            yield b"nd"
+
+        await objects.put_stream(key, chunks())
+        assert await objects.get(key, offset=PART_BYTES) == b"end"
+
+    async def test_a_stream_that_breaks_off_leaves_nothing(self, objects: Objects) -> None:
+        key = prefix_key(new_id(), "artifacts", new_id(), "stream")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield os.urandom(2 * PART_BYTES)
+            raise ConnectionResetError("the client is gone")
+
+        with pytest.raises(ConnectionResetError, match="the client is gone"):
+            await objects.put_stream(key, chunks())
+        assert await objects.find(key) is None and list_uploads(objects, key) == []
 
     async def test_what_is_not_there_is_none_and_may_be_removed(self, objects: Objects) -> None:
         key = prefix_key(new_id(), "artifacts", new_id(), "none")

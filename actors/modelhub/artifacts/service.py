@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -93,15 +92,17 @@ def build_key(scope: Scope, at: Location) -> str:
 
 
 async def receive(objects: Objects, key: str, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-    """Store what comes in under ``key``, by way of a local file; its SHA-256 and size in bytes."""
+    """Store what comes in under ``key``; its SHA-256 and size in bytes."""
     digest, size_bytes = hashlib.sha256(), 0
-    with tempfile.NamedTemporaryFile(prefix="aidos-artifact-") as file:
+
+    async def measured() -> AsyncIterator[bytes]:
+        nonlocal size_bytes
         async for chunk in chunks:
             digest.update(chunk)
-            file.write(chunk)
             size_bytes += len(chunk)
-        file.flush()
-        await objects.upload(key, file.name)
+            yield chunk
+
+    await objects.put_stream(key, measured())
     return digest.hexdigest(), size_bytes
 
 

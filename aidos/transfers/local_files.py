@@ -126,8 +126,8 @@ class HashCache:
         """SHA-256 by the file's ``source``; ``on_bytes`` is told the size of each file as it is done. Raises: FileChanged."""
         files = list(files)
         hashes = self._read(files)
-        on_bytes(sum(file.size_bytes for file in files if file.source in hashes))
         missing = [file for file in files if file.source not in hashes]
+        on_bytes(sum(file.size_bytes for file in files) - sum(file.size_bytes for file in missing))
         groups = list(batches(missing, _GROUP))
         with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
             for group, found in zip(groups, pool.map(_hash_group, groups), strict=True):
@@ -135,7 +135,8 @@ class HashCache:
                 on_bytes(sum(file.size_bytes for file in group))
         # A file that changed a moment ago can change again without a new time stamp.
         settled_ns = time.time_ns() - int(_SETTLED_S * 1e9)
-        self._write((file, hashes[file.source]) for file in missing if file.mtime_ns < settled_ns)
+        if settled := [(file, hashes[file.source]) for file in missing if file.mtime_ns < settled_ns]:
+            self._write(settled)
         return hashes
 
     def resolve(self, contents: Mapping[str, str]) -> Mapping[str, str]:
@@ -176,7 +177,7 @@ class HashCache:
         except _BROKEN:
             return {}
         kept = {row[:4]: row[4] for row in rows}
-        return {file.source: kept[file[1:]] for file in files if file[1:] in kept}
+        return {file.source: sha256 for file in files if (sha256 := kept.get(file[1:]))}
 
     def _write(self, hashed: Iterable[tuple[LocalFile, str]]) -> None:
         rows = [(*file[1:], sha256) for file, sha256 in hashed]

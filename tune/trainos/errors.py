@@ -38,3 +38,13 @@ class JobNotEnded(Conflict):
 class DatasetReferenceInvalid(InvalidPayload):
     title = "Dataset reference is wrong"
     detail = "'{reference}' does not name a dataset's commit. Write NAME@REF, for example digits@main."
+
+
+class TraceInvalid(InvalidPayload):
+    title = "Trace is wrong"
+    detail = "Line {line} of the trace cannot be replayed: {reason}. A line needs id, submit_s and run_s, and what it asks for."
+
+
+class ClusterInvalid(InvalidPayload):
+    title = "Cluster to simulate is wrong"
+    detail = "'{given}' is not COUNTxCPU:GPU:MEMORY_GIB, such as 10x32:8:256 or 4x16; several are parted by commas."

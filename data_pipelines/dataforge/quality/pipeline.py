@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,8 @@ import numpy as np
 from aidos.errors import NotFound
 from aidos.schemas.dataforge.expectations import PATH, Reference, TableExpectation
 from aidos.schemas.dataforge.reports import DriftParams, ExpectationsParams, LabelErrorsParams, OutliersParams, ProfileParams
-from aidos.schemas.dataforge.versions import FileRead
+from aidos.schemas.dataforge.versions import FileRead, is_in_place
+from aidos.transfers.concurrent import batches
 from data_pipelines.dataforge.files.kinds import kind_of, matching
 from data_pipelines.dataforge.files.pieces import Piece, matching_tables, share_out, split_pieces
 from data_pipelines.dataforge.files.quarantine import BadFile
@@ -26,6 +28,7 @@ from data_pipelines.dataforge.quality.keys import Keys, count_rounds, find_dangl
 from data_pipelines.dataforge.quality.profiling import Profile, Question, profile_unit
 from data_pipelines.dataforge.reports.source import Source, Tree
 
+ASKED_AT_ONCE = 1000
 MOST_EXAMPLES = 100_000
 _CATEGORIES = 50
 
@@ -34,7 +37,18 @@ def profile(source: Source, params: ProfileParams) -> dict[str, Any]:
     """What is in a commit: its columns, images and texts, what is there twice, what leaks between splits, and what is personal."""
     files = source.files()
     seen = look(source, source.tree, files, Question(params.label, params.split, params.text), "profile")
-    return {"files": describe_files(files), "equal_files": find_equal_files(files), **seen.to_json()}
+    return {"files": describe_files(files), "equal_files": find_equal_files(by_content(source, files)), **seen.to_json()}
+
+
+def by_content(source: Source, files: Sequence[FileRead]) -> list[FileRead]:
+    """The files, those in place by the SHA-256 that a verification found. Asked for are those of a size that others have."""
+    sizes = Counter(file.size_bytes for file in files)
+    placed = [file.path for file in files if is_in_place(file.sha256) and sizes[file.size_bytes] > 1]
+    verified: dict[str, str] = {}
+    for paths in batches(placed, ASKED_AT_ONCE):
+        found = source.client.datasets.downloads(source.tree.dataset, ref=source.tree.commit_id, paths=paths).files
+        verified |= {file.path: file.place.sha256 for file in found if file.place and file.place.sha256}
+    return [file.model_copy(update={"sha256": verified.get(file.path, file.sha256)}) for file in files]
 
 
 def drift(source: Source, params: DriftParams) -> dict[str, Any]:

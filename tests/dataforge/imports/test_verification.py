@@ -10,7 +10,9 @@ import subprocess
 import pytest
 
 from aidos.client import Client
+from aidos.config import JobConfig
 from aidos.schemas.dataforge.imports import VerificationRead
+from aidos.schemas.dataforge.versions import BlobState, FileAdd
 from aidos.transfers.downloading import ImportedObjectChanged
 from aidos.transfers.filesystem import AidosFileSystem
 from cluster.buckets import Seen
@@ -19,6 +21,9 @@ from cluster.objects import Objects
 from cluster.reconciler import LostClaim
 from data_pipelines.dataforge.imports.reconciler import ImportReconciler
 from data_pipelines.dataforge.models import File, Place
+from data_pipelines.dataforge.quality.files import find_equal_files
+from data_pipelines.dataforge.quality.pipeline import by_content
+from data_pipelines.dataforge.reports.source import Source, Tree
 from data_pipelines.dataforge.verification.errors import VerificationEnded
 from data_pipelines.dataforge.verification.models import FaultKind
 from data_pipelines.dataforge.verification.policy import BATCH_BYTES, cut_batch, find_fault
@@ -103,6 +108,22 @@ class TestVerify:
         assert [(fault.path, "under the same ETag" in fault.reason) for fault in raw.datasets.faults("raw", str(done.id))] == [
             ("changed", True)
         ]
+
+    async def test_what_is_verified_equals_an_upload_of_the_same_bytes(self, raw: Client, database: Database, objects: Objects) -> None:
+        head = raw.datasets.show("raw", "main")
+        upload = FileAdd(path="upload", sha256=hashlib.sha256(b"kept/a").hexdigest(), size_bytes=6)
+        target = raw.datasets.uploads("raw", blobs=[BlobState(sha256=upload.sha256, size_bytes=6)]).missing[0]
+        raw.put_presigned(str(target.url), b"kept/a", target.headers)
+        raw.datasets.complete_uploads("raw", blobs=[BlobState(sha256=upload.sha256, size_bytes=6)])
+        commit = raw.datasets.commit("raw", message="", parent=head.id, add=[upload])
+        source = Source(raw, "", Tree("raw", str(commit.id)), JobConfig())
+
+        def groups() -> list[list[str]]:
+            return find_equal_files(by_content(source, source.files()))["duplicates"]["groups"]
+
+        assert groups() == []
+        assert (await verify(raw, database, objects)).faults == 0
+        assert groups() == [["kept/a", "upload"]]
 
     async def test_a_new_worker_goes_on_and_a_stale_one_writes_nothing(
         self, raw: Client, database: Database, objects: Objects, lake: Lake, monkeypatch: pytest.MonkeyPatch

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import ray
 
 from cluster.db import Database, new_id
+from tests.architecture.source import ROOT
 from tests.conftest import RayInPlainTest
+from tests.support.platform import find_free_ports
 
 INSERT = "INSERT INTO cluster.leases (name, holder, epoch, expires_at) VALUES ('x', 'me', 1, now())"
 COUNT = "SELECT count(*) AS n FROM cluster.leases"
@@ -21,6 +26,15 @@ class TestPlain:
     def test_cannot_start_ray_by_using_it(self) -> None:
         with pytest.raises(RayInPlainTest):
             ray.put(1)
+
+
+@pytest.mark.plain
+class TestPorts:
+    def test_are_given_to_one_process_only_also_while_nothing_listens_there(self) -> None:
+        first = find_free_ports(9)
+        code = f"from tests.support.platform import reserve; print(reserve({first}, 1), reserve({first + 8}, 1))"
+        asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert asked.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.postgres

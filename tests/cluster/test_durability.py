@@ -38,7 +38,7 @@ def servers() -> Iterator[Settings]:
 @pytest.fixture
 def own(servers: Settings) -> Iterator[Settings]:
     """An empty database; limits on how often a key may ask have tests of their own."""
-    settings = make_database(servers, f"kill_{new_id().hex[-8:]}").model_copy(update={"rate_limit_per_minute": 1_000_000})
+    settings = make_database(servers, f"kill_{new_id().hex[-8:]}", durable=True).model_copy(update={"rate_limit_per_minute": 1_000_000})
     yield settings
     drop_database(settings)
 

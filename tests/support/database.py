@@ -25,9 +25,15 @@ def packages_with_migrations() -> list[str]:
     return ["cluster", *modules]
 
 
-def make_database(storage: Settings, name: str) -> Settings:
-    """Make and migrate database ``name`` on the test server; the settings that reach it."""
+def make_database(storage: Settings, name: str, *, durable: bool = False) -> Settings:
+    """Make and migrate database ``name`` on the test server; the settings that reach it.
+
+    Unless it is ``durable``, no commit waits for the disk: nobody kills the server under it.
+    """
     postgres_server.create_database(storage, name)
+    if not durable:
+        with postgres_server.connect_superuser(storage) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name)))
     url = storage.database_url.get_secret_value().rsplit("/", 1)[0] + f"/{name}"
     settings = storage.model_copy(update={"database_url": SecretStr(url)})
     migrate(settings, packages_with_migrations())

@@ -1,40 +1,47 @@
-"""Real servers for tests: one embedded PostgreSQL and S3 a test session, shared by all xdist workers.
-
-Use in a ``conftest.py``::
-
-    @pytest.fixture(scope="session")
-    def settings(tmp_path_factory):
-        with shared_storage(tmp_path_factory) as settings:
-            yield settings
-"""
+"""Ports that are one's own, and real servers on them: PostgreSQL and S3."""
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import os
 import random
-import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
-import pytest
 
 from cluster import embedded
 from cluster.settings import Settings, read_settings
 
-_RAY_PORTS = 40
+_PORTS = (21_000, 29_900)
+_taken: set[int] = set()
+_reservations = (Path(tempfile.gettempdir()) / f"aidos-test-{os.getuid()}.ports").open("w")
+"""Its byte n stands for port n: locked by the test process that has the port, for as long as it lives."""
 
 
 def find_free_ports(count: int) -> int:
-    """First of ``count`` consecutive ports that nobody listens on, below the ephemeral range and the usual services."""
+    """First of ``count`` consecutive ports, below the ephemeral range and the usual services.
+
+    Nobody listens on them, and no other test process is given them, whether or not anything listens there yet.
+    """
     for _ in range(500):
-        first = random.randrange(21_000, 29_900 - count)
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
+        first = random.randrange(_PORTS[0], _PORTS[1] - count)
+        wanted = range(first, first + count)
+        if _taken.isdisjoint(wanted) and reserve(first, count):
+            _taken.update(wanted)
+            if all(_is_free(port) for port in wanted):
+                return first
     raise RuntimeError(f"no {count} consecutive free ports")
+
+
+def reserve(first: int, count: int) -> bool:
+    """Whether these ports are this process's from now on."""
+    try:
+        fcntl.lockf(_reservations, fcntl.LOCK_EX | fcntl.LOCK_NB, count, first)
+    except OSError:
+        return False
+    return True
 
 
 def _is_free(port: int) -> bool:
@@ -59,31 +66,3 @@ def start_storage(home: Path) -> Settings:
         first = int(ports.read_text())
         settings = read_settings(home).model_copy(update={"postgres_port": first, "s3_port": first + 1})
         return embedded.start(settings, only={"postgres", "s3"})
-
-
-@contextlib.contextmanager
-def shared_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Servers that all workers of one pytest run share; the last one to leave ends them and removes their data."""
-    session = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        session = session.parent
-    pointer, users = session / "storage.home", session / "storage.users"
-    with filelock.FileLock(session / "storage.users.lock"):
-        if not pointer.exists():
-            pointer.write_text(tempfile.mkdtemp(prefix="aidos-test-"))
-        home = Path(pointer.read_text())
-        users.write_text(str(_count(users) + 1))
-        settings = start_storage(home)
-    try:
-        yield settings
-    finally:
-        with filelock.FileLock(session / "storage.users.lock"):
-            users.write_text(str(_count(users) - 1))
-            if _count(users) == 0:
-                embedded.stop(settings)
-                shutil.rmtree(home, ignore_errors=True)
-                pointer.unlink()
-
-
-def _count(users: Path) -> int:
-    return int(users.read_text()) if users.exists() else 0

@@ -15,7 +15,7 @@ from aidos.schemas.common import Asked, Name, Wire
 from aidos.schemas.modelhub import MetricValue
 from aidos.schemas.trainos import Argument, Reference, Sha256
 
-MAX_CHOICES, MAX_PARAMETERS, MAX_GRID = 1000, 200, 100_000
+MAX_CHOICES, MAX_PARAMETERS, MAX_GRID, MAX_MEASURED = 1000, 200, 100_000, 1000
 ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$")]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,250}$")]
 ChoiceText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
@@ -306,12 +306,18 @@ class TrialBegin(Asked):
     parent: int | None = Field(None, ge=0, le=2**31 - 1, description="pbt: the trial whose checkpoint it begins from.")
 
 
-class TrialReport(Asked):
+class Measured(Asked):
     """What a trial measured at a step."""
 
-    attempt: int = Field(ge=1, le=2**31 - 1)
     step: int = Field(ge=0, le=10**12)
     values: dict[MetricName, MetricValue] = Field(min_length=1, max_length=100)
+
+
+class TrialReport(Asked):
+    """What a trial measured since it last said so; of one step measured twice the later counts."""
+
+    attempt: int = Field(ge=1, le=2**31 - 1)
+    measured: list[Measured] = Field(min_length=1, max_length=MAX_MEASURED)
 
 
 class ReportRead(Wire):

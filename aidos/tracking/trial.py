@@ -16,8 +16,8 @@ import importlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,12 @@ from typing import Any
 from aidos.client import Client
 from aidos.config import TrialConfig
 from aidos.config import trial as read_trial
+from aidos.http.operation import checked
 from aidos.http.wire import Reply
+from aidos.schemas.studies import MAX_MEASURED, Measured
+
+PAUSE_S = 1.0
+"""Between two requests of a trial that no pruner judges."""
 
 
 def trial(client: Client | None = None) -> ActiveTrial:
@@ -39,7 +44,7 @@ def prepare() -> None:
         importlib.import_module(name)
     with Client() as client:
         operation = client.studies.report_trial.operation
-        operation.build(("study", "0"), {"attempt": 1, "step": 0, "values": {"loss": 0.0}})
+        operation.build(("study", "0"), {"attempt": 1, "measured": [Measured(step=0, values={"loss": 0.0})]})
         operation.read(Reply(200, {}, b'{"stop": false}'))
 
 
@@ -49,7 +54,9 @@ class ActiveTrial:
     def __init__(self, config: TrialConfig, client: Client | None = None) -> None:
         self.study, self.number, self.params = config.study, config.number, dict(config.params)
         self._config, self._client = config, client
-        self._sending: Future[bool] | None = None
+        self._unsent: list[Measured] = []
+        self._refusal: Exception | None = None
+        self._lock, self._turn = threading.Lock(), threading.Lock()
 
     @cached_property
     def checkpoint(self) -> Path:
@@ -63,33 +70,46 @@ class ActiveTrial:
         """Say what was measured at a step: the value of the (first) objective, or values by metric; whether the trial is to end now.
 
         Its last values are those that the trial is judged by. They become metrics of the trial's run too. In a study without a pruner
-        nothing is to be decided, and the trial goes on while the report is sent; what it is refused for is raised by the next one.
+        nothing is to be decided, and the trial goes on: reports are sent once a second and when the program ends. What they are refused
+        for is raised by a later one.
         Raises: TrialNotRunning where the study was stopped or the trial has begun anew elsewhere; InvalidPayload.
         """
         if self.study is None:
             return False
         values: Any = value if isinstance(value, Mapping) else {self._config.metric: value}
-        asked = {name: float(each) for name, each in values.items()}
+        measured = checked(Measured, {"step": step, "values": {name: float(each) for name, each in values.items()}})
         if self._config.judged:
-            return self._send(step, asked)
-        if self._sending is None:
-            self._sender = ThreadPoolExecutor(1, "aidos-reports")
-            atexit.register(self._await_last)
-        else:
-            self._sending.result()
-        self._sending = self._sender.submit(self._send, step, asked)
+            return self._send([measured])
+        with self._lock:
+            if self._refusal:
+                refusal, self._refusal = self._refusal, None
+                raise refusal
+            self._unsent.append(measured)
+            first = len(self._unsent) == 1
+        if first:
+            # Not a daemon: the interpreter does not end before it.
+            threading.Thread(target=self._send_unsent, name="aidos-reports").start()
         return False
 
-    def _send(self, step: int, values: dict[str, float]) -> bool:
-        self._client = self._client or Client()
-        return self._client.studies.report_trial(
-            str(self.study), str(self.number), attempt=self._config.attempt, step=step, values=values
-        ).stop
+    def _send_unsent(self) -> None:
+        threading.main_thread().join(PAUSE_S)  # no longer than the program has something to do
+        with self._turn:
+            with self._lock:
+                measured, self._unsent = self._unsent, []
+            try:
+                for start in range(0, len(measured), MAX_MEASURED):
+                    self._send(measured[start : start + MAX_MEASURED])
+            except Exception as error:
+                self._refusal = error
+                atexit.register(self._fail)
 
-    def _await_last(self) -> None:
+    def _send(self, measured: list[Measured]) -> bool:
+        self._client = self._client or Client()
+        return self._client.studies.report_trial(str(self.study), str(self.number), attempt=self._config.attempt, measured=measured).stop
+
+    def _fail(self) -> None:
         """A program whose last report was refused has failed, though it has come to its end."""
-        assert self._sending is not None
-        if error := self._sending.exception():
+        if error := self._refusal:
             sys.excepthook(type(error), error, error.__traceback__)
             sys.stderr.flush()
             os._exit(1)

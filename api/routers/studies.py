@@ -136,8 +136,8 @@ async def get_trial(study: StudyName, number: Number, tx: TxDep) -> TrialRead:
 
 @router.post("/{study}/trials/{number}/reports", openapi_extra=QUIET)
 async def report_trial(study: StudyName, number: Number, body: TrialReport, tx: TxDep) -> ReportRead:
-    """What the trial measured at a step, and whether it is to end now; only the study's own job may."""
-    stop = await service.report_trial(tx.conn, tx.scope, study, number, body.attempt, body.step, body.values)
+    """What the trial measured, by step, and whether it is to end now; only the study's own job may."""
+    stop = await service.report_trial(tx.conn, tx.scope, study, number, body.attempt, body.measured)
     return ReportRead(stop=stop)
 
 

@@ -35,7 +35,7 @@ def create(client: Client, **fields: Any) -> StudyRead:
 
 
 def attend(job: Client, study: StudyRead, trial: TrialRead) -> ActiveTrial:
-    return ActiveTrial(TrialConfig(str(study.id), trial.number, trial.attempt, study.objectives[0].metric, trial.params), job)
+    return ActiveTrial(TrialConfig(str(study.id), trial.number, trial.attempt, study.objectives[0].metric, params=trial.params), job)
 
 
 def begin(job: Client, study: StudyRead, params: Any = POINT, **fields: Any) -> TrialRead:
@@ -130,6 +130,10 @@ class TestTrials:
             assert [attend(job, study, good).report(step, 1.0) for step in (1, 2, 3)] == [False] * 3
             assert [attend(job, study, bad).report(step, 9.0) for step in (1, 2, 3)] == [False, True, True]
             ended = finish(job, study, bad)
+            late = begin(job, study)
+            measured = [{"step": step, "values": {"loss": value}} for step, value in ((1, 1.0), (1, 5.0), (2, 9.0))]
+            assert job.studies.report_trial("s", str(late.number), attempt=1, measured=measured).stop, "several steps at once"
+            assert finish(job, study, late).values == {"loss": 9.0}
         assert (ended.state, ended.reason) == ("PRUNED", "ended by asha at step 2")
         assert client.runs.get(str(ended.run_id)).state == "KILLED"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from tests.studies.examples import ask_for
 from tests.support.tenant import JobClient
 from tune.studies.checkpoints import keep_checkpoint
 from tune.studies.child import Child
-from tune.studies.train_loop import StudySearcher, TrialRunner, attend_trial
+from tune.studies.train_loop import StudySearcher
+from tune.studies.worker import TrialRunner, attend_trial
 
 pytestmark = pytest.mark.postgres
 
@@ -33,6 +35,21 @@ for step in range(1, 4):
 with aidos.run() as run:
     run.log_metric("seconds", 0.5)
 print("trial", trial.number, "ends")
+"""
+OFTEN = """
+import multiprocessing
+import aidos
+
+def train(steps):
+    trial = aidos.trial()
+    for step in steps:
+        trial.report(step, step)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=train, args=(range(1200),))
+    process.start()
+    process.join()
+    train(range(1200, 2500))
 """
 SPACE = {"x": {"kind": "float", "low": -5, "high": 10}}
 
@@ -139,7 +156,27 @@ class TestStudySearcher:
         ended = job.studies.trial("s", "0")
         assert (ended.state, ended.reason) == ("FAILED", "exit code 137; last line: reading 1")
 
-    def test_a_program_whose_last_report_was_refused_has_failed_though_it_came_to_its_end(self, begin: Any, tmp_path: Path) -> None:
+    def test_a_program_whose_last_report_was_refused_has_failed_though_it_came_to_its_end(self, begin: Any, capfd: Any) -> None:
+        study, job = begin()
+        config = StudySearcher(job, study).suggest("a")
+        job.studies.start("s")
+        child = Child()
+        code, last = child.run(config["command"], {**os.environ, **config["environment"]})
+        child.close()
+        assert code == 1 and "Trial 0 of study 's' is WAITING in its attempt 1" in last
+        assert "trial 0 ends" in capfd.readouterr().out
+
+    @pytest.mark.parametrize("options", [["-u"], []], ids=["fresh", "forked"])
+    def test_what_a_program_reports_is_there_when_it_has_ended(self, begin: Any, options: list[str], tmp_path: Path) -> None:
+        script = tmp_path / "often.py"
+        study, job = begin(command=[sys.executable, *options, str(script)])
+        script.write_text(OFTEN)
+        trial = drive(job, StudySearcher(job, study), study, "a")
+        assert trial is not None and (trial.state, trial.step, trial.values["loss"]) == ("COMPLETE", 2499, 2499.0), trial
+        history = job.runs.history(str(trial.run_id), key="loss")
+        assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(2500)]
+
+    def test_a_metric_that_can_have_no_such_name_is_refused_at_once(self, begin: Any, tmp_path: Path) -> None:
         study, job = begin()
         (tmp_path / "train.py").write_text("import aidos\naidos.trial().report(1, {'a\\nb': 1.0})\nprint('the end')")
         trial = drive(job, StudySearcher(job, study), study, "a")

@@ -111,8 +111,8 @@ SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id
 
 -- insert_reports --
 INSERT INTO studies.reports (project_id, study_id, number, metric, step, value)
-SELECT %(project_id)s, %(study_id)s, %(number)s, metric, %(step)s, value
-  FROM unnest(%(metrics)s::text[], %(values)s::float8[]) AS reported (metric, value)
+SELECT %(project_id)s, %(study_id)s, %(number)s, metric, step, value
+  FROM unnest(%(metrics)s::text[], %(steps)s::bigint[], %(values)s::float8[]) AS reported (metric, step, value)
     ON CONFLICT (study_id, metric, number, step) DO UPDATE SET value = excluded.value;
 
 -- delete_reports --

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 from actors.modelhub import service as modelhub
 from actors.modelhub.models import Point, RunSpec, RunState
 from actors.securityvault.models import Scope
-from aidos.schemas.studies import Budget, Space, StudyCreate, TrialBegin, check_search
+from aidos.schemas.studies import Budget, Measured, Space, StudyCreate, TrialBegin, check_search
 from cluster.db import Connection, new_id, unique
 from cluster.events import Event, publish
 from cluster.telemetry import current_traceparent
@@ -239,26 +239,27 @@ async def _lock_running(conn: Connection, study: Study, number: int, attempt: in
     return trial
 
 
-async def report_trial(
-    conn: Connection, scope: Scope, name: str, number: int, attempt: int, step: int, values: Mapping[str, float]
-) -> bool:
+async def report_trial(conn: Connection, scope: Scope, name: str, number: int, attempt: int, measured: Sequence[Measured]) -> bool:
     """Keep what the trial measured, also as metrics of its run; whether it is to end now.
 
     Raises: StudyOfAnotherJob, TrialNotFound, TrialNotRunning, RunEnded.
     """
     study = await _get_own(conn, scope, name)
     trial = await _lock_running(conn, study, number, attempt)
-    await store.insert_reports(conn, study, number, step, values)
+    await store.insert_reports(conn, study, number, measured)
     now = datetime.now(UTC)
-    await modelhub.log_metrics(conn, scope, trial.run_id, [Point(key, value, step, now) for key, value in values.items()])
-    stop = trial.stop_step is not None or await _judge(conn, study, trial, step, values)
+    points = [Point(key, value, each.step, now) for each in measured for key, value in each.values.items()]
+    await modelhub.log_metrics(conn, scope, trial.run_id, points)
+    stop = trial.stop_step is not None or await _judge(conn, study, trial, measured)
+    step = max(each.step for each in measured)
     await store.note_step(conn, study, number, step, step if stop else None)
     return stop
 
 
-async def _judge(conn: Connection, study: Study, trial: Trial, step: int, values: Mapping[str, float]) -> bool:
+async def _judge(conn: Connection, study: Study, trial: Trial, measured: Sequence[Measured]) -> bool:
     objective, pruner = study.spec.objectives[0], study.spec.pruner
-    if objective.metric not in values or (rung := policy.find_rung(pruner, trial.step, step)) is None:
+    step = max((each.step for each in measured if objective.metric in each.values), default=None)
+    if step is None or (rung := policy.find_rung(pruner, trial.step, step)) is None:
         return False
     own = await store.list_values(conn, study, trial.number, objective.metric)
     return policy.should_stop(pruner, objective, trial.number, own, await store.list_peers(conn, study, objective.metric, rung))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from aidos.schemas.studies import StudyCreate, TrialBegin
+from aidos.schemas.studies import Measured, StudyCreate, TrialBegin
 from cluster.db import Connection, load_queries
 from tune.studies.models import Peer, Study, StudyState, Trial, TrialState
 
@@ -114,10 +114,12 @@ async def list_trials(conn: Connection, study: Study, state: str | None, after: 
     return [_trial(row) for row in await (await conn.execute(Q.list_trials, values)).fetchall()]
 
 
-async def insert_reports(conn: Connection, study: Study, number: int, step: int, values: Mapping[str, float]) -> None:
+async def insert_reports(conn: Connection, study: Study, number: int, measured: Sequence[Measured]) -> None:
     """A step that is reported again has its last values."""
-    row = {"project_id": study.project_id, "study_id": study.id, "number": number, "step": step}
-    await conn.execute(Q.insert_reports, {**row, "metrics": list(values), "values": list(values.values())})
+    last = {(metric, each.step): value for each in measured for metric, value in each.values.items()}
+    metrics, steps = zip(*last, strict=True)
+    row = {"project_id": study.project_id, "study_id": study.id, "number": number}
+    await conn.execute(Q.insert_reports, {**row, "metrics": list(metrics), "steps": list(steps), "values": list(last.values())})
 
 
 async def delete_reports(conn: Connection, study: Study, number: int) -> None:

@@ -145,6 +145,11 @@ class TestRunningStorage:
         assert {"s3 refusal", "s3 filer", "database clock", "sockets"} <= {finding.name for finding in found}
         assert not problems(found)
 
+    def test_clocks_of_an_outer_database_and_s3_are_compared(self, home: Settings, storage: Settings) -> None:
+        names = ("database_url", "s3_endpoint", "s3_access_key", "s3_secret_key")
+        found = list(doctor.check_external(home.model_copy(update={name: getattr(storage, name) for name in names})))
+        assert {finding.name for finding in found} == {"postgres", "database clock", "s3", "S3 clock"} and not problems(found)
+
     def test_an_s3_that_does_not_answer_is_a_finding(self, storage: Settings) -> None:
         found = problems(list(doctor.check_running(storage.model_copy(update={"s3_endpoint": "", "s3_port": find_free_ports(9)}))))
         assert [(finding.name, bool(finding.remedy)) for finding in found] == [("s3", True)]

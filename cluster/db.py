@@ -20,6 +20,7 @@ from uuid import UUID
 
 import psycopg
 import uuid_utils
+from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -29,9 +30,6 @@ from cluster.settings import Settings, get_settings
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[DictRow]
 
-# No transaction waits for a row for ever: who waits holds one of the pool's connections.
-_BEGIN = """SELECT set_config('role', %s, true), set_config('aidos.org', %s, true), set_config('aidos.project', %s, true),
-                   set_config('lock_timeout', '10s', true)"""
 # What PostgreSQL says when it, not the statement, is at fault: connection lost, out of resources, shut down (57014 is a cancelled query).
 _AWAY = ("08", "53", "57P")
 _CONNECT_ATTEMPTS = 12
@@ -40,6 +38,16 @@ _CONNECT_ATTEMPTS = 12
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562): ordered by time, made by the application."""
     return UUID(int=uuid_utils.uuid7().int)
+
+
+@functools.lru_cache(maxsize=1000)
+def _begin(role: str, org: str, project: str) -> bytes:
+    """What begins a transaction, in one exchange that nothing is planned for: every request pays for it.
+
+    It waits for no row for ever: who waits holds one of the pool's connections.
+    """
+    begin = sql.SQL("BEGIN; SET LOCAL ROLE {}; SET LOCAL aidos.org = {}; SET LOCAL aidos.project = {}; SET LOCAL lock_timeout = '10s'")
+    return begin.format(sql.Identifier(role), sql.Literal(org), sql.Literal(project)).as_bytes()
 
 
 @functools.cache
@@ -87,38 +95,38 @@ class Database:
         Raises: Unavailable when PostgreSQL is away; the transaction then had no effect, unless the connection
         was lost during COMMIT itself (retry with the same idempotency key).
         """
-        async with self._transaction("aidos_app", str(org_id), str(project_id or "")) as conn:
+        async with self._transaction(_begin("aidos_app", str(org_id), str(project_id or ""))) as conn:
             yield conn
 
     @contextlib.asynccontextmanager
     async def platform(self) -> AsyncIterator[Connection]:
         """A transaction of the platform itself: all rows. Raises: Unavailable."""
-        async with self._transaction("aidos_platform", "", "") as conn:
+        async with self._transaction(_begin("aidos_platform", "", "")) as conn:
             yield conn
 
     @contextlib.asynccontextmanager
-    async def _transaction(self, role: str, org: str, project: str) -> AsyncIterator[Connection]:
+    async def _transaction(self, begin: bytes) -> AsyncIterator[Connection]:
         async with contextlib.AsyncExitStack() as stack:
             try:
-                conn = await self._begin(stack, role, org, project)
+                conn = await self._begin(stack, begin)
             except (psycopg.OperationalError, PoolTimeout) as error:
                 raise Unavailable(reason="The database cannot be reached.", retry_after_s=2) from error
             try:
                 async with stack:
                     yield conn
+                    await conn.commit()  # the pool would let a connection that was lost end without a word
             except psycopg.OperationalError as error:
                 if error.sqlstate is not None and not error.sqlstate.startswith(_AWAY):
                     raise
                 raise Unavailable(reason="The database went away during the request.", retry_after_s=2) from error
 
-    async def _begin(self, stack: contextlib.AsyncExitStack, role: str, org: str, project: str) -> Connection:
+    async def _begin(self, stack: contextlib.AsyncExitStack, begin: bytes) -> Connection:
         """Open the transaction. A connection that a server restart left dead is replaced, since nothing was done on it yet."""
         for attempt in range(_CONNECT_ATTEMPTS):
             async with contextlib.AsyncExitStack() as trial:
                 conn = await trial.enter_async_context(self._pool.connection())
                 try:
-                    await trial.enter_async_context(conn.transaction())
-                    await conn.execute(_BEGIN, (role, org, project))
+                    await conn.execute(begin, prepare=False)
                 except psycopg.OperationalError:
                     if attempt == _CONNECT_ATTEMPTS - 1:
                         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psycopg
 import pytest
 
@@ -63,6 +65,16 @@ class TestTransaction:
                 raise RuntimeError("no")
         async with database.platform() as conn:
             assert await (await conn.execute("SELECT 1 FROM cluster.leases WHERE name = %s", (lease,))).fetchone() is None
+
+    async def test_what_a_lost_connection_took_along_is_never_taken_for_committed(self, database: Database) -> None:
+        url = database.settings.database_url.get_secret_value()
+        with pytest.raises(Unavailable):
+            async with database.platform() as conn:
+                await conn.execute("INSERT INTO cluster.leases VALUES ('lost', 'me', 1, now())")
+                async with await psycopg.AsyncConnection.connect(url, autocommit=True) as other:
+                    await other.execute("SELECT pg_terminate_backend(%s)", (conn.info.backend_pid,))
+                with contextlib.suppress(psycopg.OperationalError):
+                    await conn.execute("SELECT 1")
 
     async def test_a_savepoint_undoes_only_itself(self, database: Database) -> None:
         kept, undone = f"kept-{new_id()}", f"undone-{new_id()}"

@@ -162,3 +162,16 @@ class TestWithAReservation:
         decision = decide(EIGHT_CPUS, [head, urgent], running, usage={"text": Resources(cpu=100 * HOUR)})
         assert not decision.preempted
         assert replace(decision.pending[0], starts_at=None).id == head.id
+
+
+class TestWhoCannotBeHelped:
+    def test_does_not_keep_others_from_getting_their_own_back(self) -> None:
+        """The first owner's user has no quota left; the second asks for the same, and gets it."""
+        nodes = [node("a", cpu=12)]
+        running = [runs(job(f"v{i}", cpu=2), "a") for i in range(4)] + [runs(job("t0", cpu=4, project="text"), "a")]
+        first = job("first", cpu=4, project="text", age_s=HOUR)
+        second = job("second", cpu=4, project="speech")
+        quotas = {"text": own(cpu=8, user_limit=Resources(cpu=4)), "speech": own(cpu=4)}
+        decision = decide(nodes, [first, second], running, quotas=quotas)
+        assert {each.by for each in decision.preempted} == {second.id}
+        assert reason(decision, first) == "user ada holds 4 of 4 CPU"

@@ -15,7 +15,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -31,7 +31,7 @@ from tune.trainos.queue.words import asked_for, frees, lacking, name_for, names_
 
 PATIENCE_S = 24 * 3600.0
 
-_Rank: TypeAlias = tuple[bool, bool, float, datetime, UUID, Shape, Workload]
+_Rank: TypeAlias = tuple[bool, bool, float, datetime, UUID, Shape, list[Workload], Account]
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -62,28 +62,27 @@ class _Look:
         self._full: defaultdict[str, set[Shape]] = defaultdict(set)
 
     def decision(self) -> Decision:
-        for workload, shape in self._in_order():
-            self._consider(workload, shape)
+        for workload, shape, account in self._in_order():
+            self._consider(workload, shape, account)
         explanation = _Explanation(self.ledger, self.blocker, self.waiting)
         pending = tuple(told or explanation.of(workload, shape) for workload, shape, told in self.waiting)
         return Decision(tuple(self.admitted), tuple(self.preempted), pending, tuple(self.refused), explanation.wanted)
 
-    def _in_order(self) -> Iterator[tuple[Workload, Shape]]:
+    def _in_order(self) -> Iterator[tuple[Workload, Shape, Account]]:
         """Each waiting workload once. An admission moves the share of its own project alone, which is ranked anew after each."""
         lines: defaultdict[UUID, list[Workload]] = defaultdict(list)
         for workload in self.snapshot.waiting:
             lines[workload.project_id].append(workload)
         heap: list[_Rank] = []
-        for line in lines.values():
+        for project, line in lines.items():
             line.sort(key=self._rank_in_project, reverse=True)
-            heap.append(self._rank(line[-1]))
+            heap.append(self._rank(line, self.ledger.account(project)))
         heapq.heapify(heap)
         while heap:
-            *_, shape, workload = heap[0]
-            line = lines[workload.project_id]
-            yield line.pop(), shape
+            *_, shape, line, account = heap[0]
+            yield line.pop(), shape, account
             if line:
-                heapq.heapreplace(heap, self._rank(line[-1]))
+                heapq.heapreplace(heap, self._rank(line, account))
             else:
                 heapq.heappop(heap)
 
@@ -91,20 +90,20 @@ class _Look:
         waited_long = workload.queued_at < self._patience_ends
         return not waited_long, 0 if waited_long else -workload.priority, workload.queued_at, workload.id
 
-    def _rank(self, workload: Workload) -> _Rank:
-        account, shape = self.ledger.account(workload.project_id), self.ledger.shapes.of(workload.gang)
+    def _rank(self, line: list[Workload], account: Account) -> _Rank:
+        workload = line[-1]
+        shape = self.ledger.shapes.of(workload.gang)
         waited_long = workload.queued_at < self._patience_ends
         share = 0.0 if waited_long else account.share(self.ledger.capacity)
-        return not account.owns(shape.total), not waited_long, share, workload.queued_at, workload.id, shape, workload
+        return not account.owns(shape.total), not waited_long, share, workload.queued_at, workload.id, shape, line, account
 
-    def _consider(self, workload: Workload, shape: Shape) -> None:
+    def _consider(self, workload: Workload, shape: Shape, account: Account) -> None:
         if not self.ledger.nodes:
             self.waiting.append((workload, shape, Pending(workload.id, "no node of the cluster is up")))
             return
         if never := self._why_never(shape):
             self.refused.append(Pending(workload.id, never))
             return
-        account = self.ledger.account(workload.project_id)
         over = account.over_quota(workload.user, shape.total, account.held)
         if not over and self._start(workload, shape, account):
             return
@@ -123,22 +122,21 @@ class _Look:
     def _start(self, workload: Workload, shape: Shape, account: Account) -> bool:
         """Start it where it fits now: behind a reservation only what ends before that begins, or fits beside it."""
         head = self.reservation
-        if head is None or head.admits(workload.limit_s, self.ledger.now_s):
-            plan = self._room("now", shape, self.ledger.now)
-        else:
-            plan = self._room("beside", shape, self.ledger.now & head.beside)
-            if plan is not None:
-                head.beside.take(shape, plan)
+        beside = None if head is None or head.admits(workload.limit_s, self.ledger.now_s) else head.beside
+        plan = self._room("now" if beside is None else "beside", shape)
         if plan is None:
             return False
+        if beside is not None:
+            beside.take(shape, plan)
         borrows = not account.owns(shape.total)
         self.admitted.append(Admitted(workload.id, self.ledger.start(workload, shape, plan), borrows, head is not None))
         return True
 
-    def _room(self, where: str, shape: Shape, space: Space) -> Plan | None:
+    def _room(self, where: Literal["now", "beside", "soon"], shape: Shape) -> Plan | None:
         if shape in self._full[where]:
             return None
-        plan = space.pack(shape)
+        beside = None if self.reservation is None or where == "now" else self.reservation.beside
+        plan = ((self.ledger.soon if where == "soon" else self.ledger.now) & beside).pack(shape)
         if plan is None:
             self._full[where].add(shape)
         return plan
@@ -147,8 +145,8 @@ class _Look:
         """Keep for it what those leaving free, or make others leave; None where neither is enough."""
         plan = None
         if self.ledger.leaving and not account.over_quota(workload.user, shape.total, account.staying):
-            plan = self._room("soon", shape, self._soon)
-        plan = plan or self._preempt(workload, shape)
+            plan = self._room("soon", shape)
+        plan = plan or self._preempt(workload, shape, account)
         if plan is None:
             return None
         self.ledger.keep(workload, shape, plan)
@@ -157,12 +155,8 @@ class _Look:
         self.blocker = self.blocker or (workload, shape)
         return Pending(workload.id, f"waits for {names_for(workload.project_id, self.ledger.awaited(plan))} to save and stop")
 
-    @property
-    def _soon(self) -> Space:
-        return self.ledger.soon & (None if self.reservation is None else self.reservation.beside)
-
-    def _preempt(self, workload: Workload, shape: Shape) -> Plan | None:
-        victims = self.preemption.victims(workload, shape, self.reservation)
+    def _preempt(self, workload: Workload, shape: Shape, account: Account) -> Plan | None:
+        victims = self.preemption.victims(workload, shape, account, self.reservation)
         if not victims:
             return None
         for victim in victims:
@@ -171,7 +165,7 @@ class _Look:
                 self.reservation.beside.give(victim.shape, victim.plan)
             self.preempted.append(Preempted(victim.workload.id, workload.id, victim.loss))
         self._full["soon"].clear()
-        return self._soon.pack(shape)
+        return self._room("soon", shape)
 
     def _reserve(self, workload: Workload, shape: Shape) -> Pending | None:
         """The head's reservation, and what it waits for. What only an autoscaler's nodes hold keeps nobody waiting."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -12,8 +12,9 @@ from tune.trainos.queue.ledger import Ledger
 from tune.trainos.queue.models import Workload
 from tune.trainos.queue.packing import EPSILON, Plan, Shape, Space, Vector, minus
 from tune.trainos.queue.reservation import Reservation
+from tune.trainos.queue.shares import NONE, Account
 
-_SEARCHES = 20  # in one look: the next one goes on
+_CLAIMANTS = 20  # for whom others leave after one look: the next one goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,10 @@ class Preemption:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._searches = 0
+        self._found = 0
         self._hopeless: set[Shape] = set()
 
-    def victims(self, claimant: Workload, shape: Shape, reservation: Reservation | None) -> list[Victim]:
+    def victims(self, claimant: Workload, shape: Shape, account: Account, reservation: Reservation | None) -> list[Victim]:
         """Who is to leave so that ``claimant`` fits, beside a reservation, and its quotas; nobody where that is not to be had.
 
         What stays within its project's nominal quota is reclaimed from any project above its own, and from none that would fall below it;
@@ -43,40 +44,55 @@ class Preemption:
         sets (by loss, by loss for what is freed, by the node on which it costs least), each rid of whom it does not need, the dearest
         first.
         """
-        project, priority = claimant.project_id, claimant.priority
-        reclaims = self._ledger.account(project).owns(shape.total)
-        outranks = self._lowest_priority.get(project, priority) < priority
-        if self._searches == _SEARCHES or not (outranks or (reclaims and shape not in self._hopeless)):
+        if self._found == _CLAIMANTS:
             return []
-        self._searches += 1
-        may = [
-            victim
-            for victim in self._all
-            if victim.workload.id not in self._ledger.leaving
-            and (victim.workload.priority < priority if victim.workload.project_id == project else reclaims)
-        ]
+        own = self._outranked(claimant)
+        over = account.over_quota(claimant.user, shape.total, account.staying)
+        reclaims = shape not in self._hopeless and account.owns(shape.total)
+        if not own and (over or not reclaims):
+            return []
+        may = self._borrowing(claimant.project_id, own) if reclaims else own
         trial = _Trial(claimant, shape, self._ledger, reservation)
-        sets = [chosen for line in _lines(shape, trial.space, may) if (chosen := self._sufficient(trial, line))]
-        if not sets and not outranks:
+        lines = [may, sorted(may, key=lambda v: v.loss / v.size if v.size else 0.0), *_cheapest_node(shape, trial.space, may)]
+        sets = [chosen for line in lines if (chosen := self._sufficient(trial, line))]
+        if sets:
+            self._found += 1
+            return min(sets, key=lambda s: (sum(v.loss for v in s), len(s), sorted(v.workload.id for v in s)))
+        if reclaims and not over:
             self._hopeless.add(shape)
-        return min(sets, key=lambda s: (sum(v.loss for v in s), len(s), sorted(v.workload.id for v in s)), default=[])
+        return []
+
+    def _outranked(self, claimant: Workload) -> list[Victim]:
+        """Its own project's of lower priority, by loss."""
+        lower = [victim for victim in self._by_project.get(claimant.project_id, ()) if victim.workload.priority < claimant.priority]
+        return [victim for victim in lower if victim.workload.id not in self._ledger.leaving]
+
+    def _borrowing(self, project: UUID, own: Sequence[Victim]) -> list[Victim]:
+        """Those of other projects that hold more than their nominal quota, and ``own``; by loss."""
+        accounts = self._ledger.accounts.items()
+        above = {id for id, account in accounts if id != project and not account.owns(NONE)}
+        chosen = {victim.workload.id for victim in own}
+        return [
+            victim
+            for victim in self._by_loss
+            if victim.workload.id in chosen or (victim.workload.project_id in above and victim.workload.id not in self._ledger.leaving)
+        ]
 
     @cached_property
-    def _all(self) -> list[Victim]:
+    def _by_loss(self) -> list[Victim]:
         now, capacity, victims = self._ledger.snapshot.now, self._ledger.capacity, []
         for running, held in self._ledger.preemptible():
             size = max((held.shape.total[i] / capacity[i] for i in range(3) if capacity[i] > 0), default=0.0)
             unsaved_s = max(0.0, (now - running.saved_at).total_seconds())
             victims.append(Victim(held.workload, held.shape, held.plan, size, unsaved_s * size * weight(held.workload.priority)))
-        return victims
+        return sorted(victims, key=lambda v: (v.loss, -v.size, v.workload.id))
 
     @cached_property
-    def _lowest_priority(self) -> dict[UUID, int]:
-        lowest: dict[UUID, int] = {}
-        for victim in self._all:
-            project, priority = victim.workload.project_id, victim.workload.priority
-            lowest[project] = min(priority, lowest.get(project, priority))
-        return lowest
+    def _by_project(self) -> Mapping[UUID, list[Victim]]:
+        victims: defaultdict[UUID, list[Victim]] = defaultdict(list)
+        for victim in self._by_loss:
+            victims[victim.workload.project_id].append(victim)
+        return victims
 
     def _sufficient(self, trial: _Trial, line: Sequence[Victim]) -> list[Victim]:
         """The fewest from the front of ``line`` that make room, less whom the others make superfluous; empty where all do not."""
@@ -159,18 +175,15 @@ class _Trial:
         return not self._account.over_quota(self.claimant.user, self.shape.total, holdings)
 
 
-def _lines(shape: Shape, space: Space, victims: Sequence[Victim]) -> Iterator[list[Victim]]:
-    by_loss = sorted(victims, key=lambda v: (v.loss, -v.size, v.workload.id))
-    yield by_loss
-    yield sorted(victims, key=lambda v: (v.loss / v.size if v.size else 0.0, -v.size, v.workload.id))
+def _cheapest_node(shape: Shape, space: Space, by_loss: Sequence[Victim]) -> list[list[Victim]]:
+    """Those of one node, the one that all of ``shape`` fits after the least loss; nothing where no node holds it."""
     on_node: defaultdict[int, list[Victim]] = defaultdict(list)
     for victim in by_loss:
         for node, _ in victim.plan:
             if node >= 0:
                 on_node[node].append(victim)
     costs = [(cost, node) for node, line in on_node.items() if (cost := _cost_on(node, line, shape, space)) is not None]
-    if costs:
-        yield on_node[min(costs)[1]]
+    return [on_node[min(costs)[1]]] if costs else []
 
 
 def _cost_on(node: int, line: Sequence[Victim], shape: Shape, space: Space) -> float | None:

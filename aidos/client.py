@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aidos.resources.platform import Platform
     from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, ServiceAccounts, Sessions, Users
     from aidos.resources.studies import Studies
-    from aidos.resources.trainos import Checkpoints, Jobs
+    from aidos.resources.trainos import Checkpoints, Jobs, Queue, Quotas
 
 OnWait = Callable[[str, float], None]
 
@@ -104,6 +104,8 @@ class Client(_Nouns):
     prices: Prices
     projects: Projects
     pull_requests: PullRequests
+    queues: Queue
+    quotas: Quotas
     reads: Reads
     reports: Reports
     runs: Runs

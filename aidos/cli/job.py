@@ -41,6 +41,10 @@ def submit(
     experiment: Annotated[str | None, typer.Option(help="Experiment of its run.")] = None,
     timeout_s: Annotated[int | None, typer.Option(help="Longest that an attempt may run, in seconds.")] = None,
     max_retries: Annotated[int, typer.Option(help="How often it is begun again after the platform lost it.")] = 3,
+    max_restarts_on_errors: Annotated[int, typer.Option(help="How often it is begun again after it failed by itself.")] = 0,
+    priority: Annotated[int, typer.Option(help="Among the jobs of the project the higher goes first.")] = 0,
+    preemptible: Annotated[bool, typer.Option(help="Whether it may be asked to save a checkpoint and give way.")] = True,
+    after: Annotated[list[str] | None, typer.Option(help="A job that must succeed before; again for more.")] = None,
     directory: Annotated[Path, typer.Option(help="What is packed; .gitignore and .aidosignore leave files out.")] = Path(),
     follow: Follow = False,
 ) -> None:
@@ -59,6 +63,10 @@ def submit(
         experiment=experiment,
         timeout_s=timeout_s,
         max_retries=max_retries,
+        max_restarts_on_errors=max_restarts_on_errors,
+        priority=priority,
+        preemptible=preemptible,
+        after=after or [],
     )
     if not follow:
         current.show(job)

@@ -42,6 +42,8 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("table", "tables", "dataforge.tables", "What is in the files of a commit: pages, queries, thumbnails."),
     Entry("labelling", "labelling", "dataforge.labelling", "Questions about the files or rows of a commit, answered by people."),
     Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
+    Entry("queue", "queues", "trainos", "Who holds what, who waits, and why."),
+    Entry("quota", "quotas", "trainos", "What a project may hold at once."),
     Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),
     Entry("study", "studies", "studies", "Searches for good hyperparameters: spaces, samplers, budgets, trials."),
     Entry("experiment", "experiments", "modelhub", "Groups of runs that ask the same question."),

@@ -9,12 +9,16 @@ from aidos.schemas.trainos import (
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    JobChange,
     JobCheckpointRead,
     JobCreate,
     JobRead,
     JobResume,
     LogRead,
     LogText,
+    QueueRead,
+    QuotaBody,
+    QuotaRead,
 )
 
 _ONE = "/v1/trainos/jobs/{job}"
@@ -40,11 +44,33 @@ class Jobs(Resource):
     list = operation("GET", "/v1/trainos/jobs", returns=JobRead, paged=True, query={"state": str}, help="The project's jobs, newest first.")
     get = operation("GET", _ONE, returns=JobRead, query={"wait": str}, help="One job; --wait 30s answers once it has ended.")
     cancel = operation("POST", f"{_ONE}/cancel", returns=JobRead, help="End a job.")
+    update = operation("PATCH", _ONE, body=JobChange, returns=JobRead, help="Give a job another priority.")
+    hold = operation("POST", f"{_ONE}/hold", returns=JobRead, help="Keep a job that waits from starting.")
+    release = operation("POST", f"{_ONE}/release", returns=JobRead, help="Let a held job start in its turn.")
     resume = operation(
         "POST", f"{_ONE}/resume", body=JobResume, returns=JobRead, help="Queue a job that goes on from a checkpoint of one that has ended."
     )
     chunks = operation("GET", f"{_ONE}/logs", returns=LogRead, query=_LOGS, help="Where the pieces of a job's log are stored.")
     stream = operation("GET", f"{_ONE}/logs/stream", returns=LogText, stream=True, help="The log as server-sent events.")
+
+
+class Queue(Resource):
+    """Who holds what, who waits, and why."""
+
+    noun = "queue"
+
+    get = operation(
+        "GET", "/v1/trainos/queue", returns=QueueRead, query={"limit": int}, help="What holds resources, then what waits, in order, and why."
+    )
+
+
+class Quotas(Resource):
+    """What a project may hold at once."""
+
+    noun = "quota"
+
+    get = operation("GET", "/v1/trainos/quota", returns=QuotaRead, help="The project's quota.")
+    set = operation("PUT", "/v1/trainos/quota", body=QuotaBody, returns=QuotaRead, help="Set it, as an operator: --nominal '{\"gpu\": 4}'.")
 
 
 class Checkpoints(Resource):

@@ -13,6 +13,7 @@ from aidos.schemas.common import Asked, Name, Wire
 MAX_CODE_BYTES = 50_000_000
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Argument = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+JobReference = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?$")]
 
 
@@ -55,6 +56,16 @@ class JobCreate(Asked):
     experiment: Name | None = Field(None, description="Experiment of the run; the job's name when absent.")
     timeout_s: int | None = Field(None, ge=1, le=31_536_000, description="Longest that an attempt may run.")
     max_retries: int = Field(3, ge=0, le=100, description="How often the job is begun again after the platform lost it.")
+    max_restarts_on_errors: int = Field(0, ge=0, le=100, description="How often it is begun again after its own command failed.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Among the jobs of the project the higher goes first.")
+    preemptible: bool = Field(True, description="Whether it may be asked to save a checkpoint and give way.")
+    after: list[JobReference] = Field([], max_length=100, description="Jobs, by name or id, that must succeed before it starts.")
+
+
+class JobChange(Asked):
+    """What of a job may be changed until it has ended."""
+
+    priority: int = Field(ge=-1000, le=1000, description="Among the jobs of the project the higher goes first.")
 
 
 class JobResume(Asked):
@@ -92,6 +103,9 @@ class JobSpecRead(Wire):
     driver_cpus: float
     timeout_s: int | None
     max_retries: int
+    max_restarts_on_errors: int
+    preemptible: bool
+    after: list[str]
     resume_from: str | None = Field(description="The job, as `ID` or `ID@STEP`, whose checkpoint this one begins with.")
 
 
@@ -100,7 +114,7 @@ class JobRead(Wire):
 
     id: UUID
     name: str
-    state: str = Field(description="QUEUED, STARTING, RUNNING, CANCELLING, SUCCEEDED, FAILED or CANCELLED.")
+    state: str = Field(description="QUEUED, STARTING, RUNNING, PREEMPTING, CANCELLING, SUCCEEDED, FAILED or CANCELLED.")
     reason: str = Field(description="Why it waits, failed or was cancelled.")
     exit_code: int | None
     origin: str = Field(description="`aidos`, or `ray` where an operator submitted it to Ray.")
@@ -109,12 +123,58 @@ class JobRead(Wire):
     resources: ResourcesRead
     run_id: UUID | None
     attempt: int
+    preemptions: int = Field(description="How many attempts gave way to others; they do not count as failures.")
+    restarts: int = Field(description="How many attempts failed by themselves and were made again.")
+    priority: int
+    held_by: str | None = Field(description="Who keeps it back in the queue.")
+    due_at: datetime | None = Field(description="Before this it is not begun again.")
+    admitted_at: datetime | None = Field(description="When its present attempt was let in.")
     submission_id: str | None
     created_by: str
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class AmountsBody(Asked):
+    """Amounts of what can be held; what is left out is nothing of a nominal quota, and unlimited of a limit."""
+
+    cpu: float | None = Field(None, ge=0, le=10_000_000)
+    gpu: float | None = Field(None, ge=0, le=10_000_000)
+    memory_gib: float | None = Field(None, ge=0, le=1_000_000_000)
+
+
+class QuotaBody(Asked):
+    """What a project may hold at once."""
+
+    nominal: AmountsBody = Field(AmountsBody(), description="Its own: others borrow it while it is idle, and give it back.")
+    limit: AmountsBody = Field(AmountsBody(), description="Its own and what it borrows, together.")
+    user_limit: AmountsBody = Field(AmountsBody(), description="Each of its users.")
+    weight: float = Field(1.0, gt=0, le=1_000_000, description="Its share of what nobody owns or the owner leaves idle.")
+
+
+class AmountsRead(Wire):
+    """Amounts; null is unlimited."""
+
+    cpu: float | None
+    gpu: float | None
+    memory_gib: float | None
+
+
+class QuotaRead(Wire):
+    """What a project may hold at once."""
+
+    nominal: AmountsRead
+    limit: AmountsRead
+    user_limit: AmountsRead
+    weight: float
+
+
+class QueueRead(Wire):
+    """The project's jobs that have not ended: first those that hold resources, then those that wait, in the order of the queue."""
+
+    items: list[JobRead]
 
 
 class LogChunkRead(Wire):

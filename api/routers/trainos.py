@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -11,11 +12,14 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from aidos.schemas.common import PageOf
 from aidos.schemas.trainos import (
+    AmountsBody,
+    AmountsRead,
     CheckpointCreate,
     CheckpointUpload,
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    JobChange,
     JobCheckpointRead,
     JobCreate,
     JobRead,
@@ -23,13 +27,18 @@ from aidos.schemas.trainos import (
     LogChunkRead,
     LogRead,
     LogText,
+    QueueRead,
+    QuotaBody,
+    QuotaRead,
 )
 from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
 from api.pages import id_of, key_of, page_of, whole_below
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
 from cluster.db import Connection
-from tune.trainos import service
-from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Retention
+from tune.trainos import admission, service
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention
+from tune.trainos.queue import service as queue
+from tune.trainos.queue.models import UNLIMITED, Quota
 
 _STREAM_BATCH = 100
 router = APIRouter(prefix="/v1/trainos", tags=["trainos"], route_class=ApiRoute)
@@ -72,6 +81,57 @@ async def get_job(job: JobName, session: SessionDep, wait: WaitS) -> JobRead:
 async def cancel_job(job: JobName, tx: TxDep) -> JobRead:
     """End a job: at once while it waits, else as soon as Ray has stopped it."""
     return JobRead.model_validate(await service.cancel_job(tx.conn, tx.scope, job))
+
+
+@router.patch("/jobs/{job}", openapi_extra=needs("trainos:write"))
+async def change_job(job: JobName, body: JobChange, tx: TxDep) -> JobRead:
+    """Give a job another priority among those of its project."""
+    return JobRead.model_validate(await admission.set_priority(tx.conn, tx.scope, job, body.priority))
+
+
+@router.post("/jobs/{job}/hold", openapi_extra=needs("trainos:write"))
+async def hold_job(job: JobName, tx: TxDep) -> JobRead:
+    """Keep a job that waits from starting, in its place."""
+    return JobRead.model_validate(await admission.hold_job(tx.conn, tx.scope, job))
+
+
+@router.post("/jobs/{job}/release", openapi_extra=needs("trainos:write"))
+async def release_job(job: JobName, tx: TxDep) -> JobRead:
+    """Let a job that was held start in its turn."""
+    return JobRead.model_validate(await admission.release_job(tx.conn, tx.scope, job))
+
+
+@router.get("/queue", openapi_extra=needs("trainos:read"))
+async def get_queue(tx: TxDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> QueueRead:
+    """The project's jobs that hold resources, then those that wait, each with the reason why."""
+    return QueueRead(items=[JobRead.model_validate(job) for job in await admission.list_queue(tx.conn, tx.scope, limit)])
+
+
+@router.get("/quota", openapi_extra=needs("trainos:read"))
+async def get_quota(tx: TxDep) -> QuotaRead:
+    """What the project may hold at once."""
+    return _quota_read(await queue.get_quota(tx.conn, tx.scope))
+
+
+@router.put("/quota", openapi_extra=needs("platform:operate"))
+async def set_quota(body: QuotaBody, tx: TxDep) -> QuotaRead:
+    """Say what the project may hold at once: for operators, since it is taken from what others have."""
+    limit, user_limit = (_bound(part) for part in (body.limit, body.user_limit))
+    quota = Quota(Resources(**body.nominal.model_dump(exclude_none=True)), limit, user_limit, body.weight)
+    return _quota_read(await queue.set_quota(tx.conn, tx.scope, quota))
+
+
+def _bound(amounts: AmountsBody) -> Resources:
+    return Resources(**{**UNLIMITED.__dict__, **amounts.model_dump(exclude_none=True)})
+
+
+def _quota_read(quota: Quota) -> QuotaRead:
+    amounts = {name: _amounts(getattr(quota, name)) for name in ("nominal", "limit", "user_limit")}
+    return QuotaRead(**amounts, weight=quota.weight)
+
+
+def _amounts(resources: Resources) -> AmountsRead:
+    return AmountsRead(**{name: amount if math.isfinite(amount) else None for name, amount in resources.__dict__.items()})
 
 
 @router.post("/jobs/{job}/resume", status_code=201, openapi_extra=needs("trainos:write"))

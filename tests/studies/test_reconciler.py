@@ -11,7 +11,7 @@ from actors.securityvault.models import Scope
 from cluster.db import Database
 from tests.studies.examples import make_spec
 from tests.support.tenant import admin_key, objects
-from tests.trainos.conftest import cluster, reconciler, scope
+from tests.trainos.conftest import cluster, reconciler, scope, take_step
 from tests.trainos.fake_cluster import FakeCluster
 from tune.studies import policy, service
 from tune.studies.models import Study
@@ -54,13 +54,11 @@ def end_job(database: Database, reconciler: JobReconciler, cluster: FakeCluster,
 
     async def fail(state: RayState = RayState.FAILED, **changes: Any) -> None:
         while (await read())[1].submission_id not in cluster.jobs:
-            await make_due(database)
-            await reconciler.run_once()
+            await take_step(database, reconciler)
         name = (await read())[1].submission_id
         cluster.become(name, state, **{"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", **changes})
         while not (await read())[1].state.final:
-            await make_due(database)
-            await reconciler.run_once()
+            await take_step(database, reconciler)
 
     return fail
 

@@ -18,6 +18,7 @@ from tests.support.tenant import admin_key, client, objects, url
 from tests.trainos.fake_cluster import FakeCluster
 from tune.trainos import service
 from tune.trainos.models import Job, JobSpec
+from tune.trainos.queue.reconciler import Admission
 from tune.trainos.reconciler import JobReconciler
 
 __all__ = ["admin_key", "client", "objects", "url"]
@@ -32,6 +33,19 @@ def zip_of(**files: str) -> bytes:
         for name, text in files.items():
             package.writestr(name.replace("_py", ".py"), text)
     return buffer.getvalue()
+
+
+async def make_due(database: Database) -> None:
+    """Every job is to be looked at now."""
+    async with database.platform() as conn:
+        await conn.execute("UPDATE trainos.jobs SET next_attempt_at = now() - interval '1 s'")
+
+
+async def take_step(database: Database, reconciler: JobReconciler) -> None:
+    """A look at the queue, then a step of every job, however far off the next look is."""
+    await make_due(database)
+    await Admission(database, reconciler.ray, "tests").look()
+    await reconciler.run_once()
 
 
 @pytest.fixture

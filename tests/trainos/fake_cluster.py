@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tune.trainos.models import Job, RayJob, RayState, Resources
-from tune.trainos.policy import Capacity
+from tune.trainos.queue.models import Node
 from tune.trainos.ray_cluster import Session
 
 
@@ -20,15 +20,15 @@ class FakeCluster:
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     packages: dict[str, bytes | None] = field(default_factory=dict)
     logs: dict[str, bytes] = field(default_factory=dict)
-    tokens: dict[bytes, str] = field(default_factory=dict)
+    notes: dict[bytes, str] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
     fails: Exception | None = None
 
     def session(self) -> Session:
         return Session(self.life, "/logs")
 
-    async def capacity(self) -> Capacity:
-        return Capacity(self.total, self.total)
+    async def nodes(self) -> list[Node]:
+        return [Node("one", self.total, self.total)]
 
     async def find(self, submission_id: str) -> RayJob | None:
         return self.jobs.get(submission_id)
@@ -51,11 +51,11 @@ class FakeCluster:
     async def read_log(self, directory: str, submission_id: str, node_id: str | None, offset: int, limit: int) -> bytes:
         return self.logs.get(submission_id, b"")[offset : offset + limit]
 
-    async def put_token(self, key: bytes, token: str) -> None:
-        self.tokens[key] = token
+    async def put_note(self, key: bytes, text: str) -> None:
+        self.notes[key] = text
 
-    async def drop_token(self, key: bytes) -> None:
-        self.tokens.pop(key, None)
+    async def drop_note(self, key: bytes) -> None:
+        self.notes.pop(key, None)
 
     def become(self, submission_id: str, state: RayState, **changes: object) -> None:
         """What Ray says from now on."""

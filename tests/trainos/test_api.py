@@ -26,7 +26,7 @@ from aidos.transfers import checkpoints as checkpoints_module
 from cluster.db import Database
 from cluster.objects import Objects
 from tests.support.waiting import wait_until
-from tests.trainos.conftest import zip_of
+from tests.trainos.conftest import take_step, zip_of
 from tests.trainos.fake_cluster import FakeCluster
 from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotEnded, JobNotFound
 from tune.trainos.models import RayState
@@ -43,9 +43,7 @@ def steps(database: Database, reconciler: JobReconciler, count: int) -> None:
         async with Database(database.settings) as db:
             mine = JobReconciler(db, reconciler.objects, reconciler.settings, reconciler.ray)
             for _ in range(count):
-                async with db.platform() as conn:
-                    await conn.execute("UPDATE trainos.jobs SET next_attempt_at = now()")
-                await mine.run_once()
+                await take_step(db, mine)
 
     asyncio.run(go())
 
@@ -325,7 +323,7 @@ class TestJobToken:
         self, client: Client, job: str, url: str, database: Database, reconciler: JobReconciler, cluster: FakeCluster
     ) -> Iterator[Client]:
         steps(database, reconciler, 2)
-        (token,) = cluster.tokens.values()
+        (token,) = cluster.notes.values()
         with Client(url, token) as opened:
             yield opened
 

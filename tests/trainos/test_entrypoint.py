@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support.waiting import wait_until
-from tune.trainos.job_token import TokenFile
+from tune.trainos.job_token import JobFiles, NoteFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,42 +70,49 @@ class TestEntrypoint:
         assert process.wait(timeout=20) == 128 + signal.SIGTERM
 
 
-class TestTokenFile:
-    def test_is_private_and_follows_the_token(self) -> None:
-        tokens = [b"one"]
-        file = TokenFile(lambda: tokens[-1], refresh_s=0.01)
+class TestNoteFile:
+    def test_is_private_and_follows_the_note(self, tmp_path: Path) -> None:
+        notes = [b"one"]
+        file = NoteFile(tmp_path / "token", lambda: notes[-1], refresh_s=0.01)
         try:
-            path = file.start()
-            assert path.read_bytes() == b"one"
-            assert stat.S_IMODE(path.stat().st_mode) == 0o400 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-            tokens.append(b"two")
-            wait_until(lambda: path.read_bytes() == b"two")
-            assert stat.S_IMODE(path.stat().st_mode) == 0o400
+            file.start()
+            assert file.path.read_bytes() == b"one" and stat.S_IMODE(file.path.stat().st_mode) == 0o400
+            notes.append(b"two")
+            wait_until(lambda: file.path.read_bytes() == b"two")
+            assert stat.S_IMODE(file.path.stat().st_mode) == 0o400
         finally:
-            file.close()
-        assert not path.parent.exists()
+            file.stop()
 
-    def test_keeps_what_it_has_while_the_store_is_away(self) -> None:
+    def test_keeps_what_it_has_while_the_store_is_away(self, tmp_path: Path) -> None:
         def read() -> bytes | None:
             if away.is_set():
                 raise ConnectionError("the store is away")
             return b"one"
 
         away = threading.Event()
-        file = TokenFile(read)
-        try:
-            assert file.refresh()
-            away.set()
-            assert not file.refresh() and file.path.read_bytes() == b"one"
-        finally:
-            file.close()
+        file = NoteFile(tmp_path / "token", read)
+        assert file.refresh()
+        away.set()
+        assert not file.refresh() and file.path.read_bytes() == b"one"
 
-    def test_no_token_is_no_file(self) -> None:
-        file = TokenFile(lambda: None)
+    def test_no_note_is_no_file(self, tmp_path: Path) -> None:
+        file = NoteFile(tmp_path / "token", lambda: None)
+        assert not file.refresh() and not file.path.exists()
+
+
+class TestJobFiles:
+    def test_lie_in_a_private_directory_that_goes_with_the_process(self) -> None:
+        notes = {b"job-token/7/2": b"secret"}
+        files = JobFiles(notes.get, "7", 2)
         try:
-            assert not file.refresh() and not file.path.exists()
+            token = files.start()
+            assert token.read_bytes() == b"secret" and stat.S_IMODE(token.parent.stat().st_mode) == 0o700
+            assert [path.name for path in token.parent.iterdir()] == ["token"]
+            notes[b"job-notice/7/2"] = b"train"
+            wait_until((token.parent / "preempted").exists)
         finally:
-            file.close()
+            files.close()
+        assert not token.parent.exists()
 
 
 @pytest.mark.parametrize("module", ["tune.trainos.worker", "tune.trainos.entrypoint"])

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from tune.trainos import policy
 from tune.trainos.errors import DatasetReferenceInvalid
-from tune.trainos.models import TRANSITIONS, Checkpoint, Job, JobSpec, JobState, Origin, RayJob, RayState, Resources, Retention, Submitter
-from tune.trainos.policy import Capacity, Leased
+from tune.trainos.models import TRANSITIONS, Checkpoint, Job, JobSpec, JobState, Origin, RayJob, RayState, Retention, Submitter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-EIGHT = Capacity(Resources(8, 0, 16), Resources(8, 0, 16))
 
 
 def job(state: JobState = JobState.RUNNING, **changes: object) -> Job:
@@ -57,38 +55,6 @@ def decide(job: Job, ray: RayJob | None, session: str = "one", after_s: float = 
     return policy.decide(job, ray, session, NOW + timedelta(seconds=after_s))
 
 
-class TestAdmit:
-    def test_what_fits_is_admitted(self) -> None:
-        assert policy.admit(Resources(3), EIGHT, []).verdict == policy.ADMIT
-
-    def test_what_fits_beside_the_others_only_later_waits_and_says_for_what(self) -> None:
-        found = policy.admit(Resources(3), EIGHT, [Leased(Resources(6), settled=True)])
-        assert (found.verdict, found.reason) == (policy.WAIT, "needs 3 CPU, 2 free")
-
-    def test_what_never_fits_is_refused_with_the_figures(self) -> None:
-        found = policy.admit(Resources(3, gpu=1_000_000), EIGHT, [])
-        assert (found.verdict, found.reason) == (policy.REFUSE, "can never start: needs 1e+06 GPU, 0 in the whole cluster")
-
-    def test_serving_counts_though_it_has_no_lease_here(self) -> None:
-        busy = Capacity(Resources(8), Resources(2))
-        assert policy.admit(Resources(3), busy, []).verdict == policy.WAIT
-
-    def test_a_job_that_is_about_to_take_its_share_counts_twice_nowhere(self) -> None:
-        fresh = [Leased(Resources(4), settled=False)]
-        assert policy.admit(Resources(4), EIGHT, fresh).verdict == policy.ADMIT
-        assert policy.admit(Resources(5), EIGHT, fresh).verdict == policy.WAIT
-
-    @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 3)), max_size=30))
-    def test_never_hands_out_more_than_there_is(self, wanted: list[tuple[float, float]]) -> None:
-        capacity = Capacity(Resources(8, 2), Resources(8, 2))
-        leased: list[Leased] = []
-        for cpu, gpu in wanted:
-            if policy.admit(Resources(cpu, gpu), capacity, leased).verdict == policy.ADMIT:
-                leased.append(Leased(Resources(cpu, gpu), settled=True))
-        assert sum(lease.resources.cpu for lease in leased) <= 8 + 1e-3
-        assert sum(lease.resources.gpu for lease in leased) <= 2 + 1e-3
-
-
 class TestDecide:
     def test_an_admitted_job_that_ray_does_not_know_is_submitted(self) -> None:
         assert decide(job(JobState.STARTING), None).action == policy.SUBMIT
@@ -125,6 +91,36 @@ class TestDecide:
         assert decide(limited, ray(RayState.RUNNING), after_s=11).action == policy.STOP
         ended = decide(limited, ray(RayState.STOPPED), after_s=12)
         assert (ended.state, ended.reason) == (JobState.FAILED, "ran longer than its limit of 10 s and was stopped")
+
+    def test_one_that_must_give_way_is_stopped_once_it_has_saved_and_goes_back_to_the_queue(self) -> None:
+        leaving = job(JobState.PREEMPTING, preempted_for="urgent", attempt=2)
+        assert policy.decide(leaving, ray(RayState.RUNNING), "one", NOW, False).action == policy.FOLLOW
+        stop = policy.decide(leaving, ray(RayState.RUNNING), "one", NOW, True)
+        assert (stop.action, stop.state) == (policy.STOP, JobState.PREEMPTING)
+        for gone in (ray(RayState.STOPPED), None):
+            step = decide(leaving, gone)
+            assert (step.action, step.state, step.reason) == (policy.GIVE_WAY, JobState.QUEUED, "attempt 2 gave way to urgent")
+        assert decide(leaving, ray(RayState.SUCCEEDED)).state is JobState.SUCCEEDED
+
+    def test_giving_way_does_not_count_as_a_loss(self) -> None:
+        lost = ray(RayState.FAILED, error_type="JOB_SUPERVISOR_ACTOR_DIED")
+        assert decide(job(attempt=6, preemptions=3), lost).action == policy.RETRY
+        assert decide(job(attempt=7, preemptions=3), lost).action == policy.END
+
+    def test_one_that_may_fails_again_and_again_with_longer_pauses(self) -> None:
+        spec = JobSpec("digits", ("true",), max_restarts_on_errors=3)
+        failed = ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=1)
+        steps = [decide(job(spec=spec, attempt=1 + restarts, restarts=restarts), failed) for restarts in range(4)]
+        assert [(step.action, step.pause_s) for step in steps] == [
+            (policy.RESTART, 5),
+            (policy.RESTART, 10),
+            (policy.RESTART, 20),
+            (policy.END, 0),
+        ]
+
+    def test_what_the_platform_lost_is_begun_again_at_once_and_then_after_a_pause(self) -> None:
+        lost = ray(RayState.FAILED, error_type="JOB_SUPERVISOR_ACTOR_DIED")
+        assert [decide(job(attempt=attempt), lost).pause_s for attempt in (1, 2, 3)] == [0, 5, 10]
 
     def test_a_cancelled_job_is_stopped_then_cancelled(self) -> None:
         assert decide(job(JobState.CANCELLING), ray(RayState.RUNNING)).action == policy.STOP

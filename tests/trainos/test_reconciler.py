@@ -13,10 +13,11 @@ from cluster import telemetry
 from cluster.db import Database
 from cluster.events import list_events
 from cluster.objects import Objects
-from tests.trainos.conftest import Submit, zip_of
+from tests.trainos.conftest import Submit, make_due, take_step, zip_of
 from tests.trainos.fake_cluster import FakeCluster
 from tune.trainos import service, store
 from tune.trainos.models import Job, JobState, Outcome, RayJob, RayState, Resources
+from tune.trainos.queue.reconciler import Admission
 from tune.trainos.reconciler import CHUNK_BYTES, GIVE_UP_ATTEMPTS, JobReconciler, adopt_once
 
 pytestmark = pytest.mark.postgres
@@ -25,13 +26,7 @@ pytestmark = pytest.mark.postgres
 async def run_steps(database: Database, reconciler: JobReconciler, steps: int = 1) -> None:
     """So many steps of every job that is due, however far off the next look is."""
     for _ in range(steps):
-        await make_due(database)
-        await reconciler.run_once()
-
-
-async def make_due(database: Database) -> None:
-    async with database.platform() as conn:
-        await conn.execute("UPDATE trainos.jobs SET next_attempt_at = now() - interval '1 s'")
+        await take_step(database, reconciler)
 
 
 async def submission(job: Job, reread) -> str:
@@ -52,19 +47,18 @@ async def event_types(database: Database, scope: Scope) -> list[str]:
 class TestClaimJob:
     """Eligibility and order, unlock, stale token, contention."""
 
-    async def test_takes_the_head_of_the_queue_and_every_admitted_job(self, database: Database, submit: Submit) -> None:
-        first, second = await submit("first"), await submit("second")
+    async def test_takes_every_admitted_job_once_and_none_that_waits(self, database: Database, submit: Submit) -> None:
+        first, _ = await submit("first"), await submit("second")
         async with database.platform() as conn:
+            assert await store.claim_job(conn, uuid4(), 30, 10) == []
+            await conn.execute("UPDATE trainos.jobs SET state = 'RUNNING' WHERE id = %s", (first.id,))
             assert [job.name for job in await store.claim_job(conn, uuid4(), 30, 10)] == ["first"]
-            assert await store.claim_job(conn, uuid4(), 30, 10) == [], "the head is locked, and nobody passes it"
-            await conn.execute(
-                "UPDATE trainos.jobs SET state = 'RUNNING', lock_token = NULL, locked_until = NULL WHERE id = %s", (first.id,)
-            )
-            assert {job.id for job in await store.claim_job(conn, uuid4(), 30, 10)} == {first.id, second.id}
+            assert await store.claim_job(conn, uuid4(), 30, 10) == []
 
     async def test_a_claim_that_ran_out_is_taken_over(self, database: Database, submit: Submit) -> None:
         await submit()
         async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET state = 'RUNNING'")
             assert await store.claim_job(conn, uuid4(), -1, 1)
             assert await store.claim_job(conn, uuid4(), 30, 1)
 
@@ -72,12 +66,13 @@ class TestClaimJob:
         job = await submit()
         stale = uuid4()
         async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET state = 'RUNNING'")
             await store.claim_job(conn, stale, -1, 1)
             await store.claim_job(conn, uuid4(), 30, 1)
             end = await service.get_log_end(conn, scope, job)
             assert not await service.apply_outcome(conn, scope, job, stale, Outcome(JobState.FAILED, "stale"))
             assert not await service.keep_chunk(conn, job, stale, end, "key", 1)
-        assert (await reread(job)).state is JobState.QUEUED
+        assert (await reread(job)).state is JobState.RUNNING
 
     async def test_two_reconcilers_share_no_job(self, database: Database, submit: Submit) -> None:
         for _ in range(4):
@@ -124,8 +119,8 @@ class TestQueue:
     ) -> None:
         job = await submit()
         await run_steps(database, reconciler, 2)
-        (token,) = cluster.tokens.values()
-        assert list(cluster.tokens) == [f"job-token/{job.id}/1".encode()] and token.count(".") == 2
+        (token,) = cluster.notes.values()
+        assert list(cluster.notes) == [f"job-token/{job.id}/1".encode()] and token.count(".") == 2
         (environment,) = cluster.environments.values()
         assert token not in str(environment) and not [name for name in environment if "TOKEN" in name or "KEY" in name or "SECRET" in name]
 
@@ -196,7 +191,7 @@ class TestFollow:
         await run_steps(database, reconciler)
         done = await reread(job)
         assert (done.state, done.exit_code, done.lease_id) == (JobState.SUCCEEDED, 0, None) and done.finished_at is not None
-        assert cluster.tokens == {}
+        assert cluster.notes == {}
         async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
             assert (await modelhub.get_run(conn, scope, done.run_id)).state == "FINISHED"  # type: ignore[arg-type]  # it has one
         assert await event_types(database, scope) == [
@@ -238,32 +233,31 @@ class TestFollow:
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, objects: Objects, reread
     ) -> None:
         job = await submit()
-        await run_steps(database, reconciler)
-        await make_due(database)
+        await Admission(database, cluster, "tests").look()
         async with database.platform() as conn:
             (claimed,) = await store.claim_job(conn, uuid4(), -1, 1)
         await reconciler.process(claimed)  # submitted; here the process dies
-        cluster.tokens.clear()
+        cluster.notes.clear()
         name = await submission(job, reread)
         cluster.logs[name] = b"hello\n"
         cluster.become(name, RayState.RUNNING)
         await run_steps(database, reconciler)
         found = await reread(job)
         assert (found.state, found.attempt, found.log_directory) == (JobState.RUNNING, 1, "/logs") and found.token_renewed_at is not None
-        assert len(cluster.tokens) == 1 and await log_of(database, objects, scope, job) == b"hello\n"
+        assert len(cluster.notes) == 1 and await log_of(database, objects, scope, job) == b"hello\n"
 
     async def test_the_token_is_renewed_long_before_it_ends(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread
     ) -> None:
         job = await submit()
         await self.start(database, reconciler, cluster, job, reread)
-        before = dict(cluster.tokens)
+        before = dict(cluster.notes)
         await run_steps(database, reconciler)
-        assert cluster.tokens == before, "a fresh one is left alone"
+        assert cluster.notes == before, "a fresh one is left alone"
         async with database.platform() as conn:
             await conn.execute("UPDATE trainos.jobs SET token_renewed_at = now() - interval '21 min'")
         await run_steps(database, reconciler)
-        assert cluster.tokens != before
+        assert cluster.notes != before
 
     async def test_cancelling_while_a_step_is_under_way_is_not_forgotten(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, reread

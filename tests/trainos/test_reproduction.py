@@ -87,7 +87,7 @@ def play(client: Client, url: str, database: Database, reconciler: JobReconciler
         steps(database, reconciler, 2)
         name = str(client.jobs.get(str(job.id)).submission_id)
         token = tmp_path / f"{job.id}.token"
-        token.write_text(next(text for key, text in cluster.tokens.items() if str(job.id).encode() in key))
+        token.write_text(next(text for key, text in cluster.notes.items() if str(job.id).encode() in key))
         clean = {key: value for key, value in os.environ.items() if key != "AIDOS_API_KEY"}
         told = {**cluster.environments[name], "AIDOS_URL": url, "AIDOS_TOKEN_FILE": str(token), "AIDOS_SYSTEM_METRICS_S": "0"}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -17,7 +17,7 @@ import psutil
 from ray._raylet import GcsClient
 
 from tune.trainos.job_environment import Attempt, build_command_environment, find_attempt
-from tune.trainos.job_token import NAMESPACE, TokenFile, token_key
+from tune.trainos.job_token import NAMESPACE, JobFiles
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _PR_SET_CHILD_SUBREAPER = 36
@@ -28,20 +28,17 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command after ``--``; its exit code."""
     command = list(arguments[arguments.index("--") + 1 :])
     attempt = find_attempt()
-    tokens = _follow_token(attempt) if attempt is not None and attempt.gcs_address else None
+    files = _follow_notes(attempt) if attempt is not None and attempt.gcs_address else None
     try:
-        return run(command, build_command_environment(tokens.path if tokens else None))
+        return run(command, build_command_environment(files.start() if files else None))
     finally:
-        if tokens:
-            tokens.close()
+        if files:
+            files.close()
 
 
-def _follow_token(attempt: Attempt) -> TokenFile:
+def _follow_notes(attempt: Attempt) -> JobFiles:
     client = GcsClient(address=attempt.gcs_address)
-    key = token_key(attempt.job_id, attempt.number)
-    file = TokenFile(lambda: client.internal_kv_get(key, NAMESPACE, timeout=5))
-    file.start()
-    return file
+    return JobFiles(lambda key: client.internal_kv_get(key, NAMESPACE, timeout=5), attempt.job_id, attempt.number)
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> int:

@@ -30,6 +30,11 @@ class JobEnded(Conflict):
     detail = "Job '{job}' is {state}: only a job that has not ended can be changed."
 
 
+class JobNotWaiting(Conflict):
+    title = "Job does not wait"
+    detail = "Job '{job}' is {state}: only a job that is QUEUED can be held and released. 'aidos job cancel' ends one that runs."
+
+
 class JobNotEnded(Conflict):
     title = "Job has not ended"
     detail = "Job '{job}' is {state}: only a job that has ended is resumed. 'aidos job wait {job}' waits for it, 'aidos job cancel {job}' ends it."

@@ -16,6 +16,7 @@ class JobState(enum.StrEnum):
     QUEUED = "QUEUED"
     STARTING = "STARTING"
     RUNNING = "RUNNING"
+    PREEMPTING = "PREEMPTING"
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
@@ -28,10 +29,11 @@ class JobState(enum.StrEnum):
 
 _S = JobState
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    # A job that the platform lost goes back from STARTING or RUNNING to QUEUED as its next attempt.
+    # A job that the platform lost, or that gave way to another, goes back to QUEUED as its next attempt.
     _S.QUEUED: frozenset({_S.STARTING, _S.FAILED, _S.CANCELLED}),
-    _S.STARTING: frozenset({_S.RUNNING, _S.QUEUED, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
-    _S.RUNNING: frozenset({_S.QUEUED, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.STARTING: frozenset({_S.RUNNING, _S.QUEUED, _S.PREEMPTING, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.RUNNING: frozenset({_S.QUEUED, _S.PREEMPTING, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.PREEMPTING: frozenset({_S.QUEUED, _S.CANCELLING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
     _S.CANCELLING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
     _S.SUCCEEDED: frozenset(),
     _S.FAILED: frozenset(),
@@ -93,6 +95,10 @@ class JobSpec:
     experiment: str | None = None
     timeout_s: int | None = None
     max_retries: int = 3
+    priority: int = 0
+    preemptible: bool = True
+    max_restarts_on_errors: int = 0
+    after: tuple[str, ...] = ()
     resume_from: str | None = None
     """``JOB_ID`` or ``JOB_ID@STEP``: the job whose checkpoint this one begins with."""
 
@@ -105,11 +111,12 @@ class JobSpec:
         return workers + Resources(cpu=self.driver_cpus)
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "command": list(self.command), "datasets": list(self.datasets)}
+        return {**self.__dict__, "command": list(self.command), "datasets": list(self.datasets), "after": list(self.after)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
-        return cls(**{**data, "command": tuple(data["command"]), "datasets": tuple(data["datasets"])})
+        """Raises: TypeError where a field is unknown."""
+        return cls(**{**data, **{name: tuple(data[name]) for name in ("command", "datasets", "after") if name in data}})
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,15 @@ class Job:
     attempts: int = 0
     token_renewed_at: datetime | None = None
     lock_token: UUID | None = None
+    admitted_at: datetime | None = None
+    priority: int = 0
+    held_by: str | None = None
+    waits: bool = False
+    due_at: datetime | None = None
+    preempted_at: datetime | None = None
+    preempted_for: str | None = None
+    preemptions: int = 0
+    restarts: int = 0
 
     @property
     def resources(self) -> Resources:

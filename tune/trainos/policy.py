@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +10,6 @@ from datetime import datetime, timedelta
 from tune.trainos.errors import DatasetReferenceInvalid
 from tune.trainos.models import Checkpoint, Job, JobState, RayJob, RayState, Resources, Retention
 
-_UNITS = (("cpu", "CPU"), ("gpu", "GPU"), ("memory_gib", "GiB memory"))
 # Failures of Ray itself; JOB_ENTRYPOINT_COMMAND_ERROR is the user's command, RUNTIME_ENV_SETUP_FAILURE the user's package.
 _PLATFORM_ERRORS = frozenset(
     {
@@ -25,62 +25,20 @@ _SIGNALS = {9: "SIGKILL, mostly because memory ran out", 11: "SIGSEGV", 6: "SIGA
 _MAX_REASON_CHARS = 1000
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """The cluster: all it has, and what Ray has not handed out."""
-
-    total: Resources
-    available: Resources
+HALF_LIFE_S = 3600.0
+"""After so long half of what a project used is forgiven: ``trainos.decay`` of the schema says the same."""
 
 
-@dataclass(frozen=True)
-class Leased:
-    """What an admitted job holds; ``settled`` when Ray's ``available`` already shows it."""
-
-    resources: Resources
-    settled: bool
+def decayed_use(held: Resources, seconds: float) -> Resources:
+    """Resource-seconds of a lease that was held for so long until now, halved every ``HALF_LIFE_S``: the integral of held · 2^(-t/H)."""
+    rate = math.log(2) / HALF_LIFE_S
+    return held * (-math.expm1(-rate * max(0.0, seconds)) / rate)
 
 
-@dataclass(frozen=True)
-class Admission:
-    """``ADMIT`` now, ``WAIT`` for a reason that passes, ``REFUSE`` for one that does not."""
-
-    verdict: str
-    reason: str = ""
-
-
-ADMIT, WAIT, REFUSE = "ADMIT", "WAIT", "REFUSE"
-
-
-def admit(wanted: Resources, capacity: Capacity, leased: Sequence[Leased]) -> Admission:
-    """Admit the whole gang or nothing of it.
-
-    Free is the smaller of two truths: the total less all leases, and what Ray has available less the leases that do not show there
-    yet. The first counts jobs that do not use all they asked for, the second serving and whatever else runs on the cluster.
-    """
-    if lacking := _lacking(wanted, capacity.total):
-        return Admission(REFUSE, f"can never start: needs {lacking} in the whole cluster")
-    held, unsettled = Resources(), Resources()
-    for lease in leased:
-        held += lease.resources
-        if not lease.settled:
-            unsettled += lease.resources
-    free = (capacity.total - held).at_most(capacity.available - unsettled)
-    if lacking := _lacking(wanted, free):
-        return Admission(WAIT, f"needs {lacking} free")
-    return Admission(ADMIT)
-
-
-def _lacking(wanted: Resources, have: Resources) -> str:
-    lacking = [
-        f"{getattr(wanted, name):g} {unit}, {max(0.0, getattr(have, name)):g}"
-        for name, unit in _UNITS
-        if getattr(wanted, name) > max(0.0, getattr(have, name)) + 1e-6
-    ]
-    return " and ".join(lacking)
-
-
-SUBMIT, STOP, FOLLOW, RETRY, END = "SUBMIT", "STOP", "FOLLOW", "RETRY", "END"
+SUBMIT, STOP, FOLLOW, END = "SUBMIT", "STOP", "FOLLOW", "END"
+RETRY, RESTART, GIVE_WAY = "RETRY", "RESTART", "GIVE_WAY"
+"""Back to the queue: lost by the platform, failed by itself, asked to make room."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -91,47 +49,71 @@ class Step:
     state: JobState
     reason: str = ""
     exit_code: int | None = None
+    pause_s: float = 0.0
 
 
-def decide(job: Job, ray: RayJob | None, session: str, now: datetime) -> Step:
-    """The next step of an admitted job. ``ray`` is None where Ray does not know the submission; ``session`` is Ray's present one."""
+def decide(job: Job, ray: RayJob | None, session: str, now: datetime, may_give_way: bool = False) -> Step:
+    """The next step of an admitted job. ``ray`` is None where Ray does not know the submission; ``session`` is Ray's present one.
+
+    ``may_give_way``: a job that was asked to has saved a checkpoint since, or its time for that is over.
+    """
     if ray is None:
         return _unknown_to_ray(job)
     if not ray.ended:
-        return _alive(job, ray, now)
+        return _alive(job, ray, now, may_give_way)
     if job.state is JobState.CANCELLING and ray.state is not RayState.SUCCEEDED:
         return Step(END, JobState.CANCELLED, job.reason or "cancelled", ray.exit_code)
     if ray.state is RayState.SUCCEEDED:
         return Step(END, JobState.SUCCEEDED, "", 0)
     if ray.state is RayState.STOPPED:
+        if job.state is JobState.PREEMPTING:
+            return _give_way(job)
         if timed_out(job, now):
             return Step(END, JobState.FAILED, f"ran longer than its limit of {job.spec.timeout_s} s and was stopped")
         return Step(END, JobState.CANCELLED, "stopped through Ray")
     if ray.error_type in _PLATFORM_ERRORS or (job.ray_session is not None and job.ray_session != session):
         return _retry(job, explain_failure(ray))
+    if job.spec.max_restarts_on_errors > job.restarts:
+        reason = f"attempt {job.attempt} failed and is made again: {explain_failure(ray)}"[:_MAX_REASON_CHARS]
+        return Step(RESTART, JobState.QUEUED, reason, ray.exit_code, _pause(job.restarts + 1))
     return Step(END, JobState.FAILED, explain_failure(ray), ray.exit_code)
 
 
 def _unknown_to_ray(job: Job) -> Step:
     if job.state is JobState.CANCELLING:
         return Step(END, JobState.CANCELLED, job.reason or "cancelled")
+    if job.state is JobState.PREEMPTING:
+        return _give_way(job)
     if job.state is JobState.STARTING and job.origin == "aidos":
         return Step(SUBMIT, JobState.STARTING)
     return _retry(job, "the Ray cluster restarted and no longer knows the job")
 
 
-def _alive(job: Job, ray: RayJob, now: datetime) -> Step:
+def _alive(job: Job, ray: RayJob, now: datetime, may_give_way: bool) -> Step:
     if job.state is JobState.CANCELLING:
         return Step(STOP, JobState.CANCELLING, job.reason)
     if timed_out(job, now):
         return Step(STOP, job.state, f"ran longer than its limit of {job.spec.timeout_s} s")
+    if job.state is JobState.PREEMPTING:
+        return Step(STOP if may_give_way else FOLLOW, job.state, job.reason)
     return Step(FOLLOW, JobState.RUNNING if ray.state is RayState.RUNNING else job.state)
 
 
+def _give_way(job: Job) -> Step:
+    return Step(GIVE_WAY, JobState.QUEUED, f"attempt {job.attempt} gave way to {job.preempted_for}")
+
+
 def _retry(job: Job, reason: str) -> Step:
-    if job.origin == "aidos" and job.attempt <= job.spec.max_retries:
-        return Step(RETRY, JobState.QUEUED, f"attempt {job.attempt} was lost: {reason}"[:_MAX_REASON_CHARS])
+    lost = job.attempt - job.preemptions - job.restarts
+    if job.origin == "aidos" and lost <= job.spec.max_retries:
+        text = f"attempt {job.attempt} was lost: {reason}"[:_MAX_REASON_CHARS]
+        return Step(RETRY, JobState.QUEUED, text, pause_s=_pause(lost - 1))
     return Step(END, JobState.FAILED, f"lost after {job.attempt} attempts: {reason}"[:_MAX_REASON_CHARS])
+
+
+def _pause(times: int) -> float:
+    """Seconds before the next attempt: none at first, then twice as long each time."""
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (times - 1)) if times > 0 else 0.0
 
 
 def timed_out(job: Job, now: datetime) -> bool:

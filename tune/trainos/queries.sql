@@ -1,19 +1,19 @@
 -- insert_job --
 INSERT INTO trainos.jobs
        (id, org_id, project_id, project_name, name, origin, spec, inputs, state, run_id, submission_id, cpu, gpu, memory_gib, created_by,
-        submitter, traceparent, started_at, attempt, admitted_at)
+        submitter, traceparent, started_at, attempt, priority, waits, admitted_at)
 VALUES (%(id)s, %(org_id)s, %(project_id)s, %(project_name)s, %(name)s, %(origin)s, %(spec)s, %(inputs)s, %(state)s, %(run_id)s,
         %(submission_id)s, %(cpu)s, %(gpu)s, %(memory_gib)s, %(created_by)s, %(submitter)s, %(traceparent)s, %(started_at)s, %(attempt)s,
-        CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE now() END)
+        %(priority)s, %(waits)s, CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE now() END)
 ON CONFLICT (submission_id) DO NOTHING
 RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
           ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token;
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
 
 -- find_job --
 SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
        ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-       token_renewed_at, lock_token
+       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
   FROM trainos.jobs
  WHERE project_id = %(project_id)s AND (name = %(name)s OR id::text = %(name)s)
  ORDER BY id::text = %(name)s DESC, id DESC
@@ -22,7 +22,7 @@ SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, 
 -- list_jobs --
 SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
        ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-       token_renewed_at, lock_token
+       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
   FROM trainos.jobs
  WHERE project_id = %(project_id)s
    AND (%(state)s::text IS NULL OR state = %(state)s)
@@ -33,15 +33,10 @@ SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, 
 -- list_submissions --
 SELECT submission_id FROM trainos.jobs WHERE submission_id = ANY(%(submission_ids)s);
 
--- list_leased --
-SELECT id, cpu, gpu, memory_gib, started_at IS NOT NULL AND started_at < now() - make_interval(secs => %(settle_s)s) AS settled
-  FROM trainos.jobs
- WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING') AND origin = 'aidos';
-
 -- count_live_jobs --
 SELECT state, count(*) AS jobs
   FROM trainos.jobs
- WHERE state IN ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
+ WHERE state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
  GROUP BY state;
 
 -- cancel_job --
@@ -51,46 +46,131 @@ UPDATE trainos.jobs
        finished_at = CASE WHEN state = 'QUEUED' THEN now() END,
        lock_token = CASE WHEN state = 'QUEUED' THEN NULL ELSE lock_token END,
        locked_until = CASE WHEN state = 'QUEUED' THEN NULL ELSE locked_until END
- WHERE id = %(id)s AND project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING')
+ WHERE id = %(id)s AND project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING')
 RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
           ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token;
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+
+-- fail_waiting --
+UPDATE trainos.jobs
+   SET state = 'FAILED', reason = %(reason)s, finished_at = now(), updated_at = now()
+ WHERE id = %(id)s AND state = 'QUEUED'
+RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+
+-- hold_job --
+UPDATE trainos.jobs
+   SET held_by = %(held_by)s, reason = CASE WHEN %(held_by)s::text IS NULL THEN '' ELSE 'held by ' || %(held_by)s END, updated_at = now()
+ WHERE id = %(id)s AND project_id = %(project_id)s AND state = 'QUEUED'
+RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+
+-- set_priority --
+UPDATE trainos.jobs
+   SET priority = %(priority)s, updated_at = now()
+ WHERE id = %(id)s AND project_id = %(project_id)s AND finished_at IS NULL
+RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+
+-- list_queue --
+SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+       ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
+  FROM trainos.jobs
+ WHERE project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
+ ORDER BY state = 'QUEUED', held_by IS NOT NULL, waits, priority DESC, id
+ LIMIT %(limit)s;
+
+-- admit_jobs --
+UPDATE trainos.jobs AS job
+   SET state = 'STARTING', attempt = attempt + 1, submission_id = %(prefix)s || job.id || '-' || attempt + 1, started_at = NULL,
+       lease_id = admitted.lease_id, placement = admitted.placement, admitted_at = now(), updated_at = now(), next_attempt_at = now(),
+       preempted_at = NULL, attempts = 0
+  FROM unnest(%(ids)s::uuid[], %(lease_ids)s::uuid[], %(placements)s::jsonb[]) AS admitted (id, lease_id, placement)
+ WHERE job.id = admitted.id AND state = 'QUEUED' AND held_by IS NULL AND NOT waits
+RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+          ray_session, log_directory, job.lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+
+-- preempt_jobs --
+UPDATE trainos.jobs AS job
+   SET state = 'PREEMPTING', preempted_at = now(), preempted_for = chosen.for_name, reason = 'asked to give way to ' || chosen.for_name,
+       updated_at = now(), next_attempt_at = now()
+  FROM unnest(%(ids)s::uuid[], %(for_names)s::text[]) AS chosen (id, for_name)
+ WHERE job.id = chosen.id AND state IN ('STARTING', 'RUNNING')
+RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+          ray_session, log_directory, job.lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+
+-- note_reasons --
+UPDATE trainos.jobs AS job
+   SET reason = said.reason, updated_at = now()
+  FROM unnest(%(ids)s::uuid[], %(reasons)s::text[]) AS said (id, reason)
+ WHERE job.id = said.id AND state = 'QUEUED' AND held_by IS NULL AND job.reason <> said.reason;
+
+-- end_waits --
+UPDATE trainos.jobs SET waits = false, due_at = now(), updated_at = now() WHERE id = ANY(%(ids)s) AND state = 'QUEUED';
 
 -- claim_job --
 UPDATE trainos.jobs AS claimed
    SET lock_token = %(token)s, locked_until = clock_timestamp() + make_interval(secs => %(lock_s)s)
  WHERE claimed.id IN (
         SELECT id FROM trainos.jobs AS job
-         WHERE state IN ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
+         WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
            AND next_attempt_at <= clock_timestamp()
            AND (locked_until IS NULL OR locked_until < clock_timestamp())
-           AND (state <> 'QUEUED' OR id = (SELECT first.id FROM trainos.jobs AS first WHERE first.state = 'QUEUED' ORDER BY first.id LIMIT 1))
          ORDER BY next_attempt_at
          LIMIT %(limit)s
            FOR UPDATE SKIP LOCKED)
 RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
           ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token;
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
 
 -- apply_job --
-UPDATE trainos.jobs
-   SET state = CASE WHEN state = 'CANCELLING' AND %(state)s IN ('QUEUED', 'STARTING', 'RUNNING') THEN state ELSE %(state)s END,
-       reason = CASE WHEN state = 'CANCELLING' AND %(state)s IN ('QUEUED', 'STARTING', 'RUNNING') THEN reason ELSE %(reason)s END,
+WITH told AS (
+    SELECT id, (state = 'CANCELLING' AND %(state)s IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING'))
+               OR (state = 'PREEMPTING' AND %(state)s IN ('STARTING', 'RUNNING')) AS otherwise
+      FROM trainos.jobs
+     WHERE id = %(id)s AND lock_token = %(token)s
+       FOR UPDATE)
+UPDATE trainos.jobs AS job
+   SET state = CASE WHEN told.otherwise THEN job.state ELSE %(state)s END,
+       reason = CASE WHEN told.otherwise THEN job.reason ELSE %(reason)s END,
        exit_code = %(exit_code)s, attempt = %(attempt)s, submission_id = %(submission_id)s, ray_session = %(ray_session)s,
        log_directory = %(log_directory)s, lease_id = %(lease_id)s, started_at = %(started_at)s, finished_at = %(finished_at)s,
        token_renewed_at = %(token_renewed_at)s,
-       admitted_at = CASE WHEN %(state)s = 'QUEUED' THEN NULL WHEN state = 'QUEUED' THEN now() ELSE admitted_at END,
-       updated_at = CASE WHEN state = %(state)s AND reason = %(reason)s THEN updated_at ELSE now() END,
+       preemptions = %(preemptions)s, restarts = %(restarts)s, due_at = %(due_at)s,
+       preempted_at = CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE job.preempted_at END,
+       admitted_at = CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE job.admitted_at END,
+       updated_at = CASE WHEN job.state = %(state)s AND job.reason = %(reason)s THEN job.updated_at ELSE now() END,
        attempts = 0, last_error = NULL, lock_token = NULL, locked_until = NULL,
-       next_attempt_at = CASE WHEN state = 'CANCELLING' AND %(state)s IN ('QUEUED', 'STARTING', 'RUNNING') THEN clock_timestamp()
-                              ELSE clock_timestamp() + make_interval(secs => %(again_s)s) END
- WHERE id = %(id)s AND lock_token = %(token)s
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+       next_attempt_at = clock_timestamp() + make_interval(secs => CASE WHEN told.otherwise THEN 0 ELSE %(again_s)s END)
+  FROM told
+ WHERE job.id = told.id
+RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
           ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token;
+          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
 
--- wake_queue --
-UPDATE trainos.jobs SET next_attempt_at = clock_timestamp() WHERE state = 'QUEUED' AND next_attempt_at > clock_timestamp() AND attempts = 0;
+-- charge_usage --
+INSERT INTO trainos.usage AS known (project_id, cpu_s, gpu_s, memory_gib_s, measured_at)
+VALUES (%(project_id)s, %(cpu)s, %(gpu)s, %(memory_gib)s, %(at)s)
+ON CONFLICT (project_id) DO UPDATE
+   SET cpu_s = EXCLUDED.cpu_s + known.cpu_s * trainos.decay(EXCLUDED.measured_at - known.measured_at),
+       gpu_s = EXCLUDED.gpu_s + known.gpu_s * trainos.decay(EXCLUDED.measured_at - known.measured_at),
+       memory_gib_s = EXCLUDED.memory_gib_s + known.memory_gib_s * trainos.decay(EXCLUDED.measured_at - known.measured_at),
+       measured_at = EXCLUDED.measured_at;
+
+-- has_saved_since --
+SELECT EXISTS (
+    SELECT FROM trainos.checkpoints
+     WHERE project_id = %(project_id)s AND job_id = %(job_id)s AND created_at > %(since)s) AS saved;
+
+-- insert_dependencies --
+INSERT INTO trainos.dependencies (project_id, job_id, on_id)
+SELECT %(project_id)s, %(job_id)s, other FROM unnest(%(on_ids)s::uuid[]) AS other;
 
 -- log_end --
 SELECT seq, offset_bytes + size_bytes AS size_bytes,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray._private.worker import global_worker
 from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
 from ray.experimental import internal_kv
@@ -25,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.settings import Settings
 from tune.trainos.job_token import NAMESPACE
 from tune.trainos.models import Job, RayJob, RayState, Resources
-from tune.trainos.policy import Capacity
+from tune.trainos.queue.models import Node
 
 SETUP_HOOK = "tune.trainos.worker.setup"
 _GIB = 2**30
@@ -44,14 +45,14 @@ class JobCluster(Protocol):
     """What the reconciler needs of a cluster."""
 
     def session(self) -> Session: ...
-    async def capacity(self) -> Capacity: ...
+    async def nodes(self) -> list[Node]: ...
     async def find(self, submission_id: str) -> RayJob | None: ...
     async def list_jobs(self) -> list[RayJob]: ...
     async def submit(self, job: Job, package: Path | None, environment: dict[str, str]) -> None: ...
     async def stop(self, submission_id: str) -> None: ...
     async def read_log(self, directory: str, submission_id: str, node_id: str | None, offset: int, limit: int) -> bytes: ...
-    async def put_token(self, key: bytes, token: str) -> None: ...
-    async def drop_token(self, key: bytes) -> None: ...
+    async def put_note(self, key: bytes, text: str) -> None: ...
+    async def drop_note(self, key: bytes) -> None: ...
 
 
 class RayCluster:
@@ -69,9 +70,9 @@ class RayCluster:
         node = global_worker.node
         return Session(node.session_name, node.get_logs_dir_path())
 
-    async def capacity(self) -> Capacity:
-        """What the cluster has, and what of it is free by Ray's own account."""
-        return await asyncio.to_thread(lambda: Capacity(_resources(ray.cluster_resources()), _resources(ray.available_resources())))
+    async def nodes(self) -> list[Node]:
+        """The living nodes: what each has, and what of it is free by Ray's own account."""
+        return await asyncio.to_thread(_nodes)
 
     async def find(self, submission_id: str) -> RayJob | None:
         """None where Ray does not know it. One whose supervisor is gone has failed, whatever Ray's record says."""
@@ -128,13 +129,22 @@ class RayCluster:
             return await asyncio.to_thread(read_range, path, offset, limit)
         return await asyncio.to_thread(_read_there, node_id, path, offset, limit)
 
-    async def put_token(self, key: bytes, token: str) -> None:
-        """Lay the token where the job's processes find it."""
-        await asyncio.to_thread(internal_kv._internal_kv_put, key, token.encode(), overwrite=True, namespace=NAMESPACE)
+    async def put_note(self, key: bytes, text: str) -> None:
+        """Lay it where the job's processes find it."""
+        await asyncio.to_thread(internal_kv._internal_kv_put, key, text.encode(), overwrite=True, namespace=NAMESPACE)
 
-    async def drop_token(self, key: bytes) -> None:
+    async def drop_note(self, key: bytes) -> None:
         """Take it away."""
         await asyncio.to_thread(internal_kv._internal_kv_del, key, namespace=NAMESPACE)
+
+
+def _nodes() -> list[Node]:
+    free = available_resources_per_node()
+    return [
+        Node(node["NodeID"], _resources(node["Resources"]), _resources(free.get(node["NodeID"], {})))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def _resources(amounts: dict[str, float]) -> Resources:

@@ -1,4 +1,4 @@
-"""Brings jobs from the queue to their end on Ray: admit, submit, follow, keep the log, end. One short step at a time.
+"""Brings admitted jobs to their end on Ray: submit, follow, keep the log, end. One short step at a time.
 
 A step looks at Ray, keeps what the job printed, decides (``policy.decide``) and writes the outcome under its lock. So a killed
 process loses nothing: the next one takes the same step again. The submission id is made of job and attempt, the log's offset is
@@ -27,7 +27,7 @@ from cluster.settings import Settings
 from tune.trainos import policy, service, store
 from tune.trainos.code_package import BadPackage, check_package
 from tune.trainos.job_environment import build_job_environment
-from tune.trainos.job_token import token_key
+from tune.trainos.job_token import notice_key, token_key
 from tune.trainos.models import Job, JobState, Origin, Outcome, RayJob
 from tune.trainos.ray_cluster import JobCluster, RayCluster
 
@@ -35,14 +35,13 @@ CHUNK_BYTES = 2**20
 CHUNKS_A_STEP = 8
 GIVE_UP_ATTEMPTS = 10
 _FOLLOW_S = 1.0
-_QUEUE_S = 2.0
 _ADOPT_S = 5.0
 
 log = telemetry.get_logger(__name__)
 
 
 class JobReconciler(Reconciler[Job]):
-    """Claims the head of the queue, and every admitted job once a second."""
+    """Claims every admitted job once a second; who is admitted is the queue's to say (``queue/reconciler.py``)."""
 
     name: ClassVar[str] = "trainos.jobs"
     table: ClassVar[tuple[str, str]] = ("trainos", "jobs")
@@ -60,8 +59,6 @@ class JobReconciler(Reconciler[Job]):
 
     async def process(self, item: Job) -> Outcome:
         with telemetry.bind(project_id=item.project_id, job_id=item.id):
-            if item.state is JobState.QUEUED:
-                return await self._admit(item)
             return await self._step(item)
 
     async def apply(self, conn: Connection, item: Job, token: UUID, outcome: Outcome) -> bool:
@@ -75,25 +72,12 @@ class JobReconciler(Reconciler[Job]):
             return False
         return await self.apply(conn, item, token, Outcome(JobState.FAILED, f"could not be started: {error}"))
 
-    async def _admit(self, job: Job) -> Outcome:
-        capacity = await self.ray.capacity()
-        async with self.db.platform() as conn:
-            leased = await service.list_leased(conn)
-        admission = policy.admit(job.resources, capacity, leased)
-        if admission.verdict == policy.REFUSE:
-            return Outcome(JobState.FAILED, admission.reason)
-        if admission.verdict == policy.WAIT:
-            return Outcome(JobState.QUEUED, admission.reason, again_s=_QUEUE_S)
-        attempt = job.attempt + 1
-        changes = {"attempt": attempt, "submission_id": f"{service.SUBMISSION_PREFIX}{job.id}-{attempt}", "started_at": None}
-        return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0)
-
     async def _step(self, job: Job) -> Outcome:
         assert job.submission_id is not None
         ray_job = await self.ray.find(job.submission_id)
         session = self.ray.session()
         drained = await self._keep_log(job, ray_job)
-        step = policy.decide(job, ray_job, session.name, datetime.now(UTC))
+        step = policy.decide(job, ray_job, session.name, datetime.now(UTC), await self._may_give_way(job))
         if step.action == policy.SUBMIT:
             return await self._submit(job)
         if step.action == policy.STOP:
@@ -103,8 +87,22 @@ class JobReconciler(Reconciler[Job]):
             return Outcome(job.state, job.reason, again_s=0)
         if step.action == policy.FOLLOW:
             return await self._follow(job, step)
-        await self.ray.drop_token(token_key(str(job.id), job.attempt))
-        return Outcome(step.state, step.reason, step.exit_code)
+        for key in (token_key(str(job.id), job.attempt), notice_key(str(job.id), job.attempt)):
+            await self.ray.drop_note(key)
+        changes: dict[str, object] = {"due_at": datetime.now(UTC) + timedelta(seconds=step.pause_s)}
+        if step.action == policy.GIVE_WAY:
+            changes["preemptions"] = job.preemptions + 1
+        elif step.action == policy.RESTART:
+            changes["restarts"] = job.restarts + 1
+        return Outcome(step.state, step.reason, step.exit_code, changes)
+
+    async def _may_give_way(self, job: Job) -> bool:
+        if job.state is not JobState.PREEMPTING or job.preempted_at is None:
+            return False
+        if datetime.now(UTC) > job.preempted_at + timedelta(seconds=self.settings.preemption_grace_s):
+            return True
+        async with self.db.platform() as conn:
+            return await service.has_saved_since(conn, job, job.preempted_at)
 
     async def _submit(self, job: Job) -> Outcome:
         with telemetry.span("trainos.submit", aidos__job=job.name, aidos__attempt=job.attempt):
@@ -141,6 +139,8 @@ class JobReconciler(Reconciler[Job]):
         if job.log_directory is None:
             session = self.ray.session()
             changes |= {"ray_session": session.name, "log_directory": session.log_directory}
+        if step.state is JobState.PREEMPTING:
+            await self.ray.put_note(notice_key(str(job.id), job.attempt), str(job.preempted_for))
         if self._renewal_due(job):
             await self._renew_token(job)
             changes["token_renewed_at"] = datetime.now(UTC)
@@ -156,7 +156,7 @@ class JobReconciler(Reconciler[Job]):
     async def _renew_token(self, job: Job) -> None:
         async with self.db.platform() as conn:
             token = await service.issue_token(conn, job, self.settings)
-        await self.ray.put_token(token_key(str(job.id), job.attempt), token)
+        await self.ray.put_note(token_key(str(job.id), job.attempt), token)
 
     async def _keep_log(self, job: Job, ray_job: RayJob | None) -> bool:
         """Store what the driver printed since the last look, up to a bound; whether the end of its file was reached."""

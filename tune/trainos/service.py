@@ -21,6 +21,7 @@ from cluster.settings import Settings
 from cluster.telemetry import current_traceparent
 from data_pipelines.dataforge import service as dataforge
 from tune.trainos import store
+from tune.trainos.announcements import lease_event, state_event
 from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotEnded, JobNotFound
 from tune.trainos.models import (
     Checkpoint,
@@ -35,14 +36,13 @@ from tune.trainos.models import (
     Origin,
     Outcome,
     RayJob,
-    Resources,
     Retention,
     Submitter,
 )
-from tune.trainos.policy import Leased, find_expired, split_reference
+from tune.trainos.policy import decayed_use, find_expired, split_reference
 
 SUBMISSION_PREFIX = "aidos-"
-SETTLE_S = 60.0
+HOLDING = frozenset({JobState.STARTING, JobState.RUNNING, JobState.PREEMPTING, JobState.CANCELLING})
 _FINAL_RUN_STATES = {JobState.SUCCEEDED: RunState.FINISHED, JobState.FAILED: RunState.FAILED, JobState.CANCELLED: RunState.KILLED}
 
 
@@ -61,25 +61,28 @@ async def find_code_upload(objects: Objects, scope: Scope, sha256: str, size_byt
 async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
     """Queue a job: its datasets become commits now, its run is begun and the lineage written.
 
-    Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound.
+    Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
     """
     return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets])
 
 
 async def submit_again(conn: Connection, job: Job, scope: Scope | None = None) -> Job:
     """Queue another job like this one, on the same commits: for ``scope``, or for whoever submitted it with the rights they had then."""
-    return await submit_pinned(conn, scope or _submitter_scope(job), job.spec, job.inputs)
+    return await submit_pinned(conn, scope or _submitter_scope(job), replace(job.spec, after=()), job.inputs)
 
 
 async def submit_pinned(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input]) -> Job:
     """Queue a job on commits that are known, whatever its references mean now."""
     job_id = new_id()
+    before = {(await get_job(conn, scope, name)).id for name in spec.after}
     nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
     run = await modelhub.create_run(
         conn, scope, RunSpec(experiment=spec.experiment or spec.name, name=spec.name, job_id=job_id, inputs=nodes)
     )
     job = await store.insert_job(conn, _row(scope, job_id, spec) | {"inputs": inputs, "run_id": run.id})
     assert job is not None
+    if before:
+        await store.insert_dependencies(conn, scope.project, job.id, sorted(before))
     await modelhub.add_edge(conn, scope, Node(NodeKind.JOB, str(job.id), job.name), Node(NodeKind.RUN, str(run.id), run.name), "ran as")
     await _publish(conn, job, scope.actor)
     return job
@@ -105,6 +108,8 @@ def _row(scope: Scope, job_id: UUID, spec: JobSpec) -> dict[str, Any]:
         "attempt": 0,
         "submission_id": None,
         "started_at": None,
+        "priority": spec.priority,
+        "waits": bool(spec.after),
         "created_by": scope.actor,
         "submitter": Submitter(scope.role, _scopes(scope), scope.principal.user_id),
         "traceparent": current_traceparent(),
@@ -162,13 +167,8 @@ async def cancel_job(conn: Connection, scope: Scope, name: str) -> Job:
         raise JobEnded(job=now.name, state=now.state)
     await _publish(conn, cancelled, scope.actor)
     if cancelled.state.final:
-        await _end(conn, scope, cancelled)
+        await end_job(conn, scope, cancelled)
     return cancelled
-
-
-async def list_leased(conn: Connection) -> list[Leased]:
-    """What all admitted jobs of all projects hold."""
-    return await store.list_leased(conn, SETTLE_S)
 
 
 async def count_live_jobs(conn: Connection) -> dict[str, int]:
@@ -191,7 +191,7 @@ async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:
 async def apply_outcome(conn: Connection, scope: Scope, job: Job, token: UUID, outcome: Outcome) -> bool:
     """Write what a step came to, with its events, lease, run and tokens; False when the claim was lost."""
     now = datetime.now(UTC)
-    holds = outcome.state in {JobState.STARTING, JobState.RUNNING, JobState.CANCELLING}
+    holds = outcome.state in HOLDING
     lease_id = (job.lease_id or new_id()) if holds else None
     values = {
         "id": job.id,
@@ -207,6 +207,9 @@ async def apply_outcome(conn: Connection, scope: Scope, job: Job, token: UUID, o
         "started_at": job.started_at,
         "finished_at": now if outcome.state.final else None,
         "token_renewed_at": job.token_renewed_at,
+        "due_at": job.due_at,
+        "preemptions": job.preemptions,
+        "restarts": job.restarts,
         "again_s": outcome.again_s,
         **outcome.changes,
     }
@@ -214,17 +217,19 @@ async def apply_outcome(conn: Connection, scope: Scope, job: Job, token: UUID, o
     if applied is None:
         return False
     if lease_id != job.lease_id:
-        await _publish_lease(conn, scope, job, lease_id or job.lease_id, "opened" if lease_id else "closed", now)
+        await publish(conn, lease_event(job, scope.actor, lease_id or job.lease_id, "opened" if lease_id else "closed", now))
+    if lease_id is None and job.admitted_at is not None:
+        held_s = (now - job.admitted_at).total_seconds()
+        await store.charge_usage(conn, job.project_id, decayed_use(job.resources, held_s), now)
     if applied.state is not job.state:
         await _publish(conn, applied, scope.actor)
     if applied.state.final:
-        await _end(conn, scope, applied)
-    if not holds:
-        await store.wake_queue(conn)
+        await end_job(conn, scope, applied)
     return True
 
 
-async def _end(conn: Connection, scope: Scope, job: Job) -> None:
+async def end_job(conn: Connection, scope: Scope, job: Job) -> None:
+    """What the end of a job brings with it: its tokens are dead, its run is over."""
     await securityvault.revoke_job_tokens(conn, job.id)
     if job.run_id is not None:
         # The job's code may have ended or deleted its run itself.
@@ -233,32 +238,7 @@ async def _end(conn: Connection, scope: Scope, job: Job) -> None:
 
 
 async def _publish(conn: Connection, job: Job, actor: str) -> None:
-    event = Event(
-        type=f"trainos.job.{job.state.lower()}",
-        subject=str(job.id),
-        org_id=job.org_id,
-        project_id=job.project_id,
-        actor=actor,
-        data={"name": job.name, "attempt": job.attempt, "reason": job.reason, "exit_code": job.exit_code},
-        traceparent=job.traceparent,
-    )
-    await publish(conn, event)
-
-
-async def _publish_lease(conn: Connection, scope: Scope, job: Job, lease_id: UUID | None, what: str, at: datetime) -> None:
-    resources: Resources = job.resources
-    data = {
-        "lease_id": str(lease_id),
-        "owner_kind": "job",
-        "owner_id": str(job.id),
-        "owner_name": job.name,
-        "resources": {**resources.__dict__},
-        "at": at.isoformat(),
-    }
-    event = Event(
-        type=f"trainos.lease.{what}", subject=str(job.id), org_id=job.org_id, project_id=job.project_id, actor=scope.actor, data=data
-    )
-    await publish(conn, event)
+    await publish(conn, state_event(job, actor))
 
 
 async def get_log_end(conn: Connection, scope: Scope, job: Job) -> LogEnd:
@@ -391,6 +371,11 @@ async def get_checkpoint(conn: Connection, scope: Scope, job: Job, name: str) ->
     if checkpoint is None:
         raise CheckpointNotFound(job=job.name, name=name)
     return checkpoint
+
+
+async def has_saved_since(conn: Connection, job: Job, since: datetime) -> bool:
+    """Whether it has listed a checkpoint after that moment."""
+    return await store.has_saved_since(conn, job.project_id, job.id, since)
 
 
 async def list_checkpoints(conn: Connection, scope: Scope, job: Job, before: int | None, limit: int) -> list[Checkpoint]:

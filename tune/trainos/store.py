@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from cluster.db import Connection, load_queries
+from cluster.db import Connection, load_queries, new_id
 from tune.trainos.models import Checkpoint, CheckpointFile, Input, Job, JobSpec, JobState, LogChunk, LogEnd, Origin, Resources, Submitter
-from tune.trainos.policy import Leased
 
 Q = load_queries(__package__)
 
@@ -63,12 +63,6 @@ async def list_submissions(conn: Connection, submission_ids: Sequence[str]) -> s
     return {row["submission_id"] for row in rows}
 
 
-async def list_leased(conn: Connection, settle_s: float) -> list[Leased]:
-    """What all admitted jobs hold; settled those whose driver has run longer than ``settle_s``."""
-    rows = await (await conn.execute(Q.list_leased, {"settle_s": settle_s})).fetchall()
-    return [Leased(Resources(row["cpu"], row["gpu"], row["memory_gib"]), row["settled"]) for row in rows]
-
-
 async def count_live_jobs(conn: Connection) -> dict[str, int]:
     return {row["state"]: row["jobs"] for row in await (await conn.execute(Q.count_live_jobs)).fetchall()}
 
@@ -79,21 +73,82 @@ async def cancel_job(conn: Connection, project_id: UUID, job_id: UUID, reason: s
     return _job(row) if row else None
 
 
+async def fail_waiting(conn: Connection, job_id: UUID, reason: str) -> Job | None:
+    """End a job that waits; None when it does not."""
+    row = await (await conn.execute(Q.fail_waiting, {"id": job_id, "reason": reason})).fetchone()
+    return _job(row) if row else None
+
+
+async def hold_job(conn: Connection, project_id: UUID, job_id: UUID, held_by: str | None) -> Job | None:
+    """Keep it back, or with None let it go; None when it does not wait."""
+    row = await (await conn.execute(Q.hold_job, {"project_id": project_id, "id": job_id, "held_by": held_by})).fetchone()
+    return _job(row) if row else None
+
+
+async def set_priority(conn: Connection, project_id: UUID, job_id: UUID, priority: int) -> Job | None:
+    """None when it has ended."""
+    row = await (await conn.execute(Q.set_priority, {"project_id": project_id, "id": job_id, "priority": priority})).fetchone()
+    return _job(row) if row else None
+
+
+async def list_queue(conn: Connection, project_id: UUID, limit: int) -> list[Job]:
+    """What holds resources, then what waits in the project's own order, then what is held back or waits for others."""
+    return [_job(row) for row in await (await conn.execute(Q.list_queue, {"project_id": project_id, "limit": limit})).fetchall()]
+
+
+async def admit_jobs(conn: Connection, prefix: str, placements: Mapping[UUID, Sequence[tuple[str, int]]]) -> list[Job]:
+    """Start their next attempts, each with a lease; those that were cancelled or held meanwhile are left out."""
+    values = {
+        "prefix": prefix,
+        "ids": list(placements),
+        "lease_ids": [new_id() for _ in placements],
+        "placements": [Jsonb(placement) for placement in placements.values()],
+    }
+    return [_job(row) for row in await (await conn.execute(Q.admit_jobs, values)).fetchall()]
+
+
+async def preempt_jobs(conn: Connection, names: Mapping[UUID, str]) -> list[Job]:
+    """Ask these to give way to who is named; those that ended meanwhile are left out."""
+    values = {"ids": list(names), "for_names": list(names.values())}
+    return [_job(row) for row in await (await conn.execute(Q.preempt_jobs, values)).fetchall()]
+
+
+async def note_reasons(conn: Connection, reasons: Mapping[UUID, str]) -> None:
+    """Why these wait."""
+    await conn.execute(Q.note_reasons, {"ids": list(reasons), "reasons": list(reasons.values())})
+
+
+async def end_waits(conn: Connection, ids: Sequence[UUID]) -> None:
+    """All that they depended on has succeeded."""
+    await conn.execute(Q.end_waits, {"ids": list(ids)})
+
+
 async def claim_job(conn: Connection, token: UUID, lock_s: float, limit: int) -> list[Job]:
-    """Lock up to ``limit`` jobs that are due. Of those that wait only the head of the queue is ever claimed."""
+    """Lock up to ``limit`` admitted jobs that are due; those that wait are the queue's."""
     rows = await (await conn.execute(Q.claim_job, {"token": token, "lock_s": lock_s, "limit": limit})).fetchall()
     return [_job(row) for row in rows]
 
 
 async def apply_job(conn: Connection, values: Mapping[str, Any]) -> Job | None:
-    """Write what a step came to and unlock; None when the claim was lost. A cancellation that came meanwhile stays."""
+    """Write what a step came to and unlock; None when the claim was lost. A cancellation or preemption that came meanwhile stays."""
     row = await (await conn.execute(Q.apply_job, values)).fetchone()
     return _job(row) if row else None
 
 
-async def wake_queue(conn: Connection) -> None:
-    """Look at the head of the queue again now."""
-    await conn.execute(Q.wake_queue)
+async def charge_usage(conn: Connection, project_id: UUID, used: Resources, at: datetime) -> None:
+    """Add resource-seconds, decayed to ``at``, to what the project used of late."""
+    await conn.execute(Q.charge_usage, {"project_id": project_id, **used.__dict__, "at": at})
+
+
+async def has_saved_since(conn: Connection, project_id: UUID, job_id: UUID, since: datetime) -> bool:
+    """Whether the job has a checkpoint that is younger."""
+    row = await (await conn.execute(Q.has_saved_since, {"project_id": project_id, "job_id": job_id, "since": since})).fetchone()
+    return row is not None and bool(row["saved"])
+
+
+async def insert_dependencies(conn: Connection, project_id: UUID, job_id: UUID, on_ids: Sequence[UUID]) -> None:
+    """The job begins once all of these have succeeded."""
+    await conn.execute(Q.insert_dependencies, {"project_id": project_id, "job_id": job_id, "on_ids": list(on_ids)})
 
 
 async def log_end(conn: Connection, project_id: UUID, job_id: UUID, attempt: int) -> LogEnd:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray._private.worker import global_worker
 
 from tune.trainos.job_environment import find_attempt, set_token_file
-from tune.trainos.job_token import NAMESPACE, TokenFile, token_key
+from tune.trainos.job_token import NAMESPACE, JobFiles
 
 
 def setup() -> None:
@@ -13,6 +13,5 @@ def setup() -> None:
     attempt = find_attempt()
     if attempt is None:
         return
-    key = token_key(attempt.job_id, attempt.number)
-    file = TokenFile(lambda: global_worker.gcs_client.internal_kv_get(key, NAMESPACE, timeout=5))
-    set_token_file(file.start())
+    files = JobFiles(lambda key: global_worker.gcs_client.internal_kv_get(key, NAMESPACE, timeout=5), attempt.job_id, attempt.number)
+    set_token_file(files.start())

@@ -137,3 +137,12 @@ class Decision:
     pending: tuple[Pending, ...] = ()
     refused: tuple[Pending, ...] = ()
     wanted: tuple[Resources, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dependent:
+    """A job all of whose dependencies have succeeded, or one of which has ended otherwise: ``failed`` is its name."""
+
+    id: UUID
+    ready: bool
+    failed: str | None

@@ -1,0 +1,216 @@
+"""The queue over a real database: what one look at it starts, holds back and explains."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from actors.securityvault.models import Scope
+from cluster.db import Database
+from cluster.events import list_events
+from tests.trainos.conftest import Submit, make_due
+from tests.trainos.fake_cluster import FakeCluster
+from tests.trainos.test_reconciler import run_steps
+from tune.trainos import admission, service, store
+from tune.trainos.errors import JobNotFound, JobNotWaiting
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, RayState, Resources
+from tune.trainos.queue import service as queue
+from tune.trainos.queue.models import Quota
+from tune.trainos.queue.reconciler import Admission
+from tune.trainos.reconciler import JobReconciler
+
+Look = Callable[[], Awaitable[object]]
+Reread = Callable[[Job], Awaitable[Job]]
+
+
+@pytest.fixture
+def look(database: Database, cluster: FakeCluster) -> Look:
+    """One look at the queue, as a process of its own would."""
+    return lambda: Admission(database, cluster, "tests").look()
+
+
+async def states(reread: Reread, *jobs: Job) -> list[JobState]:
+    return [(await reread(job)).state for job in jobs]
+
+
+class TestLook:
+    async def test_starts_what_fits_and_says_why_the_rest_waits(self, submit: Submit, reread: Reread, look: Look) -> None:
+        first, second, third = await submit("first", workers=5), await submit("second", workers=5), await submit("third", workers=20)
+        await look()
+        assert await states(reread, first, second, third) == [JobState.STARTING, JobState.QUEUED, JobState.FAILED]
+        assert (await reread(second)).reason.startswith("needs 6 CPU, 2 free")
+        assert (await reread(third)).reason == "can never start: needs 21 CPU, 8 in the whole cluster"
+        started = await reread(first)
+        assert started.submission_id == f"aidos-{first.id}-1" and started.lease_id is not None and started.admitted_at is not None
+
+    async def test_opens_one_lease_a_start_however_many_look(
+        self, database: Database, submit: Submit, cluster: FakeCluster, scope: Scope
+    ) -> None:
+        for _ in range(4):
+            await submit(workers=0)
+        looks = [Admission(database, cluster, f"process {number}").look() for number in range(3)]
+        await asyncio.gather(*looks)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            types = [event.type for event in await list_events(conn, after_seq=0) if event.type.startswith("trainos")]
+        assert types.count("trainos.lease.opened") == types.count("trainos.job.starting") == 4
+
+    async def test_a_look_that_dies_before_its_end_has_decided_nothing(
+        self, database: Database, submit: Submit, cluster: FakeCluster, reread: Reread, look: Look
+    ) -> None:
+        job = await submit()
+        with pytest.raises(RuntimeError, match="planted"):
+            async with database.platform() as conn:
+                assert (await queue.look(conn, await cluster.nodes())).admitted
+                raise RuntimeError("planted")
+        assert await states(reread, job) == [JobState.QUEUED]
+        await look()
+        assert await states(reread, job) == [JobState.STARTING]
+
+    async def test_the_higher_priority_goes_first_and_may_be_changed_while_it_waits(
+        self, database: Database, submit: Submit, scope: Scope, reread: Reread, look: Look
+    ) -> None:
+        low, high, raised = await submit("low", workers=7), await submit("high", workers=7, priority=5), await submit("raised", workers=7)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await admission.set_priority(conn, scope, "raised", 9)
+            assert [job.name for job in await admission.list_queue(conn, scope, 10)] == ["raised", "high", "low"]
+        await look()
+        assert await states(reread, low, high, raised) == [JobState.QUEUED, JobState.QUEUED, JobState.STARTING]
+
+
+class TestHold:
+    async def test_a_held_job_lets_the_others_pass_until_it_is_released(
+        self, database: Database, submit: Submit, scope: Scope, reread: Reread, look: Look
+    ) -> None:
+        held, other = await submit("held", workers=7), await submit("other", workers=7)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            assert (await admission.hold_job(conn, scope, "held")).reason == f"held by {scope.actor}"
+        await look()
+        assert await states(reread, held, other) == [JobState.QUEUED, JobState.STARTING]
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            with pytest.raises(JobNotWaiting, match="STARTING"):
+                await admission.hold_job(conn, scope, "other")
+            await service.cancel_job(conn, scope, "other")
+            await admission.release_job(conn, scope, "held")
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET state = 'CANCELLED' WHERE id = %s", (other.id,))
+        await look()
+        assert await states(reread, held) == [JobState.STARTING]
+
+
+class TestDependencies:
+    async def test_a_job_begins_once_all_before_it_have_succeeded(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread: Reread
+    ) -> None:
+        first = await submit("first", workers=0)
+        second = await submit("second", workers=0, after=("first",))
+        await run_steps(database, reconciler)
+        assert await states(reread, first, second) == [JobState.STARTING, JobState.QUEUED]
+        cluster.become((await reread(first)).submission_id or "", RayState.SUCCEEDED)
+        await run_steps(database, reconciler, 2)
+        assert await states(reread, first, second) == [JobState.SUCCEEDED, JobState.STARTING]
+
+    async def test_one_that_did_not_succeed_ends_all_that_wait_for_it(
+        self, database: Database, submit: Submit, scope: Scope, reread: Reread, look: Look
+    ) -> None:
+        await submit("first")
+        second = await submit("second", after=("first",))
+        third = await submit("third", after=("second",))
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await service.cancel_job(conn, scope, "first")
+        await look()
+        await look()
+        assert await states(reread, second, third) == [JobState.FAILED, JobState.FAILED]
+        assert (await reread(third)).reason == "job second, which it waits for, did not succeed"
+
+    async def test_a_job_cannot_wait_for_one_that_is_not_there(self, submit: Submit) -> None:
+        with pytest.raises(JobNotFound, match="nowhere"):
+            await submit("second", after=("nowhere",))
+
+
+class TestQuota:
+    async def test_a_limit_is_never_passed(self, database: Database, submit: Submit, scope: Scope, reread: Reread, look: Look) -> None:
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await queue.set_quota(conn, scope, Quota(limit=Resources(4, 0, 100)))
+        jobs = [await submit(f"job-{number}", workers=1) for number in range(3)]
+        await look()
+        assert await states(reread, *jobs) == [JobState.STARTING, JobState.STARTING, JobState.QUEUED]
+        assert "quota" in (await reread(jobs[2])).reason
+
+
+class TestPreemption:
+    @pytest.fixture
+    async def leaving(self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread: Reread) -> Job:
+        """A job that runs, and that one of a higher priority has asked to give way."""
+        job = await submit("long", workers=7)
+        await run_steps(database, reconciler)
+        cluster.become((await reread(job)).submission_id or "", RayState.RUNNING)
+        await run_steps(database, reconciler)
+        await submit("urgent", workers=7, priority=10)
+        await run_steps(database, reconciler)
+        found = await reread(job)
+        assert (found.state, found.reason) == (JobState.PREEMPTING, "asked to give way to urgent")
+        return found
+
+    async def test_it_is_told_and_stopped_once_it_has_saved_and_goes_on_later(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, scope: Scope, leaving: Job, reread: Reread
+    ) -> None:
+        assert cluster.notes[f"job-notice/{leaving.id}/1".encode()] == "urgent" and not cluster.stopped
+        file = CheckpointFile("state", "0" * 64, 1)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            spec = CheckpointSpec(7, (file,), {})
+            await service.create_checkpoint(conn, scope, leaving, spec, {service.checkpoint_key(leaving, file): 1})
+        await run_steps(database, reconciler, 2)
+        found = await reread(leaving)
+        assert cluster.stopped == [f"aidos-{leaving.id}-1"] and (found.state, found.preemptions) == (JobState.QUEUED, 1)
+        await run_steps(database, reconciler)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            urgent = await service.get_job(conn, scope, "urgent")
+        assert urgent.state is JobState.STARTING
+        cluster.become(urgent.submission_id or "", RayState.SUCCEEDED)
+        await run_steps(database, reconciler, 2)
+        assert (await reread(leaving)).submission_id == f"aidos-{leaving.id}-2"
+
+    async def test_one_that_does_not_save_is_stopped_when_its_time_is_over(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, leaving: Job, reread: Reread
+    ) -> None:
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET preempted_at = now() - interval '61 s' WHERE id = %s", (leaving.id,))
+        await run_steps(database, reconciler, 2)
+        assert cluster.stopped == [f"aidos-{leaving.id}-1"] and (await reread(leaving)).state is JobState.QUEUED
+
+    async def test_what_it_is_told_is_not_lost_to_a_step_that_was_under_way(
+        self, database: Database, reconciler: JobReconciler, submit: Submit, cluster: FakeCluster, reread: Reread, scope: Scope
+    ) -> None:
+        job = await submit("long", workers=7)
+        await run_steps(database, reconciler)
+        await make_due(database)
+        token = uuid4()
+        async with database.platform() as conn:
+            (claimed,) = await store.claim_job(conn, token, 30, 1)
+        outcome = await reconciler.process(claimed)
+        await submit("urgent", workers=7, priority=10)
+        await Admission(database, cluster, "tests").look()
+        async with database.platform() as conn:
+            assert await reconciler.apply(conn, claimed, token, outcome)
+        assert (await reread(job)).state is JobState.PREEMPTING
+
+
+class TestRetries:
+    async def test_a_job_that_failed_by_itself_waits_out_its_pause(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread: Reread
+    ) -> None:
+        job = await submit(max_restarts_on_errors=1)
+        await run_steps(database, reconciler)
+        cluster.become((await reread(job)).submission_id or "", RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=1)
+        await run_steps(database, reconciler, 2)
+        found = await reread(job)
+        assert (found.state, found.restarts) == (JobState.QUEUED, 1) and found.due_at is not None
+        assert timedelta(0) < found.due_at - datetime.now(UTC) <= timedelta(seconds=5)
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET due_at = now()")
+        await run_steps(database, reconciler)
+        assert (await reread(job)).submission_id == f"aidos-{job.id}-2"

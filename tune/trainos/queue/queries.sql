@@ -1,0 +1,65 @@
+-- count_queues --
+SELECT count(*) AS queues, now() AS at FROM (
+    SELECT DISTINCT project_id, created_by FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits) AS queue;
+
+-- list_waiting --
+WITH queues AS (
+    SELECT DISTINCT project_id, created_by FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits),
+due AS (
+    SELECT first.id
+      FROM queues
+     CROSS JOIN LATERAL (
+            SELECT id FROM trainos.jobs AS job
+             WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
+               AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
+             ORDER BY priority DESC, id LIMIT %(depth)s) AS first
+     UNION
+    SELECT oldest.id
+      FROM queues
+     CROSS JOIN LATERAL (
+            SELECT id FROM trainos.jobs AS job
+             WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
+               AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
+             ORDER BY id LIMIT 1) AS oldest)
+SELECT id, name, project_id, created_by AS "user", created_at AS queued_at, priority, spec
+  FROM trainos.jobs JOIN due USING (id)
+ ORDER BY id;
+
+-- list_running --
+SELECT job.id, name, job.project_id, created_by AS "user", job.created_at AS queued_at, priority, spec, placement,
+       coalesce(started_at, admitted_at) AS started_at, coalesce(saved.created_at, started_at, admitted_at) AS saved_at,
+       started_at IS NOT NULL AND started_at < %(now)s - make_interval(secs => %(settle_s)s) AS settled,
+       state IN ('PREEMPTING', 'CANCELLING') AS leaving, admitted_at
+  FROM trainos.jobs AS job
+  LEFT JOIN LATERAL (
+        SELECT checkpoints.created_at FROM trainos.checkpoints
+         WHERE checkpoints.project_id = job.project_id AND checkpoints.job_id = job.id
+         ORDER BY step DESC LIMIT 1) AS saved ON true
+ WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING') AND origin = 'aidos'
+ ORDER BY job.id;
+
+-- list_usage --
+SELECT project_id, cpu_s * trainos.decay(%(now)s - measured_at) AS cpu, gpu_s * trainos.decay(%(now)s - measured_at) AS gpu,
+       memory_gib_s * trainos.decay(%(now)s - measured_at) AS memory_gib
+  FROM trainos.usage
+ WHERE project_id = ANY(%(project_ids)s);
+
+-- list_settled_dependents --
+SELECT job.id, bool_and(other.state = 'SUCCEEDED') AS ready,
+       min(other.name) FILTER (WHERE other.state IN ('FAILED', 'CANCELLED')) AS failed
+  FROM trainos.jobs AS job
+  JOIN trainos.dependencies AS edge ON edge.project_id = job.project_id AND edge.job_id = job.id
+  JOIN trainos.jobs AS other ON other.id = edge.on_id
+ WHERE job.state = 'QUEUED' AND job.waits
+ GROUP BY job.id
+HAVING bool_and(other.state = 'SUCCEEDED') OR bool_or(other.state IN ('FAILED', 'CANCELLED'));
+
+-- set_quota --
+INSERT INTO trainos.quotas (project_id, org_id, nominal, limits, user_limits, weight, updated_by)
+VALUES (%(project_id)s, %(org_id)s, %(nominal)s, %(limits)s, %(user_limits)s, %(weight)s, %(updated_by)s)
+ON CONFLICT (project_id) DO UPDATE
+   SET nominal = EXCLUDED.nominal, limits = EXCLUDED.limits, user_limits = EXCLUDED.user_limits, weight = EXCLUDED.weight,
+       updated_by = EXCLUDED.updated_by, updated_at = now();
+
+-- list_quotas --
+SELECT project_id, nominal, limits, user_limits, weight FROM trainos.quotas WHERE project_id = ANY(%(project_ids)s);

@@ -1,0 +1,54 @@
+"""The one loop that looks at the queue: a lease makes it one, a transaction makes each look whole."""
+
+from __future__ import annotations
+
+import time
+
+from cluster import leases, telemetry
+from cluster.db import Database
+from cluster.host import Host
+from tune.trainos.queue import service
+from tune.trainos.queue.models import Decision
+from tune.trainos.ray_cluster import JobCluster, RayCluster
+
+LEASE = "trainos.queue"
+_LEASE_S = 15.0
+_POLL_S = 1.0
+_EXPLAIN_S = 2.0
+
+log = telemetry.get_logger(__name__)
+
+
+class Admission:
+    """Looks at the queue whenever something happened, and once a second."""
+
+    def __init__(self, db: Database, ray: JobCluster, holder: str) -> None:
+        self._db, self._ray, self._holder = db, ray, holder
+        self._explained_s = 0.0
+
+    async def look(self) -> Decision:
+        """One look, fenced by the lease; nothing where another has it."""
+        nodes = await self._ray.nodes()
+        explain = time.monotonic() > self._explained_s + _EXPLAIN_S
+        async with self._db.platform() as conn:
+            lease = await leases.acquire(conn, LEASE, self._holder, ttl_s=_LEASE_S)
+            decision = await service.look(conn, nodes, explain=explain) if lease is not None else Decision()
+        if explain:
+            self._explained_s = time.monotonic()
+        for item in decision.preempted:
+            log.info("trainos.preempted", job_id=str(item.id), by=str(item.by), loss=item.loss)
+        return decision
+
+
+async def admit_jobs(host: Host) -> None:
+    """A loop of the named actor ``trainos``."""
+    admission = Admission(host.db, RayCluster(host.settings), host.holder)
+    seen = 0
+    while True:
+        try:
+            moved = bool((await admission.look()).admitted)
+        except Exception as error:
+            log.warning("trainos.queue_paused", error=str(error))
+            moved = False
+        if not moved:
+            seen = await host.wakeup.wait(_POLL_S, seen)

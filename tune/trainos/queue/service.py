@@ -1,0 +1,83 @@
+"""The queue's verbs: what its users change, and one look at it that starts, stops and explains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from actors.securityvault.models import Scope
+from cluster.db import Connection
+from cluster.events import Event, publish
+from tune.trainos import admission
+from tune.trainos.models import Resources
+from tune.trainos.policy import decayed_use
+from tune.trainos.queue import policy, store
+from tune.trainos.queue.models import NOTHING, Decision, Node, Quota, Snapshot
+
+SETTLE_S = 60.0
+"""After so long Ray's account of free resources shows what a job holds."""
+_WAITING_A_LOOK, _FEWEST_A_QUEUE = 8000, 8
+
+
+async def set_quota(conn: Connection, scope: Scope, quota: Quota) -> Quota:
+    """What the project may hold at once, from the next look at the queue on."""
+    await store.set_quota(conn, scope.org_id, scope.project, quota, scope.actor)
+    data = {
+        "nominal": _finite(quota.nominal),
+        "limit": _finite(quota.limit),
+        "user_limit": _finite(quota.user_limit),
+        "weight": quota.weight,
+    }
+    await publish(conn, Event("trainos.quota.set", str(scope.project), scope.org_id, scope.project, scope.actor, data))
+    return quota
+
+
+async def get_quota(conn: Connection, scope: Scope) -> Quota:
+    """The project's quota; one that was given none owns nothing, and shares what is left without a bound."""
+    return (await store.list_quotas(conn, [scope.project])).get(scope.project, Quota())
+
+
+async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] = (), explain: bool = True) -> Decision:
+    """Look at the whole queue once: start what fits, ask for room, and with ``explain`` say why the others wait.
+
+    In one transaction that holds the queue's lease: who dies in it has decided nothing, and the next look decides the same.
+    """
+    await _settle_dependents(conn)
+    queues, now = await store.count_queues(conn)
+    if not queues:
+        return Decision()
+    depth = max(_FEWEST_A_QUEUE, _WAITING_A_LOOK // queues)
+    waiting, running = await store.list_waiting(conn, now, depth), await store.list_running(conn, now, SETTLE_S)
+    projects = {workload.project_id for workload in waiting} | {gang.workload.project_id for gang in running}
+    quotas, usage = await store.list_quotas(conn, projects), await store.list_usage(conn, now, projects)
+    for gang in running:
+        held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
+        usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
+    decision = policy.decide(Snapshot(now, nodes, waiting, running, quotas, usage, ceiling))
+    await _carry_out(conn, decision, {workload.id: workload.name for workload in waiting}, explain)
+    return decision
+
+
+async def _settle_dependents(conn: Connection) -> None:
+    settled = await store.list_settled_dependents(conn)
+    if ready := [item.id for item in settled if item.failed is None]:
+        await admission.end_waits(conn, ready)
+    for item in settled:
+        if item.failed is not None:
+            await admission.fail_waiting(conn, item.id, f"job {item.failed}, which it waits for, did not succeed")
+
+
+async def _carry_out(conn: Connection, decision: Decision, names: Mapping[UUID, str], explain: bool) -> None:
+    if decision.admitted:
+        await admission.admit_jobs(conn, {item.id: item.placement for item in decision.admitted})
+    if decision.preempted:
+        await admission.preempt_jobs(conn, {item.id: names[item.by] for item in decision.preempted})
+    for refused in decision.refused:
+        await admission.fail_waiting(conn, refused.id, refused.reason)
+    if explain and decision.pending:
+        await admission.note_reasons(conn, {item.id: item.reason for item in decision.pending})
+
+
+def _finite(amounts: Resources) -> dict[str, float]:
+    return {name: amount for name, amount in amounts.__dict__.items() if amount != math.inf}

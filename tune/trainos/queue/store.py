@@ -1,0 +1,104 @@
+"""The only SQL of the queue: a function a named query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from cluster.db import Connection, load_queries
+from tune.trainos.models import JobSpec, Resources
+from tune.trainos.queue.models import UNLIMITED, Dependent, Gang, Quota, Running, Workload
+
+Q = load_queries(__package__)
+
+
+def _workload(row: Mapping[str, Any]) -> Workload:
+    spec = JobSpec.from_json(row["spec"])
+    worker = Resources(spec.cpus_per_worker, spec.gpus_per_worker, spec.memory_gib_per_worker)
+    return Workload(
+        row["id"],
+        row["name"],
+        row["project_id"],
+        row["user"],
+        Gang(Resources(spec.driver_cpus), worker, spec.workers),
+        row["queued_at"],
+        row["priority"],
+        spec.timeout_s,
+    )
+
+
+async def count_queues(conn: Connection) -> tuple[int, datetime]:
+    """How many pairs of project and user have something that waits, and the database's time."""
+    row = await (await conn.execute(Q.count_queues)).fetchone()
+    assert row is not None
+    return row["queues"], row["at"]
+
+
+async def list_waiting(conn: Connection, now: datetime, depth: int) -> list[Workload]:
+    """The first ``depth`` of each user in each project, and the oldest; not those held, waiting for others, or not yet due."""
+    return [_workload(row) for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth})).fetchall()]
+
+
+async def list_running(conn: Connection, now: datetime, settle_s: float) -> list[Running]:
+    """All that was admitted and has not ended; settled what has run longer than ``settle_s``."""
+    rows = await (await conn.execute(Q.list_running, {"now": now, "settle_s": settle_s})).fetchall()
+    return [
+        Running(
+            _workload(row),
+            tuple((node, bundles) for node, bundles in row["placement"]),
+            row["started_at"],
+            row["saved_at"],
+            row["settled"],
+            row["leaving"],
+            JobSpec.from_json(row["spec"]).preemptible,
+        )
+        for row in rows
+    ]
+
+
+async def list_usage(conn: Connection, now: datetime, project_ids: Collection[UUID]) -> dict[UUID, Resources]:
+    """Resource-seconds of leases that have ended, decayed to ``now``."""
+    rows = await (await conn.execute(Q.list_usage, {"now": now, "project_ids": list(project_ids)})).fetchall()
+    return {row["project_id"]: Resources(row["cpu"], row["gpu"], row["memory_gib"]) for row in rows}
+
+
+async def list_settled_dependents(conn: Connection) -> list[Dependent]:
+    """Jobs that wait for others and whose wait is over, well or badly; of all projects."""
+    rows = await (await conn.execute(Q.list_settled_dependents)).fetchall()
+    return [Dependent(**row) for row in rows]
+
+
+async def set_quota(conn: Connection, org_id: UUID, project_id: UUID, quota: Quota, updated_by: str) -> None:
+    values = {
+        "org_id": org_id,
+        "project_id": project_id,
+        "nominal": Jsonb(quota.nominal.__dict__),
+        "limits": _bounds(quota.limit),
+        "user_limits": _bounds(quota.user_limit),
+        "weight": quota.weight,
+        "updated_by": updated_by,
+    }
+    await conn.execute(Q.set_quota, values)
+
+
+async def list_quotas(conn: Connection, project_ids: Collection[UUID]) -> dict[UUID, Quota]:
+    """Of the projects that have one."""
+    rows = await (await conn.execute(Q.list_quotas, {"project_ids": list(project_ids)})).fetchall()
+    return {
+        row["project_id"]: Quota(Resources(**row["nominal"]), _bound(row["limits"]), _bound(row["user_limits"]), row["weight"])
+        for row in rows
+    }
+
+
+def _bounds(limit: Resources) -> Jsonb:
+    """JSON has no infinity: what is unlimited is left out."""
+    return Jsonb({name: amount for name, amount in limit.__dict__.items() if amount != math.inf})
+
+
+def _bound(limits: Mapping[str, float]) -> Resources:
+    return Resources(**{**UNLIMITED.__dict__, **limits})

@@ -19,7 +19,8 @@ async def start(session: Session, body: ReproductionCreate) -> Job:
     """Queue the job that runs a run again. Raises: RunNotFound, RunNotReproducible."""
     code = Code(tuple(body.command), body.code_sha256) if body.code_sha256 else None
     async with session.transaction() as conn:
-        planned = await service.plan(conn, session.scope, body.run_id, code)
+        part = await studies.find_part(conn, session.scope, body.run_id)
+        planned = await service.plan(conn, session.scope, body.run_id, code, part)
     if planned.spec.command[: len(studies.COMMAND)] == studies.COMMAND:
         reason, remedy = "it is the search of a study, which drives its own trials alone.", "Create the study again: 'aidos study create'."
         raise RunNotReproducible(run_id=body.run_id, reason=reason, remedy=remedy)

@@ -6,7 +6,8 @@ for step in range(100):
     if trial.report(step, loss):
         break
 
-Outside of a study it has no parameters and is never to stop, so that the same script runs by itself.
+Outside of a study it has no parameters and is never to stop, so that the same script runs by itself. A job that reproduces a trial has its
+parameters, and what it reports becomes metrics of the job's run.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from typing import Any
 
 from aidos.client import Client
 from aidos.config import TrialConfig
+from aidos.config import job as read_job
 from aidos.config import trial as read_trial
 from aidos.http.operation import checked
 from aidos.http.wire import Reply
+from aidos.schemas.modelhub import PointLog
 from aidos.schemas.studies import MAX_MEASURED, Measured
+from aidos.tracking.point_buffer import BATCH_POINTS
 
 PAUSE_S = 1.0
 """Between two requests of a trial that no pruner judges."""
@@ -74,7 +78,7 @@ class ActiveTrial:
         for is raised by a later one.
         Raises: TrialNotRunning where the study was stopped or the trial has begun anew elsewhere; InvalidPayload.
         """
-        if self.study is None:
+        if not self._config.metric:
             return False
         values: Any = value if isinstance(value, Mapping) else {self._config.metric: value}
         measured = checked(Measured, {"step": step, "values": {name: float(each) for name, each in values.items()}})
@@ -105,6 +109,11 @@ class ActiveTrial:
 
     def _send(self, measured: list[Measured]) -> bool:
         self._client = self._client or Client()
+        if self.study is None:
+            points = [PointLog(key=name, value=value, step=each.step) for each in measured for name, value in each.values.items()]
+            for start in range(0, len(points), BATCH_POINTS):
+                self._client.runs.log_metrics(str(read_job().run_id), points=points[start : start + BATCH_POINTS])
+            return False
         return self._client.studies.report_trial(str(self.study), str(self.number), attempt=self._config.attempt, measured=measured).stop
 
     def _fail(self) -> None:

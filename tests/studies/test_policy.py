@@ -13,10 +13,9 @@ from aidos.cli.study import parse_constraint, parse_objective, parse_parameter
 from aidos.errors import InvalidRequest
 from aidos.schemas.studies import Objective, Pruner
 from cluster.db import new_id
-from tests.studies.examples import BRANIN, CONDITIONAL, make_spec, make_study, make_trial, read_space
+from tests.studies.examples import BRANIN, CONDITIONAL, make_spec, make_study, read_space
 from tune.studies import policy
 from tune.studies.models import Peer, Trial, TrialState
-from tune.studies.train_loop import build_command
 
 pytestmark = pytest.mark.plain
 COMPLETE, RUNNING = TrialState.COMPLETE, TrialState.RUNNING
@@ -191,7 +190,7 @@ class TestCommand:
     def test_parameters_stand_where_they_are_named_and_are_not_read_again(self) -> None:
         study = make_study(space=CONDITIONAL, command=["train", "--o={optimizer}", "{beta}{momentum}", "{other}", "{nesterov}"])
         params = {"optimizer": "{beta}", "beta": 1e-05, "nesterov": True}
-        assert build_command(study, make_trial(0, params)) == ["train", "--o={beta}", "1e-05", "{other}", "true"]
+        assert policy.build_command(study.command, study.space, params) == ["train", "--o={beta}", "1e-05", "{other}", "true"]
 
     @pytest.mark.parametrize(
         ("text", "parameter"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from aidos.schemas.studies import Constraint, Objective, Parameter, Pruner, PrunerKind, StudyCreate, contains, is_active, sort_space
-from tune.studies.models import Ended, Outcome, Peer, StudyState, Trial, TrialState
-from tune.trainos.models import Job, JobState
+from tune.studies.models import Ended, Outcome, Peer, Study, StudyState, Trial, TrialState
+from tune.trainos.models import Job, JobSpec, JobState
+from tune.trainos.reproduction.errors import RunNotReproducible
+from tune.trainos.reproduction.models import Part
 
 RESTARTS = 3
 """How often a study's job is begun again without a trial having ended in between."""
@@ -139,3 +143,44 @@ def after_job(job: Job, restarts: int) -> Outcome:
     if job.state is JobState.FAILED and lost and restarts < RESTARTS and not job.reason.startswith("can never start"):
         return Outcome(StudyState.RUNNING, f"begun again: {job.reason}", begin_again=True)
     return Outcome(StudyState.FAILED, job.reason or f"its job ended as {job.state} before the search did")
+
+
+def build_command(command: Sequence[str], space: Mapping[str, Parameter], params: Mapping[str, Any]) -> list[str]:
+    """A trial's command: ``{name}`` is replaced by the parameter's value; a parameter that the trial has not leaves nothing."""
+    texts = dict.fromkeys(space, "") | {name: to_text(value) for name, value in params.items()}
+    names = re.compile("{(" + "|".join(map(re.escape, texts)) + ")}")
+    return [names.sub(lambda found: texts[found.group(1)], word) for word in command]
+
+
+def to_text(value: Any) -> str:
+    """A parameter on a command line: text as it is, else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def build_part(study: Study, trial: Trial) -> Part:
+    """The job that does what the trial did, outside of its study. Raises: RunNotReproducible."""
+
+    def refuse(reason: str) -> RunNotReproducible:
+        remedy = f"Submit its command with the parameters that 'aidos study trial {study.name} {trial.number}' shows."
+        return RunNotReproducible(
+            run_id=trial.run_id, reason=f"it is trial {trial.number} of study '{study.name}', {reason}", remedy=remedy
+        )
+
+    spec = study.spec
+    if trial.state not in {TrialState.COMPLETE, TrialState.FAILED}:
+        raise refuse(f"which is {trial.state} and did not come to its own end.")
+    if trial.parent is not None:
+        raise refuse("which went on from another trial's checkpoint.")
+    if spec.gpus_per_trial:
+        raise refuse("which had a GPU, that the program of a job has not.")
+    told = {"metric": spec.objectives[0].metric, "judged": False, "params": dict(trial.params)}
+    command = ("env", f"AIDOS_TRIAL={json.dumps(told)}", *build_command(spec.command, spec.space, trial.params))
+    job = JobSpec(
+        name=f"{spec.name}-{trial.number}",
+        command=command,
+        code_sha256=spec.code_sha256,
+        datasets=tuple(spec.datasets),
+        workers=0,
+        driver_cpus=spec.cpus_per_trial,
+    )
+    return Part(job, {name: str(value) for name, value in trial.params.items()})

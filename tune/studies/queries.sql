@@ -96,6 +96,9 @@ SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id
   FROM studies.trials
  WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s;
 
+-- find_trial_of_run --
+SELECT study_id, number FROM studies.trials WHERE project_id = %(project_id)s AND run_id = %(run_id)s;
+
 -- lock_trial --
 SELECT number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at
   FROM studies.trials

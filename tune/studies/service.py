@@ -35,6 +35,7 @@ from tune.studies.models import Outcome, Study, StudyState, Trial, TrialState
 from tune.trainos import service as trainos
 from tune.trainos.errors import JobEnded
 from tune.trainos.models import Job, JobSpec
+from tune.trainos.reproduction.models import Part
 
 # The package's files must not hide the platform's; and nobody reads the CSV, JSON and TensorBoard files that Tune writes for each trial.
 COMMAND = ("env", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=1", "python", "-I", "-m", "tune.studies.run")
@@ -221,6 +222,15 @@ async def get_trial(conn: Connection, scope: Scope, study: Study, number: int) -
     if trial is None:
         raise TrialNotFound(name=study.name, number=number)
     return trial
+
+
+async def find_part(conn: Connection, scope: Scope, run_id: UUID) -> Part | None:
+    """What a trial's run did, as a job; None where the run is no trial's. Raises: RunNotReproducible."""
+    found = await store.find_trial_of_run(conn, scope.project, run_id)
+    if found is None:
+        return None
+    study = await get_study(conn, scope, str(found[0]))
+    return policy.build_part(study, await get_trial(conn, scope, study, found[1]))
 
 
 async def list_trials(

@@ -103,6 +103,12 @@ async def find_trial(conn: Connection, study: Study, number: int) -> Trial | Non
     return _trial(row) if row else None
 
 
+async def find_trial_of_run(conn: Connection, project_id: UUID, run_id: UUID) -> tuple[UUID, int] | None:
+    """The study and number of the trial that has the run."""
+    row = await (await conn.execute(Q.find_trial_of_run, {"project_id": project_id, "run_id": run_id})).fetchone()
+    return (row["study_id"], row["number"]) if row else None
+
+
 async def lock_trial(conn: Connection, study: Study, number: int) -> Trial | None:
     row = await (await conn.execute(Q.lock_trial, {"project_id": study.project_id, "study_id": study.id, "number": number})).fetchone()
     return _trial(row) if row else None

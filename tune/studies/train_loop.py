@@ -7,7 +7,6 @@ PostgreSQL behind the API: Tune's own state of the experiment is never read back
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from typing import Any
 
@@ -20,6 +19,7 @@ from aidos.schemas.studies import PrunerKind, Sampler, StudyRead, TrialRead
 from tune.studies.checkpoints import checkpoint_prefix
 from tune.studies.child import KILLED
 from tune.studies.errors import BudgetSpent, SearchBroke, SpaceChanged, StudyNotRunning, TrialNotRunning
+from tune.studies.policy import build_command
 from tune.studies.population import Population
 from tune.studies.search import Search
 from tune.studies.worker import TrialRunner
@@ -164,19 +164,7 @@ def build_config(study: StudyRead, trial: TrialRead, parent: TrialRead | None = 
     """All that a worker needs to know of a trial, and of the one whose checkpoint it begins from."""
     which = {"study": str(study.id), "number": trial.number, "attempt": trial.attempt, "run": str(trial.run_id)}
     which["parent"] = parent and (str(parent.run_id), checkpoint_prefix(parent.attempt))
-    return {**which, "command": build_command(study, trial), "environment": build_environment(study, trial)}
-
-
-def build_command(study: StudyRead, trial: TrialRead) -> list[str]:
-    """The command with ``{name}`` replaced by the parameter's value; a parameter that the trial has not leaves nothing."""
-    texts = dict.fromkeys(study.space, "") | {name: to_text(value) for name, value in trial.params.items()}
-    names = re.compile("{(" + "|".join(map(re.escape, texts)) + ")}")
-    return [names.sub(lambda found: texts[found.group(1)], word) for word in study.command]
-
-
-def to_text(value: Any) -> str:
-    """A parameter on a command line: text as it is, else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return {**which, "command": build_command(study.command, study.space, trial.params), "environment": build_environment(study, trial)}
 
 
 def build_environment(study: StudyRead, trial: TrialRead) -> dict[str, str]:

@@ -29,13 +29,22 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a run did that its job began beside its own, as a job of its own, and the parameters that the run was given."""
+
+    spec: JobSpec
+    params: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The job that is to run again what ``original`` was."""
+    """The job that is to run again what ``original`` was; ``params`` are its run's from the beginning."""
 
     original: UUID
     name: str
     spec: JobSpec
     inputs: tuple[Input, ...]
+    params: Mapping[str, str]
 
 
 @dataclass(frozen=True)

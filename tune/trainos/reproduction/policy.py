@@ -10,15 +10,15 @@ from actors.modelhub.comparison.models import Facts
 from actors.modelhub.models import Run, RunState
 from tune.trainos.models import Job, JobSpec
 from tune.trainos.reproduction.errors import MetricNotMeasured, RunNotReproducible
-from tune.trainos.reproduction.models import Agreement, Code, Difference, Tolerances, Verdict
+from tune.trainos.reproduction.models import Agreement, Code, Difference, Part, Tolerances, Verdict
 
 _MACHINE = "system/"
 """How the machine did is no result of the run."""
 _SECTIONS = ("params", "code", "data", "environment")
 
 
-def build_spec(run: Run, job: Job | None, code: Code | None) -> JobSpec:
-    """The job that does what the run did: its own job's, or ``code`` where it was none. Raises: RunNotReproducible."""
+def build_spec(run: Run, job: Job | None, code: Code | None, part: Part | None = None) -> JobSpec:
+    """The job that does what the run did: its own job's, its ``part`` of one, or ``code`` where it was none. Raises: RunNotReproducible."""
 
     def refuse(reason: str, remedy: str) -> RunNotReproducible:
         return RunNotReproducible(run_id=run.id, reason=reason, remedy=remedy)
@@ -35,6 +35,8 @@ def build_spec(run: Run, job: Job | None, code: Code | None) -> JobSpec:
         return JobSpec(name=name, command=code.command, code_sha256=code.sha256, workers=0, experiment=run.experiment)
     if code is not None:
         raise refuse("it was a job, which is run again with its own code and command.", "Name neither.")
+    if part is not None:
+        return replace(part.spec, experiment=run.experiment)
     if job.run_id != run.id:
         raise refuse(
             f"job '{job.name}' began it beside its own run, and its part of the command is not known.",

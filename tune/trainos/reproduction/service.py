@@ -17,18 +17,21 @@ from tune.trainos.models import Input, Job
 from tune.trainos.policy import split_reference
 from tune.trainos.reproduction import policy
 from tune.trainos.reproduction.errors import ReproductionNotFound, RunNotReproducible
-from tune.trainos.reproduction.models import ORIGINAL, Code, Plan, Reproduction, Tolerances
+from tune.trainos.reproduction.models import ORIGINAL, Code, Part, Plan, Reproduction, Tolerances
 
 
-async def plan(conn: Connection, scope: Scope, run_id: UUID, code: Code | None) -> Plan:
-    """The job that does what the run did, on the commits that it read. Raises: RunNotFound, RunNotReproducible."""
+async def plan(conn: Connection, scope: Scope, run_id: UUID, code: Code | None, part: Part | None = None) -> Plan:
+    """The job that does what the run did, on the commits that it read; ``part``: where it was one of its job's, and not the job's own.
+
+    Raises: RunNotFound, RunNotReproducible.
+    """
     run = await modelhub.get_run(conn, scope, run_id)
     job = await trainos.get_job(conn, scope, str(run.job_id)) if run.job_id else None
-    spec = policy.build_spec(run, job, code)
+    spec = policy.build_spec(run, job, code, part)
     inputs = await _list_inputs(conn, scope, run, job)
     for item in inputs:
         await _require_commit(conn, scope, run, item)
-    return Plan(run.id, run.name, spec, inputs)
+    return Plan(run.id, run.name, spec, inputs, part.params if part else {})
 
 
 async def _list_inputs(conn: Connection, scope: Scope, run: Run, job: Job | None) -> tuple[Input, ...]:
@@ -63,6 +66,7 @@ async def start(conn: Connection, scope: Scope, planned: Plan) -> Job:
     job = await trainos.submit_pinned(conn, scope, planned.spec, planned.inputs)
     assert job.run_id is not None
     await modelhub.set_tags(conn, scope, job.run_id, {ORIGINAL: str(planned.original)})
+    await modelhub.set_params(conn, scope, job.run_id, planned.params)
     original = Node(NodeKind.RUN, str(planned.original), planned.name)
     await modelhub.add_edge(conn, scope, original, Node(NodeKind.RUN, str(job.run_id), job.name), "reproduced as")
     return job

@@ -26,6 +26,11 @@ class TestFree:
         running = runs(job("starting", cpu=6), "a", settled=False)
         assert reason(decide(EIGHT_CPUS, [two := job("two", cpu=4)], [running]), two) == "needs 4 CPU, 2 free"
 
+    def test_nor_on_its_node(self) -> None:
+        running = runs(job("starting", cpu=6), "a", settled=False)
+        decision = decide([node("a", cpu=8), node("b", cpu=9)], [job("two", cpu=4)], [running])
+        assert decision.admitted[0].placement == (("b", 1),)
+
     def test_what_a_job_leases_and_does_not_use_stays_its_own(self) -> None:
         decision = on([Node("a", Resources(8), Resources(8))], two := job("two", cpu=4), runs(job("idle", cpu=6), "a"))
         assert reason(decision, two) == "needs 4 CPU, 2 free"

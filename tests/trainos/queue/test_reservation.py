@@ -85,6 +85,12 @@ class TestBackfill:
             "a is kept for the head: what runs there is older"
         )
 
+    def test_the_head_does_not_wait_for_what_has_run_without_a_bound_for_a_day(self) -> None:
+        nodes = [node("a", gpu=8), node("b", gpu=8)]
+        running = [runs(job("endless", gpu=6), "a", for_s=48 * HOUR), runs(job("younger", gpu=6), "b", for_s=HOUR)]
+        decision = decide(nodes, [job("head", gpu=8, age_s=HOUR), job("small", gpu=1)], running)
+        assert [admitted.placement for admitted in decision.admitted] == [(("a", 1),)], "b is kept for the head"
+
     def test_who_waits_for_a_quota_reserves_nothing(self) -> None:
         over = job("over", cpu=6, age_s=HOUR)
         small = job("small", cpu=2, project="text")

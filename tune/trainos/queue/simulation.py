@@ -237,9 +237,8 @@ class Simulation:
         """What the queue would be shown now."""
         free = self._free.nodes.tolist()
         nodes = [Node(node.id, node.total, Resources(*free[i])) for i, node in enumerate(self._nodes)]
-        busy = {id: project for id, project in self._projects.items() if project.line or project.held != NOTHING}
-        usage = {id: project.usage(self.now_s) for id, project in busy.items()}
-        waiting = [workload for project in busy.values() for workload in self._front(project)]
+        usage = {id: project.usage(self.now_s) for id, project in self._projects.items()}
+        waiting = [workload for project in self._projects.values() for workload in self._front(project)]
         running = [self._shown(execution) for execution in self._running.values()]
         return Snapshot(self._at(self.now_s), nodes, waiting, running, self._quotas, usage)
 

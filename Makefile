@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 # Test processes of the plain and postgres tiers.
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# Container images set it; every process of the platform and each test file would be compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test up down status check bench docs lock format install clean
 
@@ -39,9 +41,8 @@ check: install  ## ruff, types, import contracts and the plain tests: under a mi
 	@BIN="$(BIN)" WORKERS="$(WORKERS)" bash tests/check.sh
 
 test: check  ## every test, all tiers
-	@# The plain tier has just run inside `check`. One Ray cluster is shared by a session, so those tiers stay in one process.
-	$(BIN)/python -m pytest -q -m postgres -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -q -m "ray or e2e" $(PYTEST_ARGS)
+	@# The plain tier has just run inside `check`; the others run at once.
+	BIN="$(BIN)" WORKERS="$(WORKERS)" PYTEST_ARGS="$(PYTEST_ARGS)" bash tests/servers.sh
 
 bench: install  ## every benchmark, quick form
 	@for file in benchmarks/*.py; do

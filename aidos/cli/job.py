@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aidos.cli.session import session
+from aidos.cli.training import submission
 
 if TYPE_CHECKING:
     from aidos.client import Client
@@ -30,8 +31,9 @@ def register(group: typer.Typer) -> None:
 
 
 def submit(
-    command: Annotated[list[str], typer.Argument(help="The command and its arguments, behind --.", show_default=False)],
-    name: Annotated[str, typer.Option(help="What the job is called; also its experiment, unless --experiment.")],
+    command: Annotated[list[str] | None, typer.Argument(help="The command and its arguments, behind --.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="What the job is called; also its experiment, unless --experiment.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A training that this YAML file configures, in place of a command.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="A dataset that it reads, as NAME@REF; again for more.")] = None,
     workers: Annotated[int, typer.Option(help="Workers, started all or none.")] = 1,
     cpus_per_worker: Annotated[float, typer.Option(help="CPUs of each worker.")] = 1.0,
@@ -45,16 +47,17 @@ def submit(
     priority: Annotated[int, typer.Option(help="Among the jobs of the project the higher goes first.")] = 0,
     preemptible: Annotated[bool, typer.Option(help="Whether it may be asked to save a checkpoint and give way.")] = True,
     after: Annotated[list[str] | None, typer.Option(help="A job that must succeed before; again for more.")] = None,
-    directory: Annotated[Path, typer.Option(help="What is packed; .gitignore and .aidosignore leave files out.")] = Path(),
+    directory: Annotated[Path | None, typer.Option(help="What is packed (.); .gitignore and .aidosignore leave files out.")] = None,
     follow: Follow = False,
 ) -> None:
     current = session()
-    code = upload_code(current.client, directory)
+    with submission(name, command, dataset, directory, recipe) as asked:
+        code = upload_code(current.client, asked.directory)
     job = current.client.jobs.create(
-        name=name,
-        command=command,
+        name=asked.name,
+        command=asked.command,
         code_sha256=code,
-        datasets=dataset or [],
+        datasets=asked.datasets,
         workers=workers,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,

@@ -14,7 +14,7 @@ from aidos.config import cache_directory, job
 from aidos.schemas.dataforge.versions import CommitRead, FileRead
 from aidos.streaming.chunks import Sample
 from aidos.streaming.consumed import Consumed
-from aidos.streaming.ray_stream import build_dataset
+from aidos.streaming.ray_stream import Share, build_dataset
 from aidos.streaming.recording import Recorder
 from aidos.streaming.source import Source, open_source
 from aidos.transfers import directories
@@ -99,20 +99,31 @@ class Dataset:
         shuffle: bool = True,
         seed: int = 0,
         epoch: int = 0,
+        epochs: int = 1,
         window: int = _WINDOW,
+        share: Share | None = None,
+        skip: int = 0,
         consumed: Consumed | None = None,
         run: Any = None,
+        **task_options: Any,
     ) -> Any:
         """A Ray dataset of the rows or files, as ``to_torch`` has them, with the columns ``_id`` and ``_ordinal``.
 
+        ``epochs`` follow each other from ``epoch`` on, each in an order of its own. With ``share`` a reader's part of each batch, and
+        ``skip`` leaves out the first batches: so that a training goes on at a step, with any number of workers.
         With ``consumed`` only what it has not seen; tell it each batch after use, and that is recorded for ``run`` too.
+        ``task_options`` are those of Ray Data's tasks, such as ``num_cpus``.
         Raises: as ``to_torch``; StateOfAnother.
         """
         source = self._open_source(pattern, rows, columns)
         if consumed is not None:
             consumed.bind(source.fingerprint, self._recorder(source, run))
-        order = source.order(seed if shuffle else None, epoch, window)
-        return build_dataset(source, order, consumed.ranges if consumed else [])
+        orders = [source.order(seed if shuffle else None, number, window) for number in range(epoch, epoch + epochs)]
+        return build_dataset(source, orders, consumed.ranges if consumed else [], share, skip, task_options)
+
+    def count(self, pattern: str = "*", *, rows: bool | None = None) -> int:
+        """How many samples ``to_torch`` and ``to_ray`` have. Raises: as ``to_torch``."""
+        return self._open_source(pattern, rows, None).size
 
     def _open_source(self, pattern: str, rows: bool | None, columns: Sequence[str] | None) -> Source:
         return open_source(self._filesystem, self.name, str(self.commit.id), self.files(), pattern=pattern, rows=rows, columns=columns)

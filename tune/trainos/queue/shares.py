@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 
 from tune.trainos.models import Resources
+from tune.trainos.policy import HALF_LIFE_S
 from tune.trainos.queue.models import Quota
 from tune.trainos.queue.packing import EPSILON, Vector, minus, plus, vector, within
 from tune.trainos.queue.words import told
 
-HALF_LIFE_S = 3600.0
 NONE: Vector = (0.0, 0.0, 0.0)
 
 

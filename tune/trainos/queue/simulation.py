@@ -14,12 +14,12 @@ from typing import Any
 from uuid import UUID
 
 from tune.trainos.models import Resources
+from tune.trainos.policy import HALF_LIFE_S, decayed_use
 from tune.trainos.queue import policy
 from tune.trainos.queue.contention import Contention
 from tune.trainos.queue.models import NOTHING, Admitted, Decision, Node, Quota, Running, Snapshot, Workload
 from tune.trainos.queue.packing import Shapes, Space, vector
 from tune.trainos.queue.report import ProjectReport, Report, Waits, jain
-from tune.trainos.queue.shares import HALF_LIFE_S
 from tune.trainos.queue.trace import EPOCH, Traced, read_nodes, read_quotas, read_trace
 
 SAVE_S = 10.0
@@ -61,11 +61,9 @@ class _Project:
         self.held, self._usage, self._until_s = NOTHING, usage, now_s
 
     def usage(self, now_s: float) -> Resources:
-        """Halved every ``HALF_LIFE_S``, and what was held since: the integral of held × 2^(-t / half-life)."""
-        if now_s > self._until_s:
-            kept = 0.5 ** ((now_s - self._until_s) / HALF_LIFE_S)
-            self._usage = self._usage * kept + self.held * ((1 - kept) * HALF_LIFE_S / math.log(2))
-            self._until_s = now_s
+        """What was used, halved every ``HALF_LIFE_S``, and what was held since."""
+        past_s, self._until_s = now_s - self._until_s, now_s
+        self._usage = self._usage * 0.5 ** (past_s / HALF_LIFE_S) + decayed_use(self.held, past_s)
         return self._usage
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -80,12 +79,6 @@ def events(*texts: str, broken: bool = False, until: threading.Event | None = No
             raise ConnectionResetError("cut")
 
     return StreamingResponse(body(), media_type="text/event-stream")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

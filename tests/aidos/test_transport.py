@@ -20,8 +20,9 @@ from aidos.errors import AidosError, Conflict, Forbidden, InvalidRequest, NotFou
 from aidos.http.conversation import NotAidos, Patience, StorageRefused, Unreachable, retry_after_s
 from aidos.http.credentials import SignIn, SignIns
 from aidos.http.operation import UnexpectedReply
-from tests.aidos.counterpart import Counterpart, events, free_port, hang_up, problem, serve
+from tests.aidos.counterpart import Counterpart, events, hang_up, problem, serve
 from tests.aidos.nouns import WidgetRead, Widgets
+from tests.support.platform import find_free_ports
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -117,11 +118,11 @@ class TestSend:
 
     def test_nobody_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIDOS_RETRY_BUDGET_S", "0.3")
-        with Client(f"http://127.0.0.1:{free_port()}", "k") as client, pytest.raises(Unreachable, match="does not answer"):
+        with Client(f"http://127.0.0.1:{find_free_ports(1)}", "k") as client, pytest.raises(Unreachable, match="does not answer"):
             Widgets(client.transport).get("digits")
 
     def test_survives_a_restart_of_the_platform(self) -> None:
-        port, told = free_port(), threading.Event()
+        port, told = find_free_ports(1), threading.Event()
         answers: list[WidgetRead] = []
         client = Client(f"http://127.0.0.1:{port}", "k", on_wait=lambda reason, left_s: told.set())
         caller = threading.Thread(target=lambda: answers.append(Widgets(client.transport).create("digits")))
@@ -292,7 +293,7 @@ class TestAsync:
 
     async def test_nobody_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIDOS_RETRY_BUDGET_S", "0.3")
-        async with AsyncClient(f"http://127.0.0.1:{free_port()}", "k") as client:
+        async with AsyncClient(f"http://127.0.0.1:{find_free_ports(1)}", "k") as client:
             with pytest.raises(Unreachable):
                 await Widgets(client.transport).get("digits")  # type: ignore[misc]  # as above
 

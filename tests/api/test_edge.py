@@ -141,24 +141,17 @@ class TestEtags:
 
 class TestWait:
     async def test_answers_when_it_happens(self, owner: httpx.AsyncClient) -> None:
-        body, answered = thing(), []
-
-        async def wait() -> None:
-            answer = await owner.get(f"/v1/probe/things/{body['name']}?wait=30s")
-            answered.append((time.perf_counter(), answer.json()["number"]))
-
-        waiting = asyncio.create_task(wait())
+        body = thing()
+        waiting = asyncio.create_task(owner.get(f"/v1/probe/things/{body['name']}?wait=30s"))
         await until(lambda: probe.calls == ["read"])
         await owner.post("/v1/probe/things", json=body)
-        changed = time.perf_counter()
-        await waiting
-        assert answered[0][1] == 1
-        assert answered[0][0] - changed < 0.25  # typically 0.05; the machine is shared
+        answer = await asyncio.wait_for(waiting, 10)  # long before the wait would end by itself
+        assert answer.json()["number"] == 1
 
     async def test_reads_once_while_nothing_happens(self, owner: httpx.AsyncClient) -> None:
         started = time.perf_counter()
         answer = await owner.get("/v1/probe/things/never?wait=01s")
-        assert answer.json()["number"] == 0 and 0.9 < time.perf_counter() - started < 3
+        assert answer.json()["number"] == 0 and time.perf_counter() - started > 0.9
         assert len(probe.calls) <= 2
 
     async def test_holds_no_connection(self, owner: httpx.AsyncClient, edge: Edge) -> None:

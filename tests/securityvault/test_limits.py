@@ -129,12 +129,12 @@ class TestCost:
             await ask_database(bucket, limit)
 
         monkeypatch.setattr(limiter, "_ask", counted)
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(5000):
             if not limiter.take_local([limit]):
                 await limiter.take([limit])
         assert len(leases) <= 15, "one question for some hundreds of requests"
-        assert (time.perf_counter() - started) / 5000 < 0.001
+        assert (time.process_time() - started) / 5000 < 0.001
 
 
 class TestBatchSize:

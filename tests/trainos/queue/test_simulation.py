@@ -59,6 +59,15 @@ class TestReplay:
         simulation.run()
         assert simulation.executions[low.id].ended_s == 55 + 10 + 70, "30 of its 100 seconds were saved"
 
+    def test_what_gave_way_after_a_day_does_not_stand_before_whom_it_made_room_for(self) -> None:
+        simulation = Simulation([node("a", cpu=4)], save_s=5.0)
+        low, high = job("low", cpu=4), job("high", cpu=4, priority=1)
+        simulation.submit(at(low, 0), 40 * HOUR, 60)
+        simulation.submit(at(high, 30 * HOUR), 10)
+        simulation.run()
+        assert simulation.preemptions == 1
+        assert simulation.executions[high.id].ended_s == 30 * HOUR + 5 + 10
+
     def test_equal_projects_get_equal_shares_of_what_both_wait_for(self, tmp_path: Path) -> None:
         rows = [f"v{i},vision,ada,0,{10 + i % 7},,,0,1,0,0," for i in range(200)] + [
             f"t{i},text,bob,0,{20 + i % 5},,,0,1,0,0," for i in range(100)

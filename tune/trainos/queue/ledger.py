@@ -62,6 +62,7 @@ class Ledger:
         for running in self.snapshot.running:
             if running.leaving:
                 self._give_soon(running.workload, self._plan(running))
+        self.soon.nodes = np.minimum(self.soon.nodes, self.totals.nodes)  # Ray may show already what a lease still holds
 
     def _plan(self, running: Running) -> Plan:
         return tuple((self._index.get(node, -1), bundles) for node, bundles in running.placement)

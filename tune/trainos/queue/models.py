@@ -32,7 +32,8 @@ class Workload:
     """A gang in the queue.
 
     ``limit_s`` is the longest that it may run (it is stopped then), None without a bound: only a bound lets it be backfilled before
-    a job that waits for the same resources. ``priority`` orders the workloads of one project.
+    a job that waits for the same resources. ``priority`` orders the workloads of one project. ``queued_at`` is since when it waits: what
+    gave way queues anew, for else its age would put it before whom it made room for.
     """
 
     id: UUID
@@ -47,7 +48,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An admitted gang. ``placement`` is how many bundles of it were planned on each node, the driver's node first.
+    """An admitted gang. ``placement`` is how many bundles of it were planned on each node, the driver's node first and the driver counted.
 
     ``saved_at``: its latest checkpoint, or its start. ``settled``: Ray's account of free resources shows it already.
     ``leaving``: asked to save and stop, or being cancelled. ``preemptible`` is False for what may never be asked.
@@ -85,7 +86,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a decision rests on. ``waiting`` holds each project's first few by priority, then age.
+    """All that a decision rests on. ``waiting`` holds each project's first few by priority, then age, and its oldest.
 
     ``usage``: resource-seconds that each project used of late, halved every ``HALF_LIFE_S``, as of ``now`` (runs in progress included).
     ``ceiling``: the nodes that an autoscaler could add up to its maximum, none where the cluster is fixed.
@@ -112,7 +113,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Preempted:
-    """Ask it to save and stop, for another. ``loss``: resource-seconds × priority since its latest checkpoint."""
+    """Ask it to save and stop, for another. ``loss``: seconds since its latest checkpoint × its part of the cluster × priority weight."""
 
     id: UUID
     by: UUID

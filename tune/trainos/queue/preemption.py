@@ -47,9 +47,11 @@ class Preemption:
         if self._found == _CLAIMANTS:
             return []
         own = self._outranked(claimant)
-        over = account.over_quota(claimant.user, shape.total, account.staying)
         reclaims = shape not in self._hopeless and account.owns(shape.total)
-        if not own and (over or not reclaims):
+        if not own and not reclaims:
+            return []
+        over = account.over_quota(claimant.user, shape.total, account.staying)
+        if not own and over:
             return []
         may = self._borrowing(claimant.project_id, own) if reclaims else own
         trial = _Trial(claimant, shape, self._ledger, reservation)
@@ -69,8 +71,7 @@ class Preemption:
 
     def _borrowing(self, project: UUID, own: Sequence[Victim]) -> list[Victim]:
         """Those of other projects that hold more than their nominal quota, and ``own``; by loss."""
-        accounts = self._ledger.accounts.items()
-        above = {id for id, account in accounts if id != project and not account.owns(NONE)}
+        above = {id for id in self._by_project if id != project and not self._ledger.account(id).owns(NONE)}
         chosen = {victim.workload.id for victim in own}
         return [
             victim

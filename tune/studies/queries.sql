@@ -146,4 +146,5 @@ SELECT DISTINCT ON (metric) metric, value
 -- finish_trial --
 UPDATE studies.trials
    SET state = %(state)s, reason = %(reason)s, "values" = %(values)s, finished_at = clock_timestamp()
- WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s;
+ WHERE project_id = %(project_id)s AND study_id = %(study_id)s AND number = %(number)s
+RETURNING number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at;

@@ -240,13 +240,16 @@ async def list_trials(
     return await store.list_trials(conn, study, state, after, limit)
 
 
-async def _lock_running(conn: Connection, study: Study, number: int, attempt: int) -> Trial:
+async def _lock_trial(conn: Connection, study: Study, number: int) -> Trial:
     trial = await store.lock_trial(conn, study, number)
     if trial is None:
         raise TrialNotFound(name=study.name, number=number)
-    if trial.state is not TrialState.RUNNING or trial.attempt != attempt:
-        raise TrialNotRunning(name=study.name, number=number, state=trial.state, attempt=trial.attempt, actual=attempt)
     return trial
+
+
+def _require_running(study: Study, trial: Trial, attempt: int) -> None:
+    if trial.state is not TrialState.RUNNING or trial.attempt != attempt:
+        raise TrialNotRunning(name=study.name, number=trial.number, state=trial.state, attempt=trial.attempt, actual=attempt)
 
 
 async def report_trial(conn: Connection, scope: Scope, name: str, number: int, attempt: int, measured: Sequence[Measured]) -> bool:
@@ -255,7 +258,8 @@ async def report_trial(conn: Connection, scope: Scope, name: str, number: int, a
     Raises: StudyOfAnotherJob, TrialNotFound, TrialNotRunning, RunEnded.
     """
     study = await _get_own(conn, scope, name)
-    trial = await _lock_running(conn, study, number, attempt)
+    trial = await _lock_trial(conn, study, number)
+    _require_running(study, trial, attempt)
     await store.insert_reports(conn, study, number, measured)
     now = datetime.now(UTC)
     points = [Point(key, value, each.step, now) for each in measured for key, value in each.values.items()]
@@ -275,21 +279,23 @@ async def _judge(conn: Connection, study: Study, trial: Trial, measured: Sequenc
     return policy.should_stop(pruner, objective, trial.number, own, await store.list_peers(conn, study, objective.metric, rung))
 
 
-async def finish_trial(conn: Connection, scope: Scope, name: str, number: int, attempt: int, exit_code: int, last_line: str) -> Trial:
+async def finish_trial(
+    conn: Connection, scope: Scope, name: str, number: int, attempt: int, exit_code: int, last_line: str
+) -> tuple[Study, Trial]:
     """Its program has ended. Told again of one that has, nothing changes. Raises: StudyOfAnotherJob, TrialNotFound, TrialNotRunning."""
     study = await _get_own(conn, scope, name)
-    known = await get_trial(conn, scope, study, number)
-    if known.state.final and known.attempt == attempt:
-        return known
-    trial = await _lock_running(conn, study, number, attempt)
+    trial = await _lock_trial(conn, study, number)
+    if trial.state.final and trial.attempt == attempt:
+        return study, trial
+    _require_running(study, trial, attempt)
     values = await store.last_values(conn, study, number)
     ended = policy.judge_trial(study.spec, exit_code, last_line, values, trial.stop_step)
     finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
-    await store.finish_trial(conn, study, number, ended.state, ended.reason, finite)
+    finished = await store.finish_trial(conn, study, number, ended.state, ended.reason, finite)
     await store.clear_restarts(conn, study)
     await modelhub.finish_run(conn, scope, trial.run_id, _RUN_STATES[ended.state])
     await _publish(conn, scope, study, f"trial.{ended.state.lower()}", number=number)
-    return await get_trial(conn, scope, study, number)
+    return study, finished
 
 
 async def best_trials(conn: Connection, scope: Scope, name: str) -> tuple[Study, list[Trial]]:

@@ -157,6 +157,9 @@ async def last_values(conn: Connection, study: Study, number: int) -> dict[str, 
     return {row["metric"]: row["value"] for row in await (await conn.execute(Q.last_values, values)).fetchall()}
 
 
-async def finish_trial(conn: Connection, study: Study, number: int, state: TrialState, reason: str, values: Mapping[str, float]) -> None:
+async def finish_trial(conn: Connection, study: Study, number: int, state: TrialState, reason: str, values: Mapping[str, float]) -> Trial:
+    """The trial as it ended."""
     row = {"project_id": study.project_id, "study_id": study.id, "number": number, "state": state, "reason": reason}
-    await conn.execute(Q.finish_trial, {**row, "values": Jsonb(dict(values))})
+    ended = await (await conn.execute(Q.finish_trial, {**row, "values": Jsonb(dict(values))})).fetchone()
+    assert ended is not None
+    return _trial(ended)

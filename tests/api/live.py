@@ -27,7 +27,7 @@ class Server:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def send(self, request: bytes, patience_s: float = 5.0) -> bytes:
+    def send(self, request: bytes, patience_s: float = 30.0) -> bytes:
         """What a socket gets back for these bytes, until the server closes it or has answered one request whole."""
         with socket.create_connection((self.host, self.port), timeout=patience_s) as connection:
             connection.sendall(request)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aidos.client import AsyncClient, Client
-    from aidos.config import job
+    from aidos.config import job, preempted
     from aidos.errors import AidosError
     from aidos.streaming.consumed import Consumed
     from aidos.streaming.dataset import dataset
@@ -28,6 +28,7 @@ __all__ = [
     "dataset",
     "job",
     "load_checkpoint",
+    "preempted",
     "pull",
     "push",
     "run",
@@ -44,6 +45,7 @@ _HOMES = {
     "load_checkpoint": "aidos.transfers.checkpoints",
     "save_checkpoint": "aidos.transfers.checkpoints",
     "job": "aidos.config",
+    "preempted": "aidos.config",
     "Consumed": "aidos.streaming.consumed",
     "dataset": "aidos.streaming.dataset",
     "pull": "aidos.transfers.directories",

@@ -91,6 +91,15 @@ def job() -> JobConfig:
     )
 
 
+def preempted() -> bool:
+    """Whether this job was asked to give way: it saves a checkpoint now, and is stopped once that is whole. False outside of a job.
+
+    A job that saves none within the time that it is given is stopped too, and goes on later from its latest one.
+    """
+    token_file = os.environ.get("AIDOS_TOKEN_FILE")
+    return bool(token_file) and Path(str(token_file)).with_name("preempted").exists()
+
+
 def ray_address() -> str:
     """``RAY_ADDRESS``, as Ray tells it to the programs of jobs. Raises: InvalidRequest where it is not set, rather than begin a cluster."""
     address = os.environ.get("RAY_ADDRESS")

@@ -60,7 +60,11 @@ class Queue(Resource):
     noun = "queue"
 
     get = operation(
-        "GET", "/v1/trainos/queue", returns=QueueRead, query={"limit": int}, help="What holds resources, then what waits, in order, and why."
+        "GET",
+        "/v1/trainos/queue",
+        returns=QueueRead,
+        query={"limit": int},
+        help="What holds resources, then what waits, in order, and why.",
     )
 
 

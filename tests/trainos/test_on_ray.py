@@ -28,7 +28,7 @@ from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until, wait_until_async
 from tests.trainos.conftest import Submit, zip_of
 from tune.trainos import service
-from tune.trainos.models import Job, JobState
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(150)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +71,16 @@ import os, time
 attempt = int(os.environ["AIDOS_JOB_ATTEMPT"])
 print("attempt", attempt, flush=True)
 time.sleep(600 if attempt == 1 else 0)
+"""
+GIVES_WAY = """
+import os, time
+import aidos
+if os.environ["AIDOS_JOB_ATTEMPT"] == "2":
+    raise SystemExit
+while not aidos.preempted():
+    time.sleep(0.05)
+print("ASKED", flush=True)
+time.sleep(600)
 """
 LOUD = """
 import sys
@@ -233,6 +243,31 @@ class TestCancel:
     async def test_one_over_its_time_is_failed(self, start: Run, finish) -> None:
         done = await finish(await start(ENDLESS, timeout_s=3))
         assert done.state is JobState.FAILED and done.reason == "ran longer than its limit of 3 s and was stopped"
+
+
+class TestPreemption:
+    async def test_one_that_was_asked_and_has_saved_makes_room_and_goes_on_later(
+        self, start: Run, finish, reread, read_log, database: Database, scope: Scope
+    ) -> None:
+        long = await start(GIVES_WAY, workers=7)
+
+        async def runs() -> bool:
+            return (await reread(long)).state is JobState.RUNNING
+
+        async def asked() -> bool:
+            return b"ASKED" in await read_log(long)
+
+        assert await wait_until_async(runs, within_s=60, every_s=0.2)
+        urgent = await start("print('done')", workers=0, priority=10)
+        assert await wait_until_async(asked, within_s=60, every_s=0.2)
+        assert (await reread(long)).state is JobState.PREEMPTING and (await reread(urgent)).state is JobState.QUEUED
+        file = CheckpointFile("state", "0" * 64, 1)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            saved = {service.checkpoint_key(long, file): 1}
+            await service.create_checkpoint(conn, scope, await reread(long), CheckpointSpec(1, (file,), {}), saved)
+        assert (await finish(urgent)).state is JobState.SUCCEEDED
+        done = await finish(long)
+        assert (done.state, done.attempt, done.preemptions) == (JobState.SUCCEEDED, 2, 1)
 
 
 class TestLog:

@@ -1,3 +1,6 @@
+-- has_waiting --
+SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL) AS waiting;
+
 -- count_queues --
 SELECT count(*) AS queues, now() AS at FROM (
     SELECT DISTINCT project_id, created_by FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits) AS queue;

@@ -6,6 +6,7 @@ import time
 
 from cluster import leases, telemetry
 from cluster.db import Database
+from cluster.events import Wakeup
 from cluster.host import Host
 from tune.trainos.queue import service
 from tune.trainos.queue.models import Decision
@@ -28,6 +29,9 @@ class Admission:
 
     async def look(self) -> Decision:
         """One look, fenced by the lease; nothing where another has it."""
+        async with self._db.platform() as conn:
+            if not await service.has_waiting(conn):
+                return Decision()
         nodes = await self._ray.nodes()
         explain = time.monotonic() > self._explained_s + _EXPLAIN_S
         async with self._db.platform() as conn:
@@ -42,7 +46,12 @@ class Admission:
 
 async def admit_jobs(host: Host) -> None:
     """A loop of the named actor ``trainos``."""
-    admission = Admission(host.db, RayCluster(host.settings), host.holder)
+    await admit_for_ever(host.db, RayCluster(host.settings), host.holder, host.wakeup)
+
+
+async def admit_for_ever(db: Database, ray: JobCluster, holder: str, wakeup: Wakeup) -> None:
+    """Look again at once where something was started, else when something happened."""
+    admission = Admission(db, ray, holder)
     seen = 0
     while True:
         try:
@@ -51,4 +60,4 @@ async def admit_jobs(host: Host) -> None:
             log.warning("trainos.queue_paused", error=str(error))
             moved = False
         if not moved:
-            seen = await host.wakeup.wait(_POLL_S, seen)
+            seen = await wakeup.wait(_POLL_S, seen)

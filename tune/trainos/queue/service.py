@@ -38,6 +38,11 @@ async def get_quota(conn: Connection, scope: Scope) -> Quota:
     return (await store.list_quotas(conn, [scope.project])).get(scope.project, Quota())
 
 
+async def has_waiting(conn: Connection) -> bool:
+    """Whether a look could find anything."""
+    return await store.has_waiting(conn)
+
+
 async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] = (), explain: bool = True) -> Decision:
     """Look at the whole queue once: start what fits, ask for room, and with ``explain`` say why the others wait.
 

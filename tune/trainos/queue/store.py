@@ -32,6 +32,12 @@ def _workload(row: Mapping[str, Any]) -> Workload:
     )
 
 
+async def has_waiting(conn: Connection) -> bool:
+    """Whether anything waits that nobody holds."""
+    row = await (await conn.execute(Q.has_waiting)).fetchone()
+    return row is not None and bool(row["waiting"])
+
+
 async def count_queues(conn: Connection) -> tuple[int, datetime]:
     """How many pairs of project and user have something that waits, and the database's time."""
     row = await (await conn.execute(Q.count_queues)).fetchone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -142,6 +143,28 @@ class TestTrace:
             read_trace(csv(tmp_path, row))
         assert refused.value.fields["line"] == line
         assert reason in refused.value.fields["reason"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "line"),
+        [
+            ("t.swf", b"1 10 0 3600\n", 1),
+            ("t.swf", b"; header\n1 ten 0 3600 64 -1 -1 128 7200 -1 1 12 5\n", 2),
+            ("t.jsonl", b"[1, 2]\n", 1),
+            ("t.csv", b"id,run_s\nj,1\n", 2),
+            ("t.csv", b"\xff\xfe\x00", 1),
+            ("t.swf.gz", b"no archive", 1),
+        ],
+    )
+    def test_a_file_that_is_no_trace_is_refused(self, tmp_path: Path, name: str, content: bytes, line: int) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TraceInvalid) as refused:
+            read_trace(tmp_path / name)
+        assert refused.value.fields["line"] == line
+
+    def test_an_archives_packed_file_is_read_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "archive.swf.gz"
+        path.write_bytes(gzip.compress(b"1 10 0 3600 64 -1 -1 128 7200 -1 1 12 5 -1 1 -1 -1 -1\n"))
+        assert read_trace(path)[0].workload.gang.workers == 128
 
     def test_a_line_that_is_not_json_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "trace.jsonl"

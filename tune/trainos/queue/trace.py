@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,63 +38,54 @@ def project_of(name: str) -> UUID:
 
 
 def read_trace(path: Path) -> list[Traced]:
-    """The workloads of a ``.csv``, ``.jsonl`` or ``.swf`` file by submission.
+    """The workloads of a ``.csv``, ``.jsonl`` or ``.swf`` file, packed by gzip or not, by submission.
 
     A row of the first two: ``id``, ``project``, ``user``, ``submit_s``, ``run_s``, ``limit_s``, ``priority``, ``checkpoint_s``, ``workers``,
     and ``cpu``, ``gpu``, ``memory_gib`` after ``driver_`` and ``worker_``. What is absent or empty is 0, and without a bound. Raises:
     TraceInvalid.
     """
-    rows = {".swf": _swf_rows, ".csv": _csv_rows}.get(path.suffix.lower(), _json_rows)(path)
     traced: dict[UUID, Traced] = {}
-    for number, row in rows:
-        try:
-            one = _traced(row)
-        except (KeyError, TypeError, ValueError) as error:
-            missing = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            raise TraceInvalid(line=number, reason=missing) from error
-        if one.workload.id in traced:
-            raise TraceInvalid(line=number, reason=f"{one.workload.name} is there twice")
-        traced[one.workload.id] = one
+    number, kind = 0, path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    try:
+        with gzip.open(path, "rt") if path.suffix.lower() == ".gz" else path.open() as file:
+            lines = enumerate(csv.DictReader(file), 2) if kind == "csv" else enumerate(file, 1)
+            for number, line in lines:  # noqa: B007 — an error names it
+                row = line if isinstance(line, dict) else _swf_row(line) if kind == "swf" else _json_row(line)
+                if row is None:
+                    continue
+                one = _traced(row)
+                if one.workload.id in traced:
+                    raise ValueError(f"{one.workload.name} is there twice")
+                traced[one.workload.id] = one
+    except KeyError as error:
+        raise TraceInvalid(line=number, reason=f"{error.args[0]} is missing") from error
+    except json.JSONDecodeError as error:
+        raise TraceInvalid(line=number, reason=f"it is not JSON ({error.msg})") from error
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+        raise TraceInvalid(line=number + 1, reason="it is no text") from error
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise TraceInvalid(line=number, reason=str(error)) from error
     return sorted(traced.values(), key=lambda each: (each.workload.queued_at, each.workload.id))
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(newline="") as file:
-        yield from enumerate(csv.DictReader(file), 2)
+def _json_row(line: str) -> Mapping[str, Any] | None:
+    return json.loads(line) if line.strip() else None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open() as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise TraceInvalid(line=number, reason=f"it is not JSON ({error.msg})") from error
-
-
-def _swf_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _swf_row(line: str) -> Mapping[str, Any] | None:
     """https://www.cs.huji.ac.il/labs/parallel/workload/swf.html: 18 fields, -1 where unknown; memory in KiB a processor."""
-    with path.open() as file:
-        for number, line in enumerate(file, 1):
-            fields = line.split(";")[0].split()
-            if not fields:
-                continue
-            if len(fields) < 12:
-                raise TraceInvalid(line=number, reason=f"it has {len(fields)} of 18 fields")
-            processors = fields[7] if float(fields[7]) > 0 else fields[4]
-            if float(processors) > 0 and float(fields[3]) >= 0:  # what was cancelled before its start asked for nothing that is known
-                known = {"limit_s": float(fields[8]), "worker_memory_gib": float(fields[9]) / 2**20}
-                yield (
-                    number,
-                    {
-                        **{key: value for key, value in known.items() if value > 0},
-                        **dict(zip(("id", "submit_s", "run_s", "workers"), (fields[0], fields[1], fields[3], processors), strict=True)),
-                        "worker_cpu": 1,
-                        "user": fields[11],
-                        "project": fields[12] if len(fields) > 12 else "",
-                    },
-                )
+    fields = line.split(";")[0].split()
+    if not fields:
+        return None
+    if len(fields) < 13:
+        raise ValueError(f"it has {len(fields)} of 18 fields")
+    id, submit_s, _, run_s, allocated, _, _, requested, limit_s, memory_kib, _, user, group = fields[:13]
+    processors = requested if float(requested) > 0 else allocated
+    if float(processors) <= 0 or float(run_s) < 0:  # cancelled before its start: what it would have asked for is not known
+        return None
+    known = {"limit_s": float(limit_s), "worker_memory_gib": float(memory_kib) / 2**20}
+    row = {"id": id, "submit_s": submit_s, "run_s": run_s, "workers": processors, "worker_cpu": 1, "user": user, "project": group}
+    return row | {key: value for key, value in known.items() if value > 0}
 
 
 def _traced(row: Mapping[str, Any]) -> Traced:

@@ -81,7 +81,7 @@ SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, 
        token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
   FROM trainos.jobs
  WHERE project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
- ORDER BY state = 'QUEUED', held_by IS NOT NULL, waits, priority DESC, id
+ ORDER BY state = 'QUEUED', held_by IS NOT NULL, waits, priority DESC, queued_at, id
  LIMIT %(limit)s;
 
 -- admit_jobs --
@@ -142,6 +142,7 @@ UPDATE trainos.jobs AS job
        exit_code = %(exit_code)s, attempt = %(attempt)s, submission_id = %(submission_id)s, ray_session = %(ray_session)s,
        log_directory = %(log_directory)s, lease_id = %(lease_id)s, started_at = %(started_at)s, finished_at = %(finished_at)s,
        token_renewed_at = %(token_renewed_at)s,
+       queued_at = CASE WHEN %(preemptions)s > job.preemptions THEN now() ELSE job.queued_at END,
        preemptions = %(preemptions)s, restarts = %(restarts)s, due_at = %(due_at)s,
        preempted_at = CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE job.preempted_at END,
        admitted_at = CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE job.admitted_at END,

@@ -1,8 +1,10 @@
--- priority orders the jobs of one project; held_by keeps one back; due_at is when a retry may begin; waits says that it depends on others.
+-- priority, then queued_at orders the jobs of one project; held_by keeps one back; due_at is when a retry may begin; waits says that it
+-- depends on others.
 ALTER TABLE trainos.jobs
     ADD COLUMN priority int NOT NULL DEFAULT 0,
     ADD COLUMN held_by text,
     ADD COLUMN waits boolean NOT NULL DEFAULT false,
+    ADD COLUMN queued_at timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN due_at timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN placement jsonb NOT NULL DEFAULT '[]',
     ADD COLUMN preempted_at timestamptz,
@@ -11,8 +13,8 @@ ALTER TABLE trainos.jobs
     ADD COLUMN restarts int NOT NULL DEFAULT 0;
 
 DROP INDEX trainos.jobs_queue;
-CREATE INDEX jobs_queue ON trainos.jobs (project_id, created_by, priority DESC, id) WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits;
-CREATE INDEX jobs_oldest ON trainos.jobs (project_id, created_by, id) WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits;
+CREATE INDEX jobs_queue ON trainos.jobs (project_id, created_by, priority DESC, queued_at, id) WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits;
+CREATE INDEX jobs_oldest ON trainos.jobs (project_id, created_by, queued_at, id) WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits;
 CREATE INDEX jobs_waiting ON trainos.jobs (id) WHERE state = 'QUEUED' AND waits;
 CREATE INDEX jobs_leased ON trainos.jobs (id) WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING');
 DROP INDEX trainos.jobs_work;

@@ -15,7 +15,7 @@ due AS (
             SELECT id FROM trainos.jobs AS job
              WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
                AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
-             ORDER BY priority DESC, id LIMIT %(depth)s) AS first
+             ORDER BY priority DESC, queued_at, id LIMIT %(depth)s) AS first
      UNION
     SELECT oldest.id
       FROM queues
@@ -23,13 +23,13 @@ due AS (
             SELECT id FROM trainos.jobs AS job
              WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
                AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
-             ORDER BY id LIMIT 1) AS oldest)
-SELECT id, name, project_id, created_by AS "user", created_at AS queued_at, priority, spec
+             ORDER BY queued_at, id LIMIT 1) AS oldest)
+SELECT id, name, project_id, created_by AS "user", queued_at, priority, spec
   FROM trainos.jobs JOIN due USING (id)
  ORDER BY id;
 
 -- list_running --
-SELECT job.id, name, job.project_id, created_by AS "user", job.created_at AS queued_at, priority, spec, placement,
+SELECT job.id, name, job.project_id, created_by AS "user", queued_at, priority, spec, placement,
        coalesce(started_at, admitted_at) AS started_at, coalesce(saved.created_at, started_at, admitted_at) AS saved_at,
        started_at IS NOT NULL AND started_at < %(now)s - make_interval(secs => %(settle_s)s) AS settled,
        state IN ('PREEMPTING', 'CANCELLING') AS leaving, admitted_at

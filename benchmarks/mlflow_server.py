@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import venv
 from collections.abc import Iterator
@@ -36,19 +37,20 @@ def serve(storage: Settings, name: str, log: Path) -> Iterator[tuple[str, Settin
     command = [_PROGRAM, "server", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", url.replace("://", "+psycopg2://", 1)]
     command += ["--artifacts-destination", f"s3://{storage.s3_bucket}/mlflow"]
     with log.open("w") as output:
-        server = subprocess.Popen(command, env=_environment(storage), stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, env=_environment(storage), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _answers(address) or server.poll() is not None, within_s=120)
+        wait_until(lambda: _answers(address) or server.poll() is not None, within_s=300)
         if server.poll() is not None:
             raise SystemExit(f"mlflow server ended: {log.read_text()[-2000:]}")
         yield address, storage.model_copy(update={"database_url": SecretStr(url)})
     finally:
         server.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        # What it started itself, workers and job runners, does not end with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def install() -> None:

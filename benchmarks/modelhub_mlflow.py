@@ -2,12 +2,16 @@
 
 ``python -m benchmarks.modelhub_mlflow [--quick]``: the gateway's application in a process of its own (uvicorn, without Ray), and MLflow as
 its command starts it, each with a database of its own on one server. One client that waits for each answer, then eight at once.
+
+The client's own work is part of both sides and bounds the ratio. So ``…_at_most`` tells what an ``instant_server`` would reach, and
+``…_raw`` compares the servers alone: the same requests, built before the clock runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import sys
@@ -24,7 +28,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from api.app import build_app, build_edge
-from benchmarks import mlflow_server
+from benchmarks import instant_server, mlflow_server
 from benchmarks.harness import Figure, in_turns, parse_arguments, report
 from benchmarks.storage import make_key, own_storage
 from cluster import postgres_server, telemetry
@@ -35,6 +39,8 @@ from tests.support.waiting import wait_until
 
 PEER = "mlflow server 3.17"
 BATCH, CLIENTS, SEARCHED = 1000, 8, "searched"
+PARTS_FROM_MB = 500
+"""From here on the client uploads in parts straight to the object store, to both servers' the same way."""
 QUERY = ("metrics.m1 > 0.5 and params.p3 = '7'", ["metrics.m3 DESC"], 100)
 MILLISECONDS = 1_790_000_000_000
 # As each server writes them: a run with 10 params and 10 metrics of one point.
@@ -75,7 +81,9 @@ THEIR_RUNS = (
     """,
     "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) SELECT key, value, timestamp, step, is_nan, run_uuid FROM latest_metrics",
 )
-Work = Callable[["Subject"], Callable[[], Any]]
+Call = Callable[[], Any]
+Work = Callable[["Subject"], Call]
+"""Prepares one call, off the clock."""
 
 
 def main() -> int:
@@ -83,16 +91,20 @@ def main() -> int:
     arguments = parse_arguments(__doc__.splitlines()[0])
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     with own_storage("mlflow") as (settings, directory), servers(settings, directory) as subjects:
-        figures = measure(subjects, directory, arguments.quick)
+        figures = [*measure_calls(subjects, arguments.quick), *measure_searches(subjects, arguments.quick)]
+        figures += measure_uploads(subjects, directory, arguments.quick)
     return report(figures)
 
 
 class Subject:
-    """One of the two servers, as its clients see it."""
+    """One of the servers, as its clients see it."""
 
-    def __init__(self, url: str, database: Settings, runs: Sequence[str], token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", database: Settings | None = None, runs: Sequence[str] = ()) -> None:
         self.url, self.token, self._database, self._runs = url, token, database, runs
         self.numbers = itertools.count()
+        self.http = httpx.Client(
+            base_url=f"{url}/api/2.0/mlflow/", timeout=60, headers={"Authorization": f"Bearer {token}"} if token else {}
+        )
         with self.speaking():
             self.client = MlflowClient(url)
             self.experiment = self.client.create_experiment("measured")
@@ -110,14 +122,19 @@ class Subject:
     def new_run(self) -> str:
         return str(self.client.create_run(self.experiment).info.run_id)
 
-    def log(self, keys: int) -> None:
+    def next_points(self, keys: int) -> list[Metric]:
         """A batch: the next steps of so many metrics."""
         first = next(self.numbers) * (BATCH // keys)
-        points = [Metric(f"of{keys}-{i % keys}", float(i), MILLISECONDS + i, first + i // keys) for i in range(BATCH)]
-        self.client.log_batch(self.run, points)
+        return [Metric(f"of{keys}-{i % keys}", float(i), MILLISECONDS + i, first + i // keys) for i in range(BATCH)]
+
+    def post(self, path: str, **members: Any) -> Call:
+        """The request with these members, as bytes that are ready to be sent."""
+        body = json.dumps(members).encode()
+        return lambda: self.http.post(path, content=body, headers={"Content-Type": "application/json"}).raise_for_status()
 
     def fill(self, runs: int) -> str:
         """An experiment with so many runs, and what autovacuum does in its own time; its id."""
+        assert self._database is not None
         with self.speaking():
             id = str(self.client.create_experiment(SEARCHED))
         name = self._database.database_url.get_secret_value().rsplit("/", 1)[1]
@@ -133,24 +150,31 @@ class Subject:
             else:
                 connection.execute("TRUNCATE runs CASCADE")
             for statement in self._runs:
-                connection.execute(statement.replace("%(runs)s", str(runs)))  # type: ignore[arg-type]  # a number of this module's
+                connection.execute(statement.replace("%(runs)s", str(runs)))  # a number of this module's
 
 
 @contextlib.contextmanager
 def servers(settings: Settings, directory: Path) -> Iterator[dict[str, Subject]]:
-    """Both, with their clients."""
+    """All three, with their clients."""
     settings = settings.model_copy(update={"rate_limit_per_minute": 10**8})
-    key, port = make_key(settings), find_free_ports(1)
-    gateway = multiprocessing.get_context("spawn").Process(target=serve, args=(settings, port), daemon=True)
-    gateway.start()
-    try:
+    key, port = make_key(settings), find_free_ports(2)
+    ours, least = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
+    with running(serve, settings, port), running(instant_server.serve, port + 1, directory / "journal"):
         with mlflow_server.serve(settings, "mlflow_peer", directory / "mlflow.log") as (url, theirs):
-            ours = f"http://127.0.0.1:{port}"
-            wait_until(lambda: answers(ours), within_s=60)
-            yield {"ours": Subject(ours, settings, OUR_RUNS, key), "peer": Subject(url, theirs, THEIR_RUNS)}
+            wait_until(lambda: answers(ours) and answers(least), within_s=60)
+            yield {"ours": Subject(ours, key, settings, OUR_RUNS), "peer": Subject(url, "", theirs, THEIR_RUNS), "least": Subject(least)}
+
+
+@contextlib.contextmanager
+def running(work: Callable[..., None], *values: Any) -> Iterator[None]:
+    """``work`` in a process of its own."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=values, daemon=True)
+    process.start()
+    try:
+        yield
     finally:
-        gateway.terminate()
-        gateway.join()
+        process.terminate()
+        process.join()
 
 
 def serve(settings: Settings, port: int) -> None:
@@ -166,48 +190,119 @@ def answers(url: str) -> bool:
         return False
 
 
-def measure(subjects: Mapping[str, Subject], directory: Path, quick: bool) -> list[Figure]:
-    """All figures; the client's own work is part of each."""
-    rounds, scale = (1, 1) if quick else (3, 4)
-    file = directory / "upload.bin"
-    file.write_bytes(os.urandom(2**20) * (64 if quick else 1024))
-
-    def rate(times: int, work: Callable[[Subject], Any], clients: int = 1) -> dict[str, float]:
-        return in_turns({name: lambda s=subject: repeat(s, times, work, clients) for name, subject in subjects.items()}, rounds)
-
-    found = [
-        figure("log_batch", rate(4 * scale, lambda s: s.log(BATCH)), "batches/s", 15),
-        figure("log_batch_of_series", rate(4 * scale, lambda s: s.log(10)), "batches/s", None),
-        figure("log_metric", rate(20 * scale, log_one), "metrics/s", 10),
-        figure("log_metric_clients", rate(20 * scale, log_one, CLIENTS), "metrics/s", None),
-        figure("create_run", rate(10 * scale, lambda s: s.new_run()), "runs/s", 10),
-        figure("create_run_clients", rate(10 * scale, lambda s: s.new_run(), CLIENTS), "runs/s", None),
+def measure_calls(subjects: Mapping[str, Subject], quick: bool) -> list[Figure]:
+    """What a training run sends, by the client and by itself."""
+    both, rounds, seconds = two(subjects), *effort(quick)
+    works: list[tuple[str, Work, Work, str, float]] = [
+        ("log_batch", log_batch, log_batch_raw, "batches/s", 15),
+        ("log_metric", log_metric, log_metric_raw, "metrics/s", 10),
+        ("create_run", create_run, create_run_raw, "runs/s", 10),
     ]
-    filled = {name: subject.fill(1000 if quick else 10_000) for name, subject in subjects.items()}
-
-    def search(subject: Subject, query: str, order: Sequence[str], limit: int) -> None:
-        of = filled["ours" if subject is subjects["ours"] else "peer"]
-        assert subject.client.search_runs([of], query, order_by=list(order), max_results=limit)
-
-    found.append(figure("search", rate(2 * scale, lambda s: search(s, *QUERY)), "searches/s", 5))
-    found.append(figure("search_newest", rate(2 * scale, lambda s: search(s, "", (), 1000)), "pages of 1,000/s", None))
-    found.append(figure("upload", rate(1, lambda s: s.client.log_artifact(s.new_run(), str(file))), "files/s", 1))
+    found = []
+    for name, work, raw, unit, bar in works:
+        rates = measure(subjects, work, rounds, seconds)
+        found.append(figure(name, rates, unit, bar))
+        found.append(figure(f"{name}_at_most", {**rates, "ours": rates["least"]}, unit, None))
+        found.append(figure(f"{name}_raw", measure(both, raw, rounds, seconds), unit, None))
+    found.append(figure("log_batch_of_series", measure(both, log_series, rounds, seconds), "batches/s", None))
+    found.append(figure("log_metric_clients", measure(both, log_metric, rounds, seconds, CLIENTS), "metrics/s", None))
+    found.append(figure("create_run_clients", measure(both, create_run, rounds, seconds, CLIENTS), "runs/s", None))
     return found
 
 
-def log_one(subject: Subject) -> None:
-    subject.client.log_metric(subject.run, "loss", 0.5, step=next(subject.numbers))
+def log_batch(subject: Subject, keys: int = BATCH) -> Call:
+    points = subject.next_points(keys)
+    return lambda: subject.client.log_batch(subject.run, points)
 
 
-def repeat(subject: Subject, times: int, work: Callable[[Subject], Any], clients: int) -> float:
-    """Times a second, of many after one that does not count."""
+def log_series(subject: Subject) -> Call:
+    return log_batch(subject, 10)
+
+
+def log_batch_raw(subject: Subject) -> Call:
+    points = subject.next_points(BATCH)
+    metrics = [{"key": each.key, "value": each.value, "timestamp": each.timestamp, "step": each.step} for each in points]
+    return subject.post("runs/log-batch", run_id=subject.run, metrics=metrics)
+
+
+def log_metric(subject: Subject) -> Call:
+    return lambda: subject.client.log_metric(subject.run, "loss", 0.5, step=next(subject.numbers))
+
+
+def log_metric_raw(subject: Subject) -> Call:
+    return subject.post("runs/log-metric", run_id=subject.run, key="loss", value=0.5, timestamp=MILLISECONDS, step=next(subject.numbers))
+
+
+def create_run(subject: Subject) -> Call:
+    return subject.new_run
+
+
+def create_run_raw(subject: Subject) -> Call:
+    return subject.post("runs/create", experiment_id=subject.experiment, start_time=MILLISECONDS)
+
+
+def measure_searches(subjects: Mapping[str, Subject], quick: bool) -> list[Figure]:
+    """Over 10,000 runs, a tenth of them when quick."""
+    both, rounds, seconds = two(subjects), *effort(quick)
+    filled = {subject.url: subject.fill(1000 if quick else 10_000) for subject in both.values()}
+
+    def search(subject: Subject, query: str, order: Sequence[str], limit: int) -> None:
+        assert subject.client.search_runs([filled[subject.url]], query, order_by=list(order), max_results=limit)
+
+    found = measure(both, lambda s: lambda: search(s, *QUERY), rounds, seconds)
+    newest = measure(both, lambda s: lambda: search(s, "", (), 1000), rounds, seconds)
+    return [figure("search", found, "searches/s", 5), figure("search_newest", newest, "pages of 1,000/s", None)]
+
+
+def measure_uploads(subjects: Mapping[str, Subject], directory: Path, quick: bool) -> list[Figure]:
+    """A file through the server, and one that the client itself brings to the object store."""
+    both, rounds, seconds = two(subjects), *effort(quick)
+
+    def upload(subject: Subject) -> Call:
+        run = subject.new_run()
+        return lambda: subject.client.log_artifact(run, str(file))
+
+    file = directory / "upload.bin"
+    file.write_bytes(os.urandom(2**20) * 64)
+    found = [figure("upload", measure(both, upload, rounds, seconds), "files of 64 MiB/s", 1)]
+    if not quick:
+        file.write_bytes(os.urandom(2**20) * PARTS_FROM_MB)
+        found.append(figure("upload_in_parts", measure(both, upload, 1, 0), "files of 500 MiB/s", None))
+    return found
+
+
+def two(subjects: Mapping[str, Subject]) -> dict[str, Subject]:
+    """Without the server that keeps nothing."""
+    return {name: subjects[name] for name in ("ours", "peer")}
+
+
+def effort(quick: bool) -> tuple[int, float]:
+    """Rounds, and seconds that each subject has in each."""
+    return (1, 1.5) if quick else (3, 3.0)
+
+
+def measure(subjects: Mapping[str, Subject], work: Work, rounds: int, seconds: float, clients: int = 1) -> dict[str, float]:
+    """Calls a second of each, in turns, after a while that does not count."""
+    if seconds:
+        for subject in subjects.values():
+            repeat(subject, work, seconds / 3, clients)
+    return in_turns({name: lambda s=subject: repeat(s, work, seconds, clients) for name, subject in subjects.items()}, rounds)
+
+
+def repeat(subject: Subject, work: Work, seconds: float, clients: int) -> float:
+    """Calls a second while each client has called for so long, at least once."""
+
+    def one(_client: int) -> float:
+        count, spent_s = 0, 0.0
+        while not count or spent_s < seconds:
+            call = work(subject)
+            began = time.perf_counter()
+            call()
+            count, spent_s = count + 1, spent_s + time.perf_counter() - began
+        return count / spent_s
+
     with subject.speaking(), ThreadPoolExecutor(clients) as pool:
-        if times > 1:
-            work(subject)
-        began = time.perf_counter()
-        for _ in pool.map(lambda _: work(subject), range(times)):
-            pass
-        return times / (time.perf_counter() - began)
+        return sum(pool.map(one, range(clients)))
 
 
 def figure(name: str, measured: Mapping[str, float], unit: str, bar: float | None) -> Figure:

@@ -104,22 +104,16 @@ class Saving(pytorch_lightning.Callback):
         if trainer.global_step % self._recipe.checkpoint_every == 0:
             self._save(trainer)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log(trainer)
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log(trainer)
-
-    def _log(self, trainer: Trainer) -> None:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if self._writer and measured and not trainer.sanity_checking:
+        if self._writer and measured:
             self._writer.run.log_metrics(measured, step=trainer.global_step)
             workers.say(f"step {trainer.global_step}: {', '.join(f'{name} {value:.6g}' for name, value in measured.items())}")
 
     def _save(self, trainer: Trainer) -> None:
         """All workers take part: a sharded state is gathered from them."""
         with tempfile.TemporaryDirectory() as folder:
-            trainer.save_checkpoint(Path(folder) / _STATE)
+            trainer.save_checkpoint(Path(folder) / _STATE, weights_only=False)
             if self._writer:
                 state = (Path(folder) / _STATE).read_bytes()
                 self._writer.checkpoints.save(lambda into: _put(into, state), step=trainer.global_step)

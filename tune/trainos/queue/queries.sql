@@ -23,7 +23,7 @@ due AS (
             SELECT id FROM trainos.jobs AS job
              WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
                AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
-             ORDER BY queued_at, id LIMIT 1) AS oldest)
+             ORDER BY queued_at, id LIMIT %(oldest)s) AS oldest)
 SELECT id, name, project_id, created_by AS "user", queued_at, priority, spec
   FROM trainos.jobs JOIN due USING (id)
  ORDER BY id;

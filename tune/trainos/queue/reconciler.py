@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 from cluster import leases, telemetry
 from cluster.db import Database
 from cluster.events import Wakeup
 from cluster.host import Host
 from tune.trainos.queue import service
-from tune.trainos.queue.models import Decision
-from tune.trainos.ray_cluster import JobCluster, RayCluster
+from tune.trainos.queue.models import Decision, Node
+from tune.trainos.ray_cluster import RayCluster
 
 LEASE = "trainos.queue"
 _LEASE_S = 15.0
@@ -20,10 +21,16 @@ _EXPLAIN_S = 2.0
 log = telemetry.get_logger(__name__)
 
 
+class Nodes(Protocol):
+    """Where the nodes are counted."""
+
+    async def nodes(self) -> list[Node]: ...
+
+
 class Admission:
     """Looks at the queue whenever something happened, and once a second."""
 
-    def __init__(self, db: Database, ray: JobCluster, holder: str) -> None:
+    def __init__(self, db: Database, ray: Nodes, holder: str) -> None:
         self._db, self._ray, self._holder = db, ray, holder
         self._explained_s = 0.0
 
@@ -49,7 +56,7 @@ async def admit_jobs(host: Host) -> None:
     await admit_for_ever(host.db, RayCluster(host.settings), host.holder, host.wakeup)
 
 
-async def admit_for_ever(db: Database, ray: JobCluster, holder: str, wakeup: Wakeup) -> None:
+async def admit_for_ever(db: Database, ray: Nodes, holder: str, wakeup: Wakeup) -> None:
     """Look again at once where something was started, else when something happened."""
     admission = Admission(db, ray, holder)
     seen = 0

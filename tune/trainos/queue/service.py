@@ -13,11 +13,11 @@ from tune.trainos import admission
 from tune.trainos.models import Resources
 from tune.trainos.policy import decayed_use
 from tune.trainos.queue import policy, store
-from tune.trainos.queue.models import NOTHING, Decision, Node, Quota, Snapshot
+from tune.trainos.queue.models import NOTHING, Decision, Node, Quota, Running, Snapshot, Workload
 
 SETTLE_S = 60.0
 """After so long Ray's account of free resources shows what a job holds."""
-_WAITING_A_LOOK, _FEWEST_A_QUEUE = 8000, 8
+_WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE = 8000, 8, 4
 
 
 async def set_quota(conn: Connection, scope: Scope, quota: Quota) -> Quota:
@@ -53,15 +53,25 @@ async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] 
     if not queues:
         return Decision()
     depth = max(_FEWEST_A_QUEUE, _WAITING_A_LOOK // queues)
-    waiting, running = await store.list_waiting(conn, now, depth), await store.list_running(conn, now, SETTLE_S)
+    waiting, running = await store.list_waiting(conn, now, depth, _OLDEST_A_QUEUE), await store.list_running(conn, now, SETTLE_S)
     projects = {workload.project_id for workload in waiting} | {gang.workload.project_id for gang in running}
     quotas, usage = await store.list_quotas(conn, projects), await store.list_usage(conn, now, projects)
     for gang in running:
         held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
         usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
     decision = policy.decide(Snapshot(now, nodes, waiting, running, quotas, usage, ceiling))
-    await _carry_out(conn, decision, {workload.id: workload.name for workload in waiting}, explain)
+    await _carry_out(conn, decision, _told(decision, waiting, running), explain)
     return decision
+
+
+def _told(decision: Decision, waiting: Sequence[Workload], running: Sequence[Running]) -> dict[UUID, str]:
+    """To whom each of the preempted is told to give way: by name within its project only."""
+    claimants = {workload.id: workload for workload in waiting}
+    projects = {gang.workload.id: gang.workload.project_id for gang in running}
+    return {
+        item.id: claimants[item.by].name if claimants[item.by].project_id == projects[item.id] else "another project's job"
+        for item in decision.preempted
+    }
 
 
 async def _settle_dependents(conn: Connection) -> None:
@@ -73,11 +83,11 @@ async def _settle_dependents(conn: Connection) -> None:
             await admission.fail_waiting(conn, item.id, f"job {item.failed}, which it waits for, did not succeed")
 
 
-async def _carry_out(conn: Connection, decision: Decision, names: Mapping[UUID, str], explain: bool) -> None:
+async def _carry_out(conn: Connection, decision: Decision, told: Mapping[UUID, str], explain: bool) -> None:
     if decision.admitted:
         await admission.admit_jobs(conn, {item.id: item.placement for item in decision.admitted})
     if decision.preempted:
-        await admission.preempt_jobs(conn, {item.id: names[item.by] for item in decision.preempted})
+        await admission.preempt_jobs(conn, told)
     for refused in decision.refused:
         await admission.fail_waiting(conn, refused.id, refused.reason)
     if explain and decision.pending:

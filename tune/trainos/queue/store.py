@@ -45,9 +45,9 @@ async def count_queues(conn: Connection) -> tuple[int, datetime]:
     return row["queues"], row["at"]
 
 
-async def list_waiting(conn: Connection, now: datetime, depth: int) -> list[Workload]:
-    """The first ``depth`` of each user in each project, and the oldest; not those held, waiting for others, or not yet due."""
-    return [_workload(row) for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth})).fetchall()]
+async def list_waiting(conn: Connection, now: datetime, depth: int, oldest: int) -> list[Workload]:
+    """The first ``depth`` of each user in each project, and the ``oldest``; not those held, waiting for others, or not yet due."""
+    return [_workload(row) for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth, "oldest": oldest})).fetchall()]
 
 
 async def list_running(conn: Connection, now: datetime, settle_s: float) -> list[Running]:

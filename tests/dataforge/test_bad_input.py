@@ -12,9 +12,8 @@ from aidos.schemas.dataforge.reports import ReportKind
 from aidos.transfers.directories import pull, push
 from tests.dataforge.bad_files import BAD
 from tests.dataforge.in_process import answer
-from tests.dataforge.test_reports import JobClient, as_job
+from tests.support.tenant import JobClient
 
-__all__ = ["as_job"]
 pytestmark = pytest.mark.postgres
 PATHS = {case: f"{number:02}/{bad.path}" for number, (case, bad) in enumerate(BAD.items())}
 

@@ -10,9 +10,8 @@ import pytest
 from aidos.client import Client
 from aidos.schemas.dataforge.reports import ReportKind, ReportRead
 from tests.dataforge.in_process import answer
-from tests.dataforge.test_reports import JobClient, as_job
+from tests.support.tenant import JobClient
 
-__all__ = ["as_job"]
 Ask = Callable[..., ReportRead]
 
 

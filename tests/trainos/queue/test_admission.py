@@ -47,6 +47,20 @@ class TestLook:
         started = await reread(first)
         assert started.submission_id == f"aidos-{first.id}-1" and started.lease_id is not None and started.admitted_at is not None
 
+    async def test_a_job_that_waits_outlasts_the_absence_of_its_node(
+        self, database: Database, submit: Submit, cluster: FakeCluster, reread: Reread, look: Look
+    ) -> None:
+        job = await submit(workers=7)
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET queued_at = now() - interval '1 h'")
+        whole, cluster.total = cluster.total, Resources(2, 0, 16)
+        await look()
+        found = await reread(job)
+        assert (found.state, found.reason) == (JobState.QUEUED, "can never start: needs 8 CPU, 2 in the whole cluster")
+        cluster.total = whole
+        await look()
+        assert await states(reread, job) == [JobState.STARTING]
+
     async def test_opens_one_lease_a_start_however_many_look(
         self, database: Database, submit: Submit, cluster: FakeCluster, scope: Scope
     ) -> None:

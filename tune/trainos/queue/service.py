@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from actors.securityvault.models import Scope
@@ -17,6 +18,8 @@ from tune.trainos.queue.models import NOTHING, Decision, Node, Quota, Running, S
 
 SETTLE_S = 60.0
 """After so long Ray's account of free resources shows what a job holds."""
+_YOUNG_S = 600.0
+"""What can never start is refused when it comes; what has waited longer stays, for the node that it needs may only be away."""
 _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE = 8000, 8, 4
 
 
@@ -60,6 +63,12 @@ async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] 
         held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
         usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
     decision = policy.decide(Snapshot(now, nodes, waiting, running, quotas, usage, ceiling))
+    young = {workload.id for workload in waiting if (now - workload.queued_at).total_seconds() < _YOUNG_S}
+    decision = replace(
+        decision,
+        refused=tuple(item for item in decision.refused if item.id in young),
+        pending=decision.pending + tuple(item for item in decision.refused if item.id not in young),
+    )
     await _carry_out(conn, decision, _told(decision, waiting, running), explain)
     return decision
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import ray
 from cluster.db import Database, new_id
 from tests.architecture.source import ROOT
 from tests.conftest import RayInPlainTest
+from tests.support import platform
 from tests.support.platform import find_free_ports
 
 INSERT = "INSERT INTO cluster.leases (name, holder, epoch, expires_at) VALUES ('x', 'me', 1, now())"
@@ -35,6 +37,13 @@ class TestPorts:
         code = f"from tests.support.platform import reserve; print(reserve({first}, 1), reserve({first + 8}, 1))"
         asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert asked.stdout.split() == ["False", "False"]
+
+    def test_those_beside_a_busy_one_stay_to_be_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers = itertools.chain(itertools.repeat(False, 100), itertools.repeat(True))
+        monkeypatch.setattr(platform, "_is_free", lambda _port: next(answers))
+        before = set(platform._taken)
+        first = find_free_ports(160)
+        assert platform._taken - before == set(range(first, first + 160))
 
 
 @pytest.mark.postgres

@@ -14,7 +14,8 @@ import filelock
 from cluster import embedded
 from cluster.settings import Settings, read_settings
 
-_PORTS = (21_000, 29_900)
+_FEW, _MANY = (21_000, 24_500), (24_500, 29_900)
+"""Where few ports together are given, and many, so that those for single servers leave room for a cluster's."""
 _taken: set[int] = set()
 _reservations = (Path(tempfile.gettempdir()) / f"aidos-test-{os.getuid()}.ports").open("w")
 """Its byte n stands for port n: locked by the test process that has the port, for as long as it lives."""
@@ -25,13 +26,15 @@ def find_free_ports(count: int) -> int:
 
     Nobody listens on them, and no other test process is given them, whether or not anything listens there yet.
     """
+    low, high = _FEW if count < 50 else _MANY
     for _ in range(500):
-        first = random.randrange(_PORTS[0], _PORTS[1] - count)
+        first = random.randrange(low, high - count)
         wanted = range(first, first + count)
         if _taken.isdisjoint(wanted) and reserve(first, count):
-            _taken.update(wanted)
             if all(_is_free(port) for port in wanted):
+                _taken.update(wanted)
                 return first
+            fcntl.lockf(_reservations, fcntl.LOCK_UN, count, first)
     raise RuntimeError(f"no {count} consecutive free ports")
 
 

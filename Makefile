@@ -41,8 +41,9 @@ check: install  ## ruff, types, import contracts and the plain tests: under a mi
 	@BIN="$(BIN)" WORKERS="$(WORKERS)" bash tests/check.sh
 
 test: check  ## every test, all tiers
-	@# The plain tier has just run inside `check`; the others run at once.
-	BIN="$(BIN)" WORKERS="$(WORKERS)" PYTEST_ARGS="$(PYTEST_ARGS)" bash tests/servers.sh
+	@# The plain tier has just run inside `check`. One Ray cluster is shared by a session, so those tiers stay in one process.
+	$(BIN)/python -m pytest -q -m postgres -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m "ray or e2e" $(PYTEST_ARGS)
 
 bench: install  ## every benchmark, quick form
 	@for file in benchmarks/*.py; do

@@ -287,7 +287,8 @@ class TestRotation:
         for still_good in (True, False):
             rotate_token_keys(vault.settings)
             os.utime(vault.settings.secret_path(TOKEN_KEYS), ns=(made.st_atime_ns, made.st_mtime_ns))  # all within one tick of the clock
-            vault.authenticator._principals.clear()
+            for cache in vault.authenticator._caches:
+                cache.clear()
             assert await refused(vault.authenticator, token) is not still_good
 
 

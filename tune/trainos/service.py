@@ -63,26 +63,27 @@ async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
 
     Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
     """
-    return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets])
+    after = sorted({(await get_job(conn, scope, name)).id for name in spec.after})
+    return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets], after)
 
 
 async def submit_again(conn: Connection, job: Job, scope: Scope | None = None) -> Job:
     """Queue another job like this one, on the same commits: for ``scope``, or for whoever submitted it with the rights they had then."""
-    return await submit_pinned(conn, scope or _submitter_scope(job), replace(job.spec, after=()), job.inputs)
+    return await submit_pinned(conn, scope or _submitter_scope(job), job.spec, job.inputs)
 
 
-async def submit_pinned(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input]) -> Job:
-    """Queue a job on commits that are known, whatever its references mean now."""
-    job_id = new_id()
-    before = {(await get_job(conn, scope, name)).id for name in spec.after}
+async def submit_pinned(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input], after: Sequence[UUID] = ()) -> Job:
+    """Queue a job on commits that are known, whatever its references mean now. It waits for the jobs ``after``, and for none that an
+    earlier job of this spec waited for."""
+    job_id, spec = new_id(), spec if after else replace(spec, after=())
     nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
     run = await modelhub.create_run(
         conn, scope, RunSpec(experiment=spec.experiment or spec.name, name=spec.name, job_id=job_id, inputs=nodes)
     )
     job = await store.insert_job(conn, _row(scope, job_id, spec) | {"inputs": inputs, "run_id": run.id})
     assert job is not None
-    if before:
-        await store.insert_dependencies(conn, scope.project, job.id, sorted(before))
+    if after:
+        await store.insert_dependencies(conn, scope.project, job.id, after)
     await modelhub.add_edge(conn, scope, Node(NodeKind.JOB, str(job.id), job.name), Node(NodeKind.RUN, str(run.id), run.name), "ran as")
     await _publish(conn, job, scope.actor)
     return job

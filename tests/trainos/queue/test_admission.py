@@ -140,6 +140,19 @@ class TestDependencies:
         assert await states(reread, second, third) == [JobState.FAILED, JobState.FAILED]
         assert (await reread(third)).reason == "job second, which it waits for, did not succeed"
 
+    async def test_one_that_is_made_again_does_not_wait_for_what_the_first_waited_for(
+        self, database: Database, submit: Submit, scope: Scope, look: Look, reread: Reread
+    ) -> None:
+        await submit("first")
+        second = await submit("second", after=("first",))
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await service.cancel_job(conn, scope, "first")
+            again = await service.submit_again(conn, second, scope)
+            pinned = await service.submit_pinned(conn, scope, second.spec, second.inputs)
+        await look()
+        assert await states(reread, second, again, pinned) == [JobState.FAILED, JobState.STARTING, JobState.STARTING]
+        assert again.spec.after == pinned.spec.after == ()
+
     async def test_a_job_cannot_wait_for_one_that_is_not_there(self, submit: Submit) -> None:
         with pytest.raises(JobNotFound, match="nowhere"):
             await submit("second", after=("nowhere",))

@@ -145,5 +145,4 @@ class Dependent:
     """A job all of whose dependencies have succeeded, or one of which has ended otherwise: ``failed`` is its name."""
 
     id: UUID
-    ready: bool
     failed: str | None

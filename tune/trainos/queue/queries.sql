@@ -48,8 +48,7 @@ SELECT project_id, cpu_s * trainos.decay(%(now)s - measured_at) AS cpu, gpu_s * 
  WHERE project_id = ANY(%(project_ids)s);
 
 -- list_settled_dependents --
-SELECT job.id, bool_and(other.state = 'SUCCEEDED') AS ready,
-       min(other.name) FILTER (WHERE other.state IN ('FAILED', 'CANCELLED')) AS failed
+SELECT job.id, min(other.name) FILTER (WHERE other.state IN ('FAILED', 'CANCELLED')) AS failed
   FROM trainos.jobs AS job
   JOIN trainos.dependencies AS edge ON edge.project_id = job.project_id AND edge.job_id = job.id
   JOIN trainos.jobs AS other ON other.id = edge.on_id

@@ -46,7 +46,7 @@ async def has_waiting(conn: Connection) -> bool:
     return await store.has_waiting(conn)
 
 
-async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] = (), explain: bool = True) -> Decision:
+async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) -> Decision:
     """Look at the whole queue once: start what fits, ask for room, and with ``explain`` say why the others wait.
 
     In one transaction that holds the queue's lease: who dies in it has decided nothing, and the next look decides the same.
@@ -62,7 +62,7 @@ async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] 
     for gang in running:
         held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
         usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
-    decision = policy.decide(Snapshot(now, nodes, waiting, running, quotas, usage, ceiling))
+    decision = policy.decide(Snapshot(now, nodes, waiting, running, quotas, usage))
     young = {workload.id for workload in waiting if (now - workload.queued_at).total_seconds() < _YOUNG_S}
     decision = replace(
         decision,

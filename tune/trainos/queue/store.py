@@ -17,8 +17,7 @@ from tune.trainos.queue.models import UNLIMITED, Dependent, Gang, Quota, Running
 Q = load_queries(__package__)
 
 
-def _workload(row: Mapping[str, Any]) -> Workload:
-    spec = JobSpec.from_json(row["spec"])
+def _workload(row: Mapping[str, Any], spec: JobSpec) -> Workload:
     worker = Resources(spec.cpus_per_worker, spec.gpus_per_worker, spec.memory_gib_per_worker)
     return Workload(
         row["id"],
@@ -47,7 +46,10 @@ async def count_queues(conn: Connection) -> tuple[int, datetime]:
 
 async def list_waiting(conn: Connection, now: datetime, depth: int, oldest: int) -> list[Workload]:
     """The first ``depth`` of each user in each project, and the ``oldest``; not those held, waiting for others, or not yet due."""
-    return [_workload(row) for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth, "oldest": oldest})).fetchall()]
+    return [
+        _workload(row, JobSpec.from_json(row["spec"]))
+        for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth, "oldest": oldest})).fetchall()
+    ]
 
 
 async def list_running(conn: Connection, now: datetime, settle_s: float) -> list[Running]:
@@ -55,15 +57,16 @@ async def list_running(conn: Connection, now: datetime, settle_s: float) -> list
     rows = await (await conn.execute(Q.list_running, {"now": now, "settle_s": settle_s})).fetchall()
     return [
         Running(
-            _workload(row),
+            _workload(row, spec),
             tuple((node, bundles) for node, bundles in row["placement"]),
             row["started_at"],
             row["saved_at"],
             row["settled"],
             row["leaving"],
-            JobSpec.from_json(row["spec"]).preemptible,
+            preemptible=spec.preemptible,
         )
         for row in rows
+        for spec in (JobSpec.from_json(row["spec"]),)
     ]
 
 

@@ -306,3 +306,20 @@ class TestCache:
         caches = [Cache(tmp_path / "cache", 10**6) for _ in range(5)]
         await asyncio.gather(*(cache.link("a", tmp_path / str(at), make) for at, cache in enumerate(caches)))
         assert len(made) == 1 and all((tmp_path / str(at)).read_bytes() == b"x" for at in range(5))
+
+    async def test_makes_entries_of_others_without_waiting_for_itself(self, tmp_path: Path) -> None:
+        cache = Cache(tmp_path / "cache", 10**6)
+
+        async def make(path: Path) -> None:
+            path.write_bytes(b"x")
+
+        async def convert(number: int) -> None:
+            async def make_of(path: Path) -> None:
+                await cache.link(f"{number}", tmp_path / f"{number}", make)
+                path.write_bytes(b"y")
+
+            await cache.link(f"{number}.parquet", tmp_path / f"{number}.parquet", make_of, derived=True)
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*map(convert, range(300)))
+        assert all((tmp_path / f"{number}.parquet").read_bytes() == b"y" for number in range(300))

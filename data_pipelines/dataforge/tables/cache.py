@@ -26,7 +26,7 @@ from data_pipelines.dataforge.tables.models import Located
 
 Part = tuple[int, int]
 """Bytes ``[start, end)`` of a file."""
-_LOCKS = 64
+_LOCKS, _LOCK = 64, "lock-"
 _BLOCK = 2**20
 _ABANDONED_S = 3600
 _PARTIAL = ".partial"
@@ -38,11 +38,15 @@ class Cache:
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder, self.limit_bytes = folder, limit_bytes
 
-    async def link(self, name: str, target: Path, make: Callable[[Path], Awaitable[None]]) -> None:
-        """Give ``target`` the entry's content; ``make`` writes it to a path of its own where it is not there, one process at a time."""
+    async def link(self, name: str, target: Path, make: Callable[[Path], Awaitable[None]], *, derived: bool = False) -> None:
+        """Give ``target`` the entry's content; ``make`` writes it to a path of its own where it is not there, one process at a time.
+
+        ``derived`` says that making it takes another entry, which is not derived: a few locks serve all entries, and one
+        who held an entry's lock while they took another of the same kind would wait for themselves, or in a circle.
+        """
         if await asyncio.to_thread(self._find, name, target):
             return
-        async with self._locked(name):
+        async with self._locked(f"derived-{_bucket(name)}" if derived else _bucket(name)):
             if await asyncio.to_thread(self._find, name, target):
                 return
             partial = self.folder / f"{name}.{uuid4().hex}{_PARTIAL}"
@@ -72,9 +76,9 @@ class Cache:
         self.evict()
 
     @contextlib.asynccontextmanager
-    async def _locked(self, name: str) -> AsyncIterator[None]:
+    async def _locked(self, lock_name: str) -> AsyncIterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.folder / f"lock-{zlib.crc32(name.encode()) % _LOCKS}").open("wb") as lock:
+        with (self.folder / f"{_LOCK}{lock_name}").open("wb") as lock:
             while not _try_lock(lock.fileno()):
                 await asyncio.sleep(0.02)
             yield
@@ -84,7 +88,7 @@ class Cache:
         entries = []
         for entry in os.scandir(self.folder):
             with contextlib.suppress(FileNotFoundError):
-                if entry.is_file() and not entry.name.startswith("lock-"):
+                if entry.is_file() and not entry.name.startswith(_LOCK):
                     found = entry.stat()
                     entries.append((found.st_mtime, found.st_blocks * 512, entry))
         size_bytes = sum(size for _, size, _ in entries)
@@ -93,6 +97,10 @@ class Cache:
             if (time.time() - used_at > _ABANDONED_S) if partial else size_bytes > self.limit_bytes:
                 Path(entry.path).unlink(missing_ok=True)
                 size_bytes -= entry_bytes
+
+
+def _bucket(name: str) -> str:
+    return str(zlib.crc32(name.encode()) % _LOCKS)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -114,7 +114,7 @@ class Viewer:
                     await asyncio.to_thread(target.write_bytes, answer.body)
 
                 shown = child.folder / "thumbnail"
-                await self.cache.link(f"{_name(file)}.{size}.webp", shown, make)
+                await self.cache.link(f"{_name(file)}.{size}.webp", shown, make, derived=True)
                 return await asyncio.to_thread(shown.read_bytes)
 
     def _takes_little(self, file: Located, question: Mapping[str, Any]) -> bool:
@@ -181,7 +181,7 @@ class Viewer:
                 await self._converse(child, [file], {"kind": "convert", "time_s": CONVERSION_S}, format.value)
                 (child.folder / "out" / "table").replace(path)
 
-        await self.cache.link(f"{_name(file)}.{format.name.lower()}-{packing}.parquet", target, convert)
+        await self.cache.link(f"{_name(file)}.{format.name.lower()}-{packing}.parquet", target, convert, derived=True)
 
     @contextlib.asynccontextmanager
     async def _turn(self, project_id: UUID) -> AsyncIterator[None]:

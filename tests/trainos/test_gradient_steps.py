@@ -5,7 +5,9 @@ The platform and Ray are left out here: batches are made by their step, and chec
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,17 +48,20 @@ class Linear(loop.Learning[Any]):
 
 @dataclass(frozen=True)
 class Place:
-    """One process: what it trains with, where its checkpoint is, and after which step all of them end."""
+    """One process: what it trains with, where its checkpoint is, after which step all of them end, and before which it must give way."""
 
     rank: int
     world_size: int
     port: int
     folder: Path
     until: int
+    asked_at: int | None
     changes: dict[str, Any]
 
     def train(self) -> None:
         torch.set_num_threads(1)
+        self.notes().mkdir(exist_ok=True)
+        os.environ["AIDOS_TOKEN_FILE"] = str(self.notes() / "token")
         if self.world_size > 1:
             address = f"tcp://127.0.0.1:{self.port}"
             distributed.init_process_group("gloo", init_method=address, rank=self.rank, world_size=self.world_size)
@@ -66,6 +71,10 @@ class Place:
         workers.writing = self.writing  # type: ignore[assignment]  # of the platform
         workers.load_checkpoint = self.load
         FromSteps(Linear(check_recipe(RECIPE | self.changes, "recipe.yaml")), self).run()
+
+    def notes(self) -> Path:
+        """Where the platform tells this process what it must know."""
+        return self.folder / f"notes-{self.rank}"
 
     @contextmanager
     def writing(self, recipe: Any) -> Iterator[Path | None]:
@@ -87,30 +96,32 @@ class FromSteps(loop.Training):
 
     def _train_batches(self, first: int) -> Iterator[loop.Batch]:
         for step in range(first, self.place.until):
+            if step == self.place.asked_at:
+                (self.place.notes() / "preempted").touch()
             inputs = torch.randn(BATCH, 30, generator=torch.Generator().manual_seed(step))
             yield {
                 name: values.chunk(self.world_size)[self.rank]
                 for name, values in (("inputs", inputs), ("target", (inputs[:, 0] > 0).long()))
             }
 
-    def _save(self, writer: Any, step: int, loss: float) -> None:
+    def _save(self, writer: Any, step: int, measured: dict[str, float]) -> None:
         gathered = state.gather(self.module, self.optimizer)
-        mean = loop.mean_over_workers({"loss": loss}, 1)["loss"]
         if writer:
             state.write(writer, gathered)
             (writer / "step").write_text(str(step))
-            (writer / "loss").write_text(repr(mean))
+            (writer / "loss").write_text(repr(measured.get("loss", math.nan)))
 
     def _log(self, writer: Any, step: int, measured: dict[str, float]) -> None: ...
 
     def _register(self, writer: Any) -> None: ...
 
 
-def train(folder: Path, world_size: int, until: int = STEPS, **changes: Any) -> float:
-    """The loss at the last checkpoint of so many processes."""
+def train(folder: Path, world_size: int, until: int = STEPS, asked_at: int | None = None, **changes: Any) -> float:
+    """The loss at the last checkpoint of so many processes; the last of them is told before a step that it must give way."""
     folder.mkdir(exist_ok=True)
     port = find_free_ports(1)
-    places = [Place(rank, world_size, port, folder, until, changes) for rank in range(world_size)]
+    asked = [None] * (world_size - 1) + [asked_at]
+    places = [Place(rank, world_size, port, folder, until, asked[rank], changes) for rank in range(world_size)]
     processes = [multiprocessing.get_context("fork").Process(target=place.train) for place in places]
     for process in processes:
         process.start()
@@ -130,6 +141,14 @@ class TestTraining:
         whole = train(tmp_path / "whole", 2)
         train(tmp_path / "stopped", 2, until=8)
         assert train(tmp_path / "stopped", 2) == whole
+
+    @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+    def test_all_save_at_one_step_when_one_hears_that_the_job_must_give_way(self, tmp_path: Path, strategy: str) -> None:
+        whole = train(tmp_path / "whole", 2, strategy=strategy)
+        train(tmp_path / "asked", 2, until=9, asked_at=6, strategy=strategy)
+        assert (tmp_path / "asked/step").read_text() == "6", "once, and not at each step until the job is stopped"
+        shutil.rmtree(tmp_path / "asked/notes-1")
+        assert train(tmp_path / "asked", 2, strategy=strategy) == whole
 
     def test_shards_go_on_as_one(self, tmp_path: Path) -> None:
         train(tmp_path / "state", 2, until=8, strategy="fsdp")

@@ -38,13 +38,13 @@ def grow_worker(recipe: Boosting) -> None:
     parts = {split: tables.read_table(recipe, pattern, classes, rank, world_size) for split, pattern in patterns.items()}
     grow = grow_xgboost if recipe.recipe == "xgboost" else grow_lightgbm
     with tempfile.TemporaryDirectory() as folder, workers.writing(recipe) as writer:
-        step = workers.load_checkpoint(Path(folder))
+        step, notice = workers.load_checkpoint(Path(folder)), workers.Notice()
 
         def after_round(number: int, measured: Mapping[str, float], write: Callable[[Path], None]) -> None:
             if writer is None:
                 return
             writer.run.log_metrics({f"{split}/loss": value for split, value in measured.items()}, step=number)
-            if (number + 1) % recipe.checkpoint_every == 0:
+            if notice.heard() or (number + 1) % recipe.checkpoint_every == 0:
                 writer.checkpoints.save(write, step=number, metrics={"loss": measured.get("eval", measured["train"])})
 
         model = grow(recipe, parts, None if step is None else Path(folder) / _STATE, 0 if step is None else step + 1, after_round)

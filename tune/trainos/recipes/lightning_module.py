@@ -99,9 +99,18 @@ class Saving(pytorch_lightning.Callback):
 
     def __init__(self, recipe: Lightning, writer: Writer | None) -> None:
         self._recipe, self._writer = recipe, writer
+        self._done = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._done = trainer.global_step
+        self._notice = workers.Notice(lambda found: trainer.strategy.reduce_boolean_decision(found, all=False))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step % self._recipe.checkpoint_every == 0:
+        """After each pass; a step may have several of them."""
+        if trainer.global_step == self._done:
+            return
+        self._done = trainer.global_step
+        if self._notice.heard() or self._done % self._recipe.checkpoint_every == 0:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -27,7 +27,7 @@ from aidos.schemas.recipes import Steps
 from aidos.streaming.consumed import ORDINAL, Consumed
 from aidos.streaming.ray_stream import Share
 from tune.trainos.recipes import state, workers
-from tune.trainos.recipes.parallel import mean_over_workers, parallel, unsynchronised
+from tune.trainos.recipes.parallel import in_any_worker, mean_over_workers, parallel, unsynchronised
 
 Batch = dict[str, torch.Tensor]
 R = TypeVar("R", bound=Steps)
@@ -110,14 +110,16 @@ class Training:
             done = workers.load_checkpoint(Path(folder))
             if done is not None:
                 state.restore(Path(folder), self.module, self.optimizer)
-            first = 0 if done is None else done + 1
+            first, notice = 0 if done is None else done + 1, workers.Notice(in_any_worker)
             for step, batch in enumerate(self._train_batches(first), first):
                 loss = self._step(step, batch)
                 last = step == self.steps - 1
                 if last or step % _LOG_EVERY == 0:
                     self._log(writer, step, mean_over_workers({"loss": loss}, 1))
-                if last or (step + 1) % self.recipe.checkpoint_every == 0:
-                    self._save(writer, step, loss)
+                if notice.heard() and not last:
+                    self._save(writer, step, {})  # to measure it might outlast the time that is given
+                elif last or (step + 1) % self.recipe.checkpoint_every == 0:
+                    self._save(writer, step, self._measure(writer, step, loss))
             self._register(writer)
 
     def _train_batches(self, first: int) -> Iterator[Batch]:
@@ -189,13 +191,17 @@ class Training:
             writer.run.log_metrics(measured, step=step)
             workers.say(f"step {step}: {', '.join(f'{name} {value:.6g}' for name, value in measured.items())}")
 
-    def _save(self, writer: workers.Writer | None, step: int, loss: float) -> None:
-        measured = mean_over_workers({"loss": loss}, 1) if self.recipe.eval is None else self.evaluate()
+    def _measure(self, writer: workers.Writer | None, step: int, loss: float) -> dict[str, float]:
+        if self.recipe.eval is None:
+            return mean_over_workers({"loss": loss}, 1)
+        measured = self.evaluate()
+        self._log(writer, step, {f"eval/{name}": value for name, value in measured.items()})
+        return {"loss": measured["loss"]}
+
+    def _save(self, writer: workers.Writer | None, step: int, measured: dict[str, float]) -> None:
         gathered = state.gather(self.module, self.optimizer)
-        if self.recipe.eval is not None:
-            self._log(writer, step, {f"eval/{name}": value for name, value in measured.items()})
         if writer:
-            writer.checkpoints.save(lambda folder: state.write(folder, gathered), step=step, metrics={"loss": measured["loss"]})
+            writer.checkpoints.save(lambda folder: state.write(folder, gathered), step=step, metrics=measured)
 
     def _register(self, writer: workers.Writer | None) -> None:
         trained, _ = state.gather(self.module, self.optimizer)

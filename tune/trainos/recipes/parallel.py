@@ -42,3 +42,8 @@ def mean_over_workers(sums: dict[str, float], count: int) -> dict[str, float]:
         distributed.all_reduce(on_device)
         totals = on_device.cpu()
     return {name: (total / totals[-1]).item() for name, total in zip(sums, totals, strict=False)}
+
+
+def in_any_worker(found: bool) -> bool:
+    """Whether one of the workers found it: the same in all of them."""
+    return mean_over_workers({"found": float(found)}, 1)["found"] > 0

@@ -82,6 +82,23 @@ def writing(recipe: Recipe) -> Iterator[Writer | None]:
         yield Writer(run, stack.enter_context(aidos.Checkpointer(keep_last=recipe.keep_last, **best)))
 
 
+class Notice:
+    """That the job must give way: heard once, at the step after which its state is saved. The platform stops the job when that is whole.
+
+    ``agree`` makes of what this worker found what all of them go by, where they save together.
+    """
+
+    def __init__(self, agree: Callable[[bool], bool] = bool) -> None:
+        self._agree, self._heard = agree, False
+
+    def heard(self) -> bool:
+        """Whether it is heard now. Workers that agree ask after each step."""
+        if self._heard:
+            return False
+        self._heard = self._agree(aidos.preempted())
+        return self._heard
+
+
 def load_checkpoint(folder: Path) -> int | None:
     """The step that all workers go on from, its files in ``folder``; None: from the beginning."""
     rank, world_size = place()

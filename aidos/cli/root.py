@@ -71,18 +71,31 @@ def _common_options() -> list[Any]:
 
 
 class VerbGroup(TyperGroup):
-    """A noun's verbs, each with the global options behind it too; those that are generated are built when they are named."""
+    """A noun's verbs, each with the global options behind it too; those that are generated are built when they are named.
+
+    What is installed beside the client adds verbs by the entry point group ``aidos.verbs``, each entry named as its noun.
+    """
 
     resource: type[resources.Resource] | None = None
 
     def list_commands(self, ctx: Any) -> list[str]:
+        self._join_plugins()
         generated = self._generated
         return [*generated, *(name for name in super().list_commands(ctx) if name not in generated)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands and self.resource and (name := self._generated.get(cmd_name)):
             self.add_command(build_verb(self.resource, name), cmd_name)
+        if cmd_name not in self.commands:
+            self._join_plugins()
         return with_common_options(super().get_command(ctx, cmd_name))
+
+    def _join_plugins(self) -> None:
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group="aidos.verbs", name=self.name or ""):
+            for name, command in commands_of(entry.module, entry.attr).items():
+                self.commands.setdefault(name, command)
 
     @functools.cached_property
     def _generated(self) -> dict[str, str]:
@@ -169,15 +182,20 @@ class RootGroup(TyperGroup):
         if module in joined:
             return
         joined.add(module)
-        register = find_register(module, attribute)
-        if register is None:
-            return
-        group = typer.Typer(cls=VerbGroup, rich_markup_mode=None)
-        # A first command keeps typer from collapsing a group of one.
-        group.callback()(lambda: None)
-        register(group)
-        for name, command in typer.main.get_group(group).commands.items():
+        for name, command in commands_of(module, attribute).items():
             self.commands.setdefault(name, command)
+
+
+def commands_of(module: str, attribute: str = "register") -> dict[str, Any]:
+    """The commands that a module's ``register`` adds, by name; none where it, or what it needs, is not installed."""
+    register = find_register(module, attribute)
+    if register is None:
+        return {}
+    group = typer.Typer(rich_markup_mode=None)
+    # A first command keeps typer from collapsing a group of one.
+    group.callback()(lambda: None)
+    register(group)
+    return dict(typer.main.get_group(group).commands)
 
 
 def find_register(module: str, attribute: str = "register") -> Any:

@@ -9,6 +9,7 @@ from aidos.schemas.trainos import (
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    HistoryRead,
     JobChange,
     JobCheckpointRead,
     JobCreate,
@@ -65,6 +66,13 @@ class Queue(Resource):
         returns=QueueRead,
         query={"limit": int},
         help="What holds resources, then what waits, in order, and why.",
+    )
+    history = operation(
+        "GET",
+        "/v1/trainos/queue/history",
+        returns=HistoryRead,
+        query={"days": int, "limit": int},
+        help="The project's jobs that have ended, as a trace to replay.",
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from aidos.schemas.common import Asked, Name, Wire
 
@@ -175,6 +175,34 @@ class QueueRead(Wire):
     """The project's jobs that have not ended: first those that hold resources, then those that wait, in the order of the queue."""
 
     items: list[JobRead]
+
+
+class TraceRow(BaseModel):
+    """A job of the past, as a simulation replays it. It needs what its driver and each of its workers need."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, from_attributes=True, defer_build=True)
+
+    id: str = Field(min_length=1, max_length=500)
+    submit_s: float = Field(ge=0, le=1e10, description="When it was submitted; second 0 is anywhere.")
+    run_s: float = Field(ge=0, le=1e10, description="How long it computes, undisturbed.")
+    project: str = "default"
+    user: str = ""
+    limit_s: float = Field(0, ge=0, description="The longest that it may run; 0 is without a bound.")
+    priority: int = 0
+    checkpoint_s: float = Field(0, ge=0, description="How often it saves; 0 is never.")
+    workers: int = Field(0, ge=0, le=10_000_000)
+    driver_cpu: float = Field(0, ge=0)
+    driver_gpu: float = Field(0, ge=0)
+    driver_memory_gib: float = Field(0, ge=0)
+    worker_cpu: float = Field(0, ge=0)
+    worker_gpu: float = Field(0, ge=0)
+    worker_memory_gib: float = Field(0, ge=0)
+
+
+class HistoryRead(Wire):
+    """The project's jobs that have ended, the oldest first, as a trace to replay."""
+
+    items: list[TraceRow]
 
 
 class LogChunkRead(Wire):

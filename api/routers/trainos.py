@@ -12,13 +12,13 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from aidos.schemas.common import PageOf
 from aidos.schemas.trainos import (
-    AmountsBody,
     AmountsRead,
     CheckpointCreate,
     CheckpointUpload,
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    HistoryRead,
     JobChange,
     JobCheckpointRead,
     JobCreate,
@@ -38,7 +38,8 @@ from cluster.db import Connection
 from tune.trainos import admission, service
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention
 from tune.trainos.queue import service as queue
-from tune.trainos.queue.models import UNLIMITED, Quota
+from tune.trainos.queue.models import Quota
+from tune.trainos.queue.trace import to_quota
 
 _STREAM_BATCH = 100
 router = APIRouter(prefix="/v1/trainos", tags=["trainos"], route_class=ApiRoute)
@@ -107,6 +108,14 @@ async def get_queue(tx: TxDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     return QueueRead(items=[JobRead.model_validate(job) for job in await admission.list_queue(tx.conn, tx.scope, limit)])
 
 
+@router.get("/queue/history", openapi_extra=needs("trainos:read"))
+async def get_history(
+    tx: TxDep, days: Annotated[int, Query(ge=1, le=3650)] = 30, limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000
+) -> HistoryRead:
+    """The project's jobs of so many days that have ended, the oldest first, as a trace to replay."""
+    return HistoryRead(items=await queue.list_history(tx.conn, tx.scope, days, limit))
+
+
 @router.get("/quota", openapi_extra=needs("trainos:read"))
 async def get_quota(tx: TxDep) -> QuotaRead:
     """What the project may hold at once."""
@@ -116,13 +125,7 @@ async def get_quota(tx: TxDep) -> QuotaRead:
 @router.put("/quota", openapi_extra=needs("platform:operate"))
 async def set_quota(body: QuotaBody, tx: TxDep) -> QuotaRead:
     """Say what the project may hold at once: for operators, since it is taken from what others have."""
-    limit, user_limit = (_bound(part) for part in (body.limit, body.user_limit))
-    quota = Quota(Resources(**body.nominal.model_dump(exclude_none=True)), limit, user_limit, body.weight)
-    return _quota_read(await queue.set_quota(tx.conn, tx.scope, quota))
-
-
-def _bound(amounts: AmountsBody) -> Resources:
-    return Resources(**{**UNLIMITED.__dict__, **amounts.model_dump(exclude_none=True)})
+    return _quota_read(await queue.set_quota(tx.conn, tx.scope, to_quota(body)))
 
 
 def _quota_read(quota: Quota) -> QuotaRead:

@@ -47,7 +47,12 @@ class DatasetReferenceInvalid(InvalidPayload):
 
 class TraceInvalid(InvalidPayload):
     title = "Trace is wrong"
-    detail = "Line {line} of the trace cannot be replayed: {reason}. A line needs id, submit_s and run_s, and what it asks for."
+    detail = "Line {line} of {file} cannot be replayed: {reason}. A line needs id, submit_s and run_s, and what it asks for."
+
+
+class QuotasInvalid(InvalidPayload):
+    title = "Quotas to simulate are wrong"
+    detail = "Line {line} of {file}: {reason}. A project's quota is nominal, limit and user_limit by cpu, gpu and memory_gib, and a weight."
 
 
 class ClusterInvalid(InvalidPayload):

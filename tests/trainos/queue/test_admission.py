@@ -19,8 +19,9 @@ from tune.trainos import admission, service, store
 from tune.trainos.errors import JobNotFound, JobNotWaiting
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, RayState, Resources
 from tune.trainos.queue import service as queue
-from tune.trainos.queue.models import Quota
+from tune.trainos.queue.models import Gang, Quota
 from tune.trainos.queue.reconciler import Admission
+from tune.trainos.queue.trace import to_traced
 from tune.trainos.reconciler import JobReconciler
 
 Look = Callable[[], Awaitable[object]]
@@ -241,3 +242,21 @@ class TestRetries:
             await conn.execute("UPDATE trainos.jobs SET due_at = now()")
         await run_steps(database, reconciler)
         assert (await reread(job)).submission_id == f"aidos-{job.id}-2"
+
+
+class TestHistory:
+    async def test_gives_what_has_run_as_a_trace(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, reread: Reread
+    ) -> None:
+        job = await submit("digits", workers=2, gpus_per_worker=0.0, timeout_s=100)
+        await submit("waits", workers=7)
+        await run_steps(database, reconciler)
+        cluster.become((await reread(job)).submission_id or "", RayState.SUCCEEDED)
+        await run_steps(database, reconciler)
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET started_at = finished_at - interval '50 s' WHERE id = %s", (job.id,))
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            (row,) = await queue.list_history(conn, scope, 30, 10)
+        assert (row.project, row.user, row.run_s, row.limit_s) == ("default", scope.actor, 50.0, 100.0)
+        assert to_traced(row).workload.gang == Gang(Resources(1), Resources(1), 2)
+        assert 29 * 86400 < row.submit_s <= 30 * 86400

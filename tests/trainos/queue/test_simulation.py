@@ -6,6 +6,7 @@ import gzip
 import json
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 
 from tests.trainos.queue.snapshots import HOUR, NOW, job, node, of, own, runs, snapshot
 from tests.trainos.queue.test_properties import CLUSTERS, workloads
-from tune.trainos.errors import ClusterInvalid, TraceInvalid
+from tune.trainos.errors import ClusterInvalid, QuotasInvalid, TraceInvalid
 from tune.trainos.models import Resources
 from tune.trainos.queue import policy
 from tune.trainos.queue.models import Decision, Node, Quota, Snapshot, Workload
-from tune.trainos.queue.report import jain
-from tune.trainos.queue.simulation import Simulation, forecast, replay, simulate_file
+from tune.trainos.queue.report import Report, jain
+from tune.trainos.queue.simulation import Simulation, forecast, replay
 from tune.trainos.queue.trace import EPOCH, project_of, read_nodes, read_quotas, read_trace
 
 COLUMNS = "id,project,user,submit_s,run_s,limit_s,priority,workers,driver_cpu,worker_cpu,worker_gpu,checkpoint_s"
@@ -30,22 +31,26 @@ def csv(tmp_path: Path, *rows: str) -> Path:
     return path
 
 
+def replayed(path: Path, nodes: str, quotas: dict[UUID, Quota] | None = None) -> Report:
+    return replay(read_trace(path), read_nodes(nodes), quotas)
+
+
 class TestReplay:
     def test_jobs_run_one_after_the_other_where_one_fits(self, tmp_path: Path) -> None:
-        report = simulate_file(csv(tmp_path, *(f"j{i},vision,ada,{i},100,,,0,4,0,0," for i in range(3))), "1x4")
+        report = replayed(csv(tmp_path, *(f"j{i},vision,ada,{i},100,,,0,4,0,0," for i in range(3))), "1x4")
         assert (report.finished, report.makespan_s) == (3, 300.0)
         assert [report.waits.mean_s, report.waits.p50_s, report.waits.max_s] == [99.0, 99.0, 198.0]
         assert report.utilisation["CPU"] == 1.0
 
     def test_a_backfilled_job_is_counted_and_delays_nobody(self, tmp_path: Path) -> None:
         rows = ["long,vision,ada,0,100,100,,0,3,0,0,", "head,vision,ada,1,10,10,,0,4,0,0,", "short,vision,ada,2,50,50,,0,1,0,0,"]
-        report = simulate_file(csv(tmp_path, *rows), "1x4")
+        report = replayed(csv(tmp_path, *rows), "1x4")
         assert (report.backfilled, report.makespan_s) == (1, 110.0)
 
     def test_an_owner_gets_half_of_the_cluster_back_and_no_more_is_lost_than_since_the_checkpoints(self, tmp_path: Path) -> None:
         rows = [f"v{i},vision,ada,0,1000,,,0,1,0,0,60" for i in range(8)] + [f"t{i},text,bob,90,100,,,0,1,0,0,60" for i in range(8)]
-        halves = {"vision": {"nominal": {"cpu": 4}}, "text": {"nominal": {"cpu": 4}}}
-        report = simulate_file(csv(tmp_path, *rows), "1x8", halves, save_s=10.0)
+        halves = {project_of(name): own(cpu=4) for name in ("vision", "text")}
+        report = replayed(csv(tmp_path, *rows), "1x8", halves)
         text = next(project for project in report.projects if project.project == "text")
         assert report.preemptions == 4
         assert report.lost_s == 4 * 40, "each left at second 100, and had saved at second 60"
@@ -73,7 +78,7 @@ class TestReplay:
         rows = [f"v{i},vision,ada,0,{10 + i % 7},,,0,1,0,0," for i in range(200)] + [
             f"t{i},text,bob,0,{20 + i % 5},,,0,1,0,0," for i in range(100)
         ]
-        report = simulate_file(csv(tmp_path, *rows), "2x8")
+        report = replayed(csv(tmp_path, *rows), "2x8")
         assert all(0.95 < project.share_ratio < 1.05 for project in report.projects)
         assert report.fairness > 0.995
 
@@ -87,11 +92,11 @@ class TestReplay:
         assert sum(workload.project_id == of("vision") for workload in started) == 60
 
     def test_what_can_never_start_is_reported(self, tmp_path: Path) -> None:
-        report = simulate_file(csv(tmp_path, "big,vision,ada,0,1,,,1,0,0,8,", "small,vision,ada,0,1,,,0,1,0,0,"), "1x4")
+        report = replayed(csv(tmp_path, "big,vision,ada,0,1,,,1,0,0,8,", "small,vision,ada,0,1,,,0,1,0,0,"), "1x4")
         assert (report.finished, report.never_started) == (1, 1)
 
     def test_figures_and_projects_come_as_rows(self, tmp_path: Path) -> None:
-        report = simulate_file(csv(tmp_path, "j,vision,ada,0,10,,,0,4,0,0,"), "1x4")
+        report = replayed(csv(tmp_path, "j,vision,ada,0,10,,,0,4,0,0,"), "1x4")
         assert {"figure": "makespan", "value": 10.0, "unit": "s"} in report.rows()
         assert report.project_rows()[0]["project"] == "vision"
 
@@ -131,10 +136,12 @@ class TestTrace:
     @pytest.mark.parametrize(
         ("row", "line", "reason"),
         [
-            ("j,vision,ada,0,,,,0,4,0,0,", 2, "could not convert"),
-            ("j,vision,ada,-3,10,,,0,4,0,0,", 2, "submit_s is -3"),
-            ("j,vision,ada,0,nan,,,0,4,0,0,", 2, "run_s is nan"),
-            ("j,vision,ada,0,1,,,many,4,0,0,", 2, "could not convert"),
+            ("j,vision,ada,0,,,,0,4,0,0,", 2, "run_s is missing"),
+            ("j,vision,ada,-3,10,,,0,4,0,0,", 2, "submit_s: Input should be greater than or equal to 0, got '-3'"),
+            ("j,vision,ada,0,nan,,,0,4,0,0,", 2, "run_s: Input should be a finite number, got 'nan'"),
+            ("j,vision,ada,0,1,,,many,4,0,0,", 2, "workers: Input should be a valid integer"),
+            ("j,vision,ada,0,1,,,0,4,0,0,,9", 2, "there is no field one more than the first line names"),
+            ("\n\nj,vision,ada,0,,,,0,4,0,0,", 4, "run_s is missing"),
             ("j,vision,ada,0,1,,,0,4,0,0,\nj,vision,ada,0,1,,,0,4,0,0,", 3, "j is there twice"),
         ],
     )
@@ -150,6 +157,7 @@ class TestTrace:
             ("t.swf", b"1 10 0 3600\n", 1),
             ("t.swf", b"; header\n1 ten 0 3600 64 -1 -1 128 7200 -1 1 12 5\n", 2),
             ("t.jsonl", b"[1, 2]\n", 1),
+            ("t.jsonl", b'{"id": 1, "submit_s": 0, "run_s": 1, "wokers": 2}\n', 1),
             ("t.csv", b"id,run_s\nj,1\n", 2),
             ("t.csv", b"\xff\xfe\x00", 1),
             ("t.swf.gz", b"no archive", 1),
@@ -172,14 +180,34 @@ class TestTrace:
         with pytest.raises(TraceInvalid, match="Line 2"):
             read_trace(path)
 
-    def test_nodes_and_quotas(self) -> None:
+    def test_nodes_and_quotas(self, tmp_path: Path) -> None:
         nodes = read_nodes("2x32:8:256, 1x4")
         assert [each.total for each in nodes] == [Resources(32, 8, 256)] * 2 + [Resources(4)]
         assert len({each.id for each in nodes}) == 3
-        quota = read_quotas({"vision": {"nominal": {"gpu": 8}, "limit": {"gpu": 16}, "weight": 2}})[project_of("vision")]
+        (tmp_path / "quotas.yaml").write_text("vision:\n  nominal: {gpu: 8}\n  limit: {gpu: 16}\n  weight: 2\n")
+        quota = read_quotas(tmp_path / "quotas.yaml")[project_of("vision")]
         assert (quota.nominal, quota.limit.gpu, quota.limit.cpu > 10**9, quota.weight) == (Resources(gpu=8), 16, True, 2.0)
 
-    @pytest.mark.parametrize("given", ["", "32:8", "2x", "2x1:2:3:4", "x4"])
+    @pytest.mark.parametrize(
+        ("content", "line", "reason"),
+        [
+            (b"vision:\n  nominal:\n    gpu: 8\n  limt: {gpu: 9}\n", 4, "there is no field vision.limt"),
+            (b"vision:\n  nominal:\n    gpu: many\n", 3, "vision.nominal.gpu"),
+            (b'{"vision": {"weight": 0}}', 1, "vision.weight"),
+            (b"- vision\n", 1, "valid dictionary"),
+            (b"vision: {nominal:\n", 2, "no YAML"),
+            (b"vision: \xff\n", 1, "no YAML"),
+            (b"vision: \x00\n", 1, "no YAML"),
+        ],
+    )
+    def test_quotas_that_are_wrong_are_named_with_their_line(self, tmp_path: Path, content: bytes, line: int, reason: str) -> None:
+        (tmp_path / "quotas.yaml").write_bytes(content)
+        with pytest.raises(QuotasInvalid) as refused:
+            read_quotas(tmp_path / "quotas.yaml")
+        assert (refused.value.fields["file"], refused.value.fields["line"]) == ("quotas.yaml", line)
+        assert reason in refused.value.fields["reason"]
+
+    @pytest.mark.parametrize("given", ["", "32:8", "2x", "2x1:2:3:4", "x4", "0x4", "1x1.2.3"])
     def test_a_cluster_that_is_none_is_refused(self, given: str) -> None:
         with pytest.raises(ClusterInvalid):
             read_nodes(given)

@@ -65,3 +65,17 @@ ON CONFLICT (project_id) DO UPDATE
 
 -- list_quotas --
 SELECT project_id, nominal, limits, user_limits, weight FROM trainos.quotas WHERE project_id = ANY(%(project_ids)s);
+
+-- list_history --
+SELECT job.id, job.name, project_name AS project, created_by AS user, spec, job.priority,
+       extract(epoch FROM job.created_at - %(since)s)::float8 AS submit_s, extract(epoch FROM finished_at - started_at)::float8 AS run_s,
+       coalesce(saved.every_s, 0)::float8 AS checkpoint_s
+  FROM trainos.jobs AS job
+  LEFT JOIN LATERAL (
+        SELECT extract(epoch FROM max(created_at) - min(created_at)) / (count(*) - 1) AS every_s
+          FROM trainos.checkpoints
+         WHERE project_id = job.project_id AND job_id = job.id
+        HAVING count(*) > 1) AS saved ON true
+ WHERE job.project_id = %(project_id)s AND job.created_at >= %(since)s AND finished_at >= started_at
+ ORDER BY job.created_at, job.id
+ LIMIT %(limit)s;

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from actors.securityvault.models import Scope
+from aidos.schemas.trainos import TraceRow
 from cluster.db import Connection
 from cluster.events import Event, publish
 from tune.trainos import admission
@@ -39,6 +41,11 @@ async def set_quota(conn: Connection, scope: Scope, quota: Quota) -> Quota:
 async def get_quota(conn: Connection, scope: Scope) -> Quota:
     """The project's quota; one that was given none owns nothing, and shares what is left without a bound."""
     return (await store.list_quotas(conn, [scope.project])).get(scope.project, Quota())
+
+
+async def list_history(conn: Connection, scope: Scope, days: int, limit: int) -> list[TraceRow]:
+    """The project's jobs of so many days that have ended, as a trace to replay; second 0 is the beginning of the time asked for."""
+    return await store.list_history(conn, scope.project, datetime.now(UTC) - timedelta(days=days), limit)
 
 
 async def has_waiting(conn: Connection) -> bool:

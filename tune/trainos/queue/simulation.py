@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +19,12 @@ from tune.trainos.queue.contention import Contention
 from tune.trainos.queue.models import NOTHING, Admitted, Decision, Node, Quota, Running, Snapshot, Workload
 from tune.trainos.queue.packing import Shapes, Space, vector
 from tune.trainos.queue.report import ProjectReport, Report, Waits, jain
-from tune.trainos.queue.trace import EPOCH, Traced, read_nodes, read_quotas, read_trace
+from tune.trainos.queue.trace import EPOCH, Traced
 
 SAVE_S = 10.0
 _UNKNOWN_RUN_S = 3600.0
 _FORECAST_LOOKS = 1000
+_LOOKS_UNTOLD = 100
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Simulation:
         self._look_s = math.inf
         self.now_s = 0.0
         self.executions: dict[UUID, Execution] = {}
-        self.looks = self.admissions = self.backfilled = self.preemptions = 0
+        self.looks = self.admissions = self.backfilled = self.preemptions = self.ended = 0
         self.decide_s = self.lost_s = 0.0
 
     def submit(self, workload: Workload, run_s: float, checkpoint_s: float | None = None) -> None:
@@ -124,11 +124,11 @@ class Simulation:
             execution.leaves_s = self.now_s + self._save_s
             heapq.heappush(self._events, (execution.leaves_s, running.workload.id))
 
-    def run(self, until_s: float = math.inf, looks: float = math.inf) -> None:
-        """To the end of all events, or one of the bounds."""
+    def run(self, until_s: float = math.inf, looks: float = math.inf) -> bool:
+        """To the end of all events, or one of the bounds; whether it was the end."""
         while (next_s := min(self._look_s, self._events[0][0] if self._events else math.inf)) <= until_s and self.looks < looks:
             if next_s == math.inf:
-                return
+                return True
             self._used += self._held * (next_s - self.now_s)
             self.now_s = next_s
             while self._events and self._events[0][0] <= self.now_s:
@@ -136,6 +136,7 @@ class Simulation:
                     self._look_s = min(self._look_s, self.now_s + self._tick_s)
             if self._look_s <= self.now_s:
                 self._look()
+        return False
 
     def _happens(self, execution: Execution) -> bool:
         """What is due of it: that it arrives, ends, or leaves. False where another event made this one void."""
@@ -144,6 +145,7 @@ class Simulation:
             if execution.ends_s <= self.now_s:
                 self._release(execution)
                 execution.ended_s = self.now_s
+                self.ended += 1
             elif execution.leaves_s <= self.now_s:
                 self._requeue(execution)
             else:
@@ -297,22 +299,22 @@ class Simulation:
         return self._start + timedelta(seconds=seconds)
 
 
-def replay(trace: Iterable[Traced], nodes: Sequence[Node], quotas: Mapping[UUID, Quota] | None = None, **options: Any) -> Report:
-    """The report of a trace on a cluster; ``options`` as of Simulation."""
+def replay(
+    trace: Iterable[Traced],
+    nodes: Sequence[Node],
+    quotas: Mapping[UUID, Quota] | None = None,
+    *,
+    tell: Callable[[float], object] = lambda _: None,
+    **options: Any,
+) -> Report:
+    """The report of a trace on a cluster; ``options`` as of Simulation. ``tell`` learns now and then which part of the trace is over."""
     simulation, names = Simulation(nodes, quotas, **options), {}
     for traced in trace:
         names[traced.workload.project_id] = traced.project
         simulation.submit(traced.workload, traced.run_s, traced.checkpoint_s)
-    simulation.run()
+    while not simulation.run(looks=simulation.looks + _LOOKS_UNTOLD):
+        tell(simulation.ended / len(simulation.executions))
     return simulation.report(names)
-
-
-def simulate_file(path: Path, nodes: str, quotas: Mapping[str, Mapping[str, Any]] | None = None, **options: Any) -> Report:
-    """The report of a trace's file (``trace.read_trace``) on nodes such as ``10x32:8:256`` with the quotas of its projects by name.
-
-    Raises: TraceInvalid, ClusterInvalid.
-    """
-    return replay(read_trace(path), read_nodes(nodes), read_quotas(quotas or {}), **options)
 
 
 def forecast(

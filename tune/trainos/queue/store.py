@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from aidos.schemas.trainos import TraceRow
 from cluster.db import Connection, load_queries
 from tune.trainos.models import JobSpec, Resources
 from tune.trainos.queue.models import UNLIMITED, Dependent, Gang, Quota, Running, Workload
@@ -68,6 +69,25 @@ async def list_running(conn: Connection, now: datetime, settle_s: float) -> list
         for row in rows
         for spec in (JobSpec.from_json(row["spec"]),)
     ]
+
+
+async def list_history(conn: Connection, project_id: UUID, since: datetime, limit: int) -> list[TraceRow]:
+    """The project's jobs that were submitted after ``since`` and have run to their end, the oldest first. Of several attempts the last counts."""
+    rows = await (await conn.execute(Q.list_history, {"project_id": project_id, "since": since, "limit": limit})).fetchall()
+    return [_traced(row, JobSpec.from_json(row["spec"])) for row in rows]
+
+
+def _traced(row: Mapping[str, Any], spec: JobSpec) -> TraceRow:
+    return TraceRow(
+        **{name: row[name] for name in ("submit_s", "run_s", "project", "user", "priority", "checkpoint_s")},
+        id=f"{row['name']} {row['id']}",
+        limit_s=spec.timeout_s or 0,
+        workers=spec.workers,
+        driver_cpu=spec.driver_cpus,
+        worker_cpu=spec.cpus_per_worker,
+        worker_gpu=spec.gpus_per_worker,
+        worker_memory_gib=spec.memory_gib_per_worker,
+    )
 
 
 async def list_usage(conn: Connection, now: datetime, project_ids: Collection[UUID]) -> dict[UUID, Resources]:

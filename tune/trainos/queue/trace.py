@@ -1,25 +1,29 @@
-"""Traces to replay: CSV, JSON lines, and the Standard Workload Format of the Parallel Workloads Archive."""
+"""Traces to replay: CSV, JSON lines, and the Standard Workload Format of the Parallel Workloads Archive; and the quotas to replay them with."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from tune.trainos.errors import ClusterInvalid, TraceInvalid
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from aidos.schemas.trainos import QuotaBody, TraceRow
+from tune.trainos.errors import ClusterInvalid, QuotasInvalid, TraceInvalid
 from tune.trainos.models import Resources
-from tune.trainos.queue.models import NOTHING, Gang, Node, Quota, Workload
+from tune.trainos.queue.models import UNLIMITED, Gang, Node, Quota, Workload
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """Second 0 of a trace."""
+_QUOTAS: TypeAdapter[dict[str, QuotaBody]] = TypeAdapter(dict[str, QuotaBody])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +44,48 @@ def project_of(name: str) -> UUID:
 def read_trace(path: Path) -> list[Traced]:
     """The workloads of a ``.csv``, ``.jsonl`` or ``.swf`` file, packed by gzip or not, by submission.
 
-    A row of the first two: ``id``, ``project``, ``user``, ``submit_s``, ``run_s``, ``limit_s``, ``priority``, ``checkpoint_s``, ``workers``,
-    and ``cpu``, ``gpu``, ``memory_gib`` after ``driver_`` and ``worker_``. What is absent or empty is 0, and without a bound. Raises:
-    TraceInvalid.
+    The fields of the first two are those of ``TraceRow``; what is absent or empty has its default. Raises: TraceInvalid.
     """
     traced: dict[UUID, Traced] = {}
-    number, kind = 0, path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    number = 0
     try:
         with gzip.open(path, "rt") if path.suffix.lower() == ".gz" else path.open() as file:
-            lines = enumerate(csv.DictReader(file), 2) if kind == "csv" else enumerate(file, 1)
-            for number, line in lines:  # noqa: B007 — an error names it
+            kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+            for number, line in _lines(file, kind):  # noqa: B007 — an error names it
                 row = line if isinstance(line, dict) else _swf_row(line) if kind == "swf" else _json_row(line)
                 if row is None:
                     continue
-                one = _traced(row)
+                one = to_traced(TraceRow.model_validate({key: value for key, value in row.items() if value not in ("", None)}))
                 if one.workload.id in traced:
                     raise ValueError(f"{one.workload.name} is there twice")
                 traced[one.workload.id] = one
-    except KeyError as error:
-        raise TraceInvalid(line=number, reason=f"{error.args[0]} is missing") from error
+    except ValidationError as error:
+        raise TraceInvalid(file=path.name, line=number, reason=_sentence(error)) from error
     except json.JSONDecodeError as error:
-        raise TraceInvalid(line=number, reason=f"it is not JSON ({error.msg})") from error
+        raise TraceInvalid(file=path.name, line=number, reason=f"it is not JSON ({error.msg})") from error
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
-        raise TraceInvalid(line=number + 1, reason="it is no text") from error
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise TraceInvalid(line=number, reason=str(error)) from error
+        raise TraceInvalid(file=path.name, line=number + 1, reason="it is no text") from error
+    except ValueError as error:
+        raise TraceInvalid(file=path.name, line=number, reason=str(error)) from error
     return sorted(traced.values(), key=lambda each: (each.workload.queued_at, each.workload.id))
 
 
-def _json_row(line: str) -> Mapping[str, Any] | None:
-    return json.loads(line) if line.strip() else None
+def _lines(file: TextIO, kind: str) -> Iterator[tuple[int, str | dict[str, Any]]]:
+    if kind != "csv":
+        yield from enumerate(file, 1)
+        return
+    reader = csv.DictReader(file, restkey="one more than the first line names")
+    yield from ((reader.line_num, row) for row in reader)
 
 
-def _swf_row(line: str) -> Mapping[str, Any] | None:
+def _json_row(line: str) -> dict[str, Any] | None:
+    row = json.loads(line) if line.strip() else None
+    if row is not None and not isinstance(row, dict):
+        raise ValueError("it is no object")
+    return row
+
+
+def _swf_row(line: str) -> dict[str, Any] | None:
     """https://www.cs.huji.ac.il/labs/parallel/workload/swf.html: 18 fields, -1 where unknown; memory in KiB a processor."""
     fields = line.split(";")[0].split()
     if not fields:
@@ -88,40 +101,39 @@ def _swf_row(line: str) -> Mapping[str, Any] | None:
     return row | {key: value for key, value in known.items() if value > 0}
 
 
-def _traced(row: Mapping[str, Any]) -> Traced:
-    project, name = str(row.get("project") or "default"), str(row["id"])
-    gang = Gang(_resources(row, "driver"), _resources(row, "worker"), int(_number(row, "workers") or 0))
-    limit_s, checkpoint_s = _number(row, "limit_s"), _number(row, "checkpoint_s")
+def _sentence(error: ValidationError) -> str:
+    """What is wrong with the first field that is wrong."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{field} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {field}"
+    return f"{field}: {first['msg']}, got {first['input']!r}" if field else f"{first['msg']}, got {first['input']!r}"
+
+
+def to_traced(row: TraceRow) -> Traced:
+    """A row as the simulation takes it."""
+    driver = Resources(row.driver_cpu, row.driver_gpu, row.driver_memory_gib)
+    worker = Resources(row.worker_cpu, row.worker_gpu, row.worker_memory_gib)
     workload = Workload(
-        uuid5(NAMESPACE_OID, f"workload/{name}"),
-        name,
-        project_of(project),
-        str(row.get("user") or ""),
-        gang,
-        EPOCH + timedelta(seconds=_number(row, "submit_s", required=True)),
-        int(_number(row, "priority") or 0),
-        limit_s or None,
+        uuid5(NAMESPACE_OID, f"workload/{row.id}"),
+        row.id,
+        project_of(row.project),
+        row.user,
+        Gang(driver, worker, row.workers),
+        EPOCH + timedelta(seconds=row.submit_s),
+        row.priority,
+        row.limit_s or None,
     )
-    return Traced(workload, project, _number(row, "run_s", required=True), checkpoint_s or None)
-
-
-def _resources(row: Mapping[str, Any], of: str) -> Resources:
-    return Resources(*(_number(row, f"{of}_{what}") or 0.0 for what in ("cpu", "gpu", "memory_gib")))
-
-
-def _number(row: Mapping[str, Any], key: str, required: bool = False) -> float:
-    given = row[key] if required else row.get(key) or 0.0
-    number = float(given)
-    if not (math.isfinite(number) and (number >= 0 or key == "priority")):
-        raise ValueError(f"{key} is {given}")
-    return number
+    return Traced(workload, row.project, row.run_s, row.checkpoint_s or None)
 
 
 def read_nodes(text: str) -> list[Node]:
     """``10x32:8:256,4x16``: ten nodes of 32 CPUs, 8 GPUs and 256 GiB, and four of 16 CPUs. Raises: ClusterInvalid."""
     nodes: list[Node] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)x([\d.]+(?::[\d.]+){0,2})\s*", part)
+        match = re.fullmatch(r"\s*([1-9]\d{0,5})x((?:\d+\.?\d*)(?::\d+\.?\d*){0,2})\s*", part)
         if match is None:
             raise ClusterInvalid(given=part)
         has = Resources(*(float(amount) for amount in match[2].split(":")))
@@ -129,17 +141,36 @@ def read_nodes(text: str) -> list[Node]:
     return nodes
 
 
-def read_quotas(data: Mapping[str, Mapping[str, Any]]) -> dict[UUID, Quota]:
-    """By name of project: ``{"vision": {"nominal": {"gpu": 8}, "limit": {"gpu": 16}, "user_limit": {}, "weight": 2}}``.
+def read_quotas(path: Path) -> dict[UUID, Quota]:
+    """By name of project, as YAML or JSON: ``vision: {nominal: {gpu: 8}, limit: {gpu: 16}, user_limit: {gpu: 4}, weight: 2}``.
 
-    What ``nominal`` leaves out is not owned, what the limits leave out is not bounded.
+    What ``nominal`` leaves out is not owned, what the limits leave out is not bounded. Raises: QuotasInvalid.
     """
-    return {
-        project_of(project): Quota(
-            Resources(**given.get("nominal", {})) if given.get("nominal") else NOTHING,
-            Resources(**{"cpu": math.inf, "gpu": math.inf, "memory_gib": math.inf, **given.get("limit", {})}),
-            Resources(**{"cpu": math.inf, "gpu": math.inf, "memory_gib": math.inf, **given.get("user_limit", {})}),
-            float(given.get("weight", 1.0)),
-        )
-        for project, given in data.items()
-    }
+    try:
+        text = path.read_text()
+        tree, found = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        quotas = _QUOTAS.validate_python(found or {})
+    except ValidationError as error:
+        raise QuotasInvalid(file=path.name, line=_line_of(tree, error.errors()[0]["loc"]), reason=_sentence(error)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = error.problem_mark.line + 1 if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else 1
+        raise QuotasInvalid(file=path.name, line=line, reason=f"it is no YAML ({' '.join(str(error).split())})") from error
+    return {project_of(project): to_quota(body) for project, body in quotas.items()}
+
+
+def _line_of(tree: yaml.Node | None, place: Sequence[str | int]) -> int:
+    """The line of the innermost key that is there."""
+    line = 0
+    for part in place:
+        entries = tree.value if isinstance(tree, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in entries if key.value == part), None)
+        if found is None:
+            break
+        line, tree = found[0].start_mark.line, found[1]
+    return line + 1
+
+
+def to_quota(body: QuotaBody) -> Quota:
+    """What was asked for, as the policy takes it."""
+    limit, user_limit = (replace(UNLIMITED, **part.model_dump(exclude_none=True)) for part in (body.limit, body.user_limit))
+    return Quota(Resources(**body.nominal.model_dump(exclude_none=True)), limit, user_limit, body.weight)

@@ -22,7 +22,7 @@ SETTLE_S = 60.0
 """After so long Ray's account of free resources shows what a job holds."""
 _YOUNG_S = 600.0
 """What can never start is refused when it comes; what has waited longer stays, for the node that it needs may only be away."""
-_WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE = 8000, 8, 4
+_WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE = 2000, 8, 4
 
 
 async def set_quota(conn: Connection, scope: Scope, quota: Quota) -> Quota:

@@ -248,6 +248,13 @@ def _check_s3(settings: Settings) -> Iterator[Finding]:
         f"SeaweedFS's filer answers {status} to strangers",
         "" if ok else "config/s3/security.toml lost its keys: `aidos down`, `aidos up`",
     )
+    open_ports = ", ".join(s3_server.ports_open_to_strangers(settings))
+    yield Finding(
+        "s3 grpc",
+        not open_ports,
+        f"SeaweedFS answers strangers on {open_ports}" if open_ports else "SeaweedFS's gRPC ports refuse who has no certificate",
+        "config/s3/security.toml lost its certificate: `aidos down`, `aidos up`" if open_ports else "",
+    )
 
 
 def _check_database_clock(settings: Settings) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import json
 import sysconfig
 from pathlib import Path
 
+import grpc
 import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -91,6 +92,29 @@ def connect(url: str, access_key: str | None, secret_key: str | None, region: st
 def check(url: str, access_key: str, secret_key: str, region: str) -> None:
     """Raises: minio.error.S3Error or urllib3.exceptions.HTTPError unless a signed ListBuckets is answered."""
     connect(url, access_key, secret_key, region).list_buckets()
+
+
+def ports_open_to_strangers(settings: Settings) -> list[str]:
+    """The gRPC ports, by name, that answer who shows no certificate, with or without TLS."""
+    certificate = (settings.home / "config" / "s3" / "grpc.crt").read_bytes()
+    found, options = [], [("grpc.enable_http_proxy", 0)]
+    for name in (name for name in _PORTS if name.endswith("_grpc")):
+        address = f"localhost:{ports(settings)[name]}"
+        with (
+            grpc.insecure_channel(address, options) as plain,
+            grpc.secure_channel(address, grpc.ssl_channel_credentials(certificate), options) as encrypted,
+        ):
+            if _answers(plain) or _answers(encrypted):
+                found.append(name)
+    return found
+
+
+def _answers(channel: grpc.Channel) -> bool:
+    try:
+        channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=2)
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.UNIMPLEMENTED
+    return True
 
 
 def _make_bucket(settings: Settings, access_key: str, secret_key: str) -> None:

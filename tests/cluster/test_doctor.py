@@ -11,14 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
+import grpc
 import pytest
 from pydantic import SecretStr
 
-from cluster import doctor, embedded
+from cluster import doctor, embedded, s3_server
 from cluster import status as reports
 from cluster.doctor import Finding
 from cluster.embedded import CannotStart
@@ -142,8 +144,19 @@ class TestExamine:
 class TestRunningStorage:
     def test_strangers_are_refused_and_nothing_is_open(self, storage: Settings) -> None:
         found = list(doctor.check_running(storage))
-        assert {"s3 refusal", "s3 filer", "database clock", "sockets"} <= {finding.name for finding in found}
+        assert {"s3 refusal", "s3 filer", "s3 grpc", "database clock", "sockets"} <= {finding.name for finding in found}
         assert not problems(found)
+
+    def test_a_grpc_port_that_answers_strangers_is_found(self, storage: Settings, tmp_path: Path) -> None:
+        (tmp_path / "config" / "s3").mkdir(parents=True)
+        (tmp_path / "config" / "s3" / "grpc.crt").write_bytes((storage.home / "config" / "s3" / "grpc.crt").read_bytes())
+        first, server = find_free_ports(9), grpc.server(ThreadPoolExecutor(1))
+        server.add_insecure_port(f"127.0.0.1:{first + 6}")
+        server.start()
+        try:
+            assert s3_server.ports_open_to_strangers(storage.model_copy(update={"home": tmp_path, "s3_port": first})) == ["filer_grpc"]
+        finally:
+            server.stop(None).wait()
 
     def test_clocks_of_an_outer_database_and_s3_are_compared(self, home: Settings, storage: Settings) -> None:
         names = ("database_url", "s3_endpoint", "s3_access_key", "s3_secret_key")

@@ -19,6 +19,13 @@ SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, 
  ORDER BY id::text = %(name)s DESC, id DESC
  LIMIT 1;
 
+-- find_jobs --
+SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
+       ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
+       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
+  FROM trainos.jobs
+ WHERE project_id = %(project_id)s AND id = ANY (%(ids)s);
+
 -- list_jobs --
 SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
        ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,

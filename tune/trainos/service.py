@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -148,6 +148,11 @@ async def get_job(conn: Connection, scope: Scope, name: str) -> Job:
     if job is None:
         raise JobNotFound(name=name)
     return job
+
+
+async def find_jobs(conn: Connection, scope: Scope, ids: Collection[UUID]) -> list[Job]:
+    """Those of these ids that are there."""
+    return await store.find_jobs(conn, scope.project, ids)
 
 
 async def list_jobs(conn: Connection, scope: Scope, state: str | None, before: UUID | None, limit: int) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -50,6 +50,11 @@ async def find_job(conn: Connection, project_id: UUID, name: str) -> Job | None:
     """By id, or the newest of that name."""
     row = await (await conn.execute(Q.find_job, {"project_id": project_id, "name": name})).fetchone()
     return _job(row) if row else None
+
+
+async def find_jobs(conn: Connection, project_id: UUID, ids: Collection[UUID]) -> list[Job]:
+    """Those of these ids that are there."""
+    return [_job(row) for row in await (await conn.execute(Q.find_jobs, {"project_id": project_id, "ids": list(ids)})).fetchall()]
 
 
 async def list_jobs(conn: Connection, project_id: UUID, state: str | None, before: UUID | None, limit: int) -> list[Job]:

@@ -27,3 +27,14 @@ class Affected:
 
     node: Node
     sure: bool
+
+
+@dataclass(frozen=True)
+class TracedRun:
+    """What lineage tells of a run beside its edges. ``parent``: what it names as the run that it belongs to, empty where none."""
+
+    id: UUID
+    name: str
+    experiment: str
+    job_id: UUID | None
+    parent: str

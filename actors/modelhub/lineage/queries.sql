@@ -1,6 +1,10 @@
--- insert_edge --
+-- insert_edges --
+-- In order, so that two who tell the same wait for each other rather than lock each other out.
 INSERT INTO modelhub.edges (project_id, source_kind, source_id, target_kind, target_id, relation, source_label, target_label)
-VALUES (%(project_id)s, %(source_kind)s, %(source_id)s, %(target_kind)s, %(target_id)s, %(relation)s, %(source_label)s, %(target_label)s)
+SELECT %(project_id)s, e.*
+  FROM unnest(%(source_kinds)s::text[], %(source_ids)s::text[], %(target_kinds)s::text[], %(target_ids)s::text[], %(relations)s::text[],
+              %(source_labels)s::text[], %(target_labels)s::text[]) AS e
+ ORDER BY 2, 3, 4, 5, 6
 ON CONFLICT (project_id, source_kind, source_id, target_kind, target_id, relation) DO NOTHING;
 
 -- list_sources --
@@ -21,6 +25,27 @@ SELECT kind, id, label FROM (
     (SELECT target_kind, target_id, target_label, created_at, 1 FROM modelhub.edges
       WHERE project_id = %(project_id)s AND target_kind = %(kind)s AND target_label = %(name)s ORDER BY created_at DESC LIMIT 1)
 ) AS found ORDER BY rank, created_at DESC LIMIT 1;
+
+-- list_runs --
+SELECT r.id, r.name, e.name AS experiment, r.job_id,
+       coalesce((SELECT t.value FROM modelhub.run_tags t WHERE t.run_id = r.id AND t.key = 'mlflow.parentRunId'), '') AS parent
+  FROM modelhub.runs r JOIN modelhub.experiments e ON e.id = r.experiment_id
+ WHERE r.project_id = %(project_id)s AND r.id = ANY (%(ids)s) AND r.deleted_at IS NULL;
+
+-- list_signatures --
+SELECT v.id, v.signature FROM modelhub.versions v
+ WHERE v.project_id = %(project_id)s AND v.id = ANY (%(ids)s) AND v.deleted_at IS NULL AND v.signature IS NOT NULL;
+
+-- list_edges --
+-- Those into and out of things of one kind, at most `limit` of each thing each way.
+SELECT e.source_kind, e.source_id, e.source_label, e.target_kind, e.target_id, e.target_label, e.relation
+  FROM unnest(%(ids)s::text[]) AS n (id)
+ CROSS JOIN LATERAL ((SELECT * FROM modelhub.edges
+                       WHERE project_id = %(project_id)s AND target_kind = %(kind)s AND target_id = n.id LIMIT %(limit)s)
+                     UNION
+                     (SELECT * FROM modelhub.edges
+                       WHERE project_id = %(project_id)s AND source_kind = %(kind)s AND source_id = n.id LIMIT %(limit)s)) AS e
+ ORDER BY e.source_kind, e.source_id, e.target_kind, e.target_id;
 
 -- walk_edges --
 -- Two walks in one statement, breadth first. A node is entered once a depth, so a cycle ends at the depth limit, and a node that

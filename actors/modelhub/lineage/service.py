@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from actors.modelhub.lineage import store
-from actors.modelhub.lineage.models import Affected, Evidence
+from actors.modelhub.lineage.models import Affected, Evidence, TracedRun
 from actors.modelhub.models import Direction, Edge, Graph, Node, NodeKind
 from actors.securityvault.models import Scope
 from cluster.db import Connection
@@ -20,7 +21,27 @@ MAX_STEPS = 20_000
 
 async def add_edge(conn: Connection, scope: Scope, source: Node, target: Node, relation: str) -> None:
     """``source`` went into ``target``. The same edge twice is one."""
-    await store.insert_edge(conn, scope.project, Edge(source, target, relation))
+    await add_edges(conn, scope, [Edge(source, target, relation)])
+
+
+async def add_edges(conn: Connection, scope: Scope, edges: Sequence[Edge]) -> None:
+    """Each once, however often it is among them or was written before."""
+    await store.insert_edges(conn, scope.project, edges)
+
+
+async def list_runs(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[TracedRun]:
+    """Those of these runs that are there."""
+    return await store.list_runs(conn, scope.project, ids)
+
+
+async def list_edges(conn: Connection, scope: Scope, kind: NodeKind, ids: Sequence[str]) -> list[Edge]:
+    """Into and out of things of one kind, at most ``MAX_EDGES`` of each thing each way."""
+    return await store.list_edges(conn, scope.project, kind, ids, MAX_EDGES)
+
+
+async def list_signatures(conn: Connection, scope: Scope, version_ids: Collection[UUID]) -> dict[UUID, Mapping[str, Any]]:
+    """Of those of these versions that have one, by version."""
+    return await store.list_signatures(conn, scope.project, version_ids)
 
 
 async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from actors.modelhub.lineage.models import Affected, Evidence
+from actors.modelhub.lineage.models import Affected, Evidence, TracedRun
 from actors.modelhub.models import Direction, Edge, Node, NodeKind
 from cluster.db import Connection, load_queries, one
 
 Q = load_queries(__package__ or "actors.modelhub.lineage")
 
 
-async def insert_edge(conn: Connection, project_id: UUID, edge: Edge) -> None:
-    await conn.execute(
-        Q.insert_edge,
-        {
-            "project_id": project_id,
-            "source_kind": edge.source.kind,
-            "source_id": edge.source.id,
-            "source_label": edge.source.label,
-            "target_kind": edge.target.kind,
-            "target_id": edge.target.id,
-            "target_label": edge.target.label,
-            "relation": edge.relation,
-        },
-    )
+async def insert_edges(conn: Connection, project_id: UUID, edges: Sequence[Edge]) -> None:
+    values = {
+        "project_id": project_id,
+        "source_kinds": [str(edge.source.kind) for edge in edges],
+        "source_ids": [edge.source.id for edge in edges],
+        "source_labels": [edge.source.label for edge in edges],
+        "target_kinds": [str(edge.target.kind) for edge in edges],
+        "target_ids": [edge.target.id for edge in edges],
+        "target_labels": [edge.target.label for edge in edges],
+        "relations": [edge.relation for edge in edges],
+    }
+    await conn.execute(Q.insert_edges, values)
+
+
+async def list_runs(conn: Connection, project_id: UUID, ids: Sequence[UUID]) -> list[TracedRun]:
+    return [TracedRun(**row) for row in await (await conn.execute(Q.list_runs, {"project_id": project_id, "ids": list(ids)})).fetchall()]
+
+
+async def list_signatures(conn: Connection, project_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, Mapping[str, Any]]:
+    rows = await conn.execute(Q.list_signatures, {"project_id": project_id, "ids": list(version_ids)})
+    return {row["id"]: row["signature"] for row in await rows.fetchall()}
+
+
+async def list_edges(conn: Connection, project_id: UUID, kind: NodeKind, ids: Sequence[str], limit: int) -> list[Edge]:
+    """At most ``limit`` of each thing each way."""
+    values = {"project_id": project_id, "kind": kind, "ids": list(ids), "limit": limit}
+    return [_edge(row) for row in await (await conn.execute(Q.list_edges, values)).fetchall()]
 
 
 async def list_sources(conn: Connection, project_id: UUID, kind: NodeKind) -> list[str]:
@@ -53,17 +67,7 @@ async def walk_edges(
         "steps": steps,
     }
     rows = await (await conn.execute(Q.walk_edges, values)).fetchall()
-    found = [
-        (
-            Edge(
-                Node(row["source_kind"], row["source_id"], row["source_label"]),
-                Node(row["target_kind"], row["target_id"], row["target_label"]),
-                row["relation"],
-            ),
-            row["depth"],
-        )
-        for row in rows
-    ]
+    found = [(_edge(row), row["depth"]) for row in rows]
     return found, bool(rows and rows[0]["stopped"])
 
 
@@ -94,3 +98,8 @@ async def list_imported(conn: Connection, project_id: UUID, place: str) -> list[
 async def list_overlapping(conn: Connection, project_id: UUID, place: str) -> list[Node]:
     rows = await (await conn.execute(Q.list_overlapping, {"project_id": project_id, "place": place})).fetchall()
     return [Node(NodeKind.DATASET, row["id"], row["label"]) for row in rows]
+
+
+def _edge(row: Mapping[str, Any]) -> Edge:
+    source = Node(row["source_kind"], row["source_id"], row["source_label"])
+    return Edge(source, Node(row["target_kind"], row["target_id"], row["target_label"]), row["relation"])

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import httpx
 
-from api.protocols.openlineage.outgoing import to_run_event
+from api.protocols.openlineage.outgoing import to_run_events
 from cluster import leases, telemetry
 from cluster.db import Database
 from cluster.events import Position, Wakeup, move_cursor, read_next
@@ -65,12 +65,12 @@ class Forwarder:
         async with self.db.platform() as conn:
             lease = await leases.acquire(conn, CONSUMER, holder, ttl_s=self.lease_s)
             found = await read_next(conn, CONSUMER, self.batch) if lease else []
-            told = [(at, await to_run_event(conn, event, self.settings.url)) for at, event in found]
+            told = await to_run_events(conn, [event for _, event in found], self.settings.url)
         taken: Position | None = None
         # A slow receiver gets fewer at a time, so that the lease is still held after the last.
         deadline = time.monotonic() + self.lease_s / 2
         try:
-            for at, event in told:
+            for (at, _), event in zip(found, told, strict=True):
                 if time.monotonic() > deadline:
                     break
                 if event is not None:

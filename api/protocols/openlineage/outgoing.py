@@ -6,15 +6,16 @@ A run in a job has the job's name, another its experiment's. A commit is a datas
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from actors.modelhub import service as modelhub
 from actors.modelhub.lineage import service as lineage
-from actors.modelhub.models import Direction, Node, NodeKind, Run, RunState
+from actors.modelhub.lineage.models import TracedRun
+from actors.modelhub.models import Node, NodeKind, RunState
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import Scope, platform_scope
 from aidos.errors import NotFound
@@ -28,7 +29,6 @@ from tune.trainos.models import Job
 
 RUN_TYPES = {"modelhub.run.created": EventType.START, "modelhub.run.resumed": EventType.RUNNING}
 _ENDS = {RunState.FINISHED: EventType.COMPLETE, RunState.FAILED: EventType.FAIL, RunState.KILLED: EventType.ABORT}
-_PARENT_TAG = "mlflow.parentRunId"
 
 
 def namespace_of(url: str, project: str) -> str:
@@ -41,29 +41,45 @@ async def list_run_events(
 ) -> tuple[list[dict[str, Any]], Position | None]:
     """The project's events behind ``after``, of at most ``limit`` of the outbox; where to go on, None at the end."""
     found = await tail_events(conn, after, type="modelhub", limit=limit)
-    made = [await to_run_event(conn, event, url, scope) for _, event in found]
+    made = await to_run_events(conn, [event for _, event in found], url, scope)
     return [each for each in made if each], found[-1][0] if len(found) == limit else None
 
 
-async def to_run_event(conn: Connection, event: Event, url: str, scope: Scope | None = None) -> dict[str, Any] | None:
-    """The event as OpenLineage tells it; None where it is no transition of a run, or the run or its project is gone."""
-    moment = _moment(event)
-    if moment is None or event.project_id is None or event.time is None:
-        return None
-    scope = scope or _scope(event.org_id, event.project_id)
-    type, run_id = moment
+async def to_run_events(conn: Connection, events: Sequence[Event], url: str, scope: Scope | None = None) -> list[dict[str, Any] | None]:
+    """Each event as OpenLineage tells it; None where it is no transition of a run, or the run or its project is gone.
+
+    What they tell is asked for together: so many queries a project, however many events.
+    """
+    moments = [_moment(event) for event in events]
+    asked: dict[UUID, set[UUID]] = {}
+    for event, moment in zip(events, moments, strict=True):
+        if moment and event.project_id:
+            asked.setdefault(event.project_id, set()).add(moment[1])
+    orgs = {event.project_id: event.org_id for event in events}
+    tellers = {project: await _find_teller(conn, _scope(orgs[project], project), scope, url, runs) for project, runs in asked.items()}
+    return [
+        _tell(tellers.get(event.project_id) if event.project_id else None, event, *moment) if moment else None
+        for event, moment in zip(events, moments, strict=True)
+    ]
+
+
+async def _find_teller(conn: Connection, platform: Scope, scope: Scope | None, url: str, runs: Iterable[UUID]) -> Teller | None:
     try:
-        run = await modelhub.get_run(conn, scope, run_id)
-        project = await securityvault.get_project(conn, _scope(event.org_id, event.project_id), str(event.project_id))
+        project = await securityvault.get_project(conn, platform, str(platform.project))
     except NotFound:
         return None
-    teller = Teller(conn, scope, namespace_of(url, project.name))
+    return await Teller.of(conn, scope or platform, namespace_of(url, project.name), runs)
+
+
+def _tell(teller: Teller | None, event: Event, type: EventType, run_id: UUID) -> dict[str, Any] | None:
+    if teller is None or event.time is None or (run := teller.runs.get(run_id)) is None:
+        return None
     return {
         "eventType": type.value,
         "eventTime": event.time.isoformat(),
         "producer": wire.PRODUCER,
         "schemaURL": wire.EVENT_SCHEMA,
-        **await teller.tell(run, failed=type is EventType.FAIL),
+        **teller.tell(run, failed=type is EventType.FAIL),
     }
 
 
@@ -82,81 +98,97 @@ def _scope(org_id: UUID, project_id: UUID) -> Scope:
     return replace(scope, principal=replace(scope.principal, org_admin=True))
 
 
+@dataclass(frozen=True)
 class Teller:
-    """Says of runs of one project what they read and made."""
+    """Says of runs of one project what they read and made: all that is known of them, read together."""
 
-    def __init__(self, conn: Connection, scope: Scope, namespace: str) -> None:
-        self.conn, self.scope, self.namespace = conn, scope, namespace
+    namespace: str
+    runs: Mapping[UUID, TracedRun]
+    jobs: Mapping[UUID, Job]
+    inputs: Mapping[str, Sequence[Node]]
+    outputs: Mapping[str, Sequence[Node]]
+    columns: Mapping[UUID, Mapping[str, str]]
+    signatures: Mapping[UUID, Mapping[str, Any]]
 
-    async def tell(self, run: Run, *, failed: bool) -> dict[str, Any]:
+    @classmethod
+    async def of(cls, conn: Connection, scope: Scope, namespace: str, ids: Iterable[UUID]) -> Teller:
+        """With the runs that these belong to."""
+        runs = {run.id: run for run in await lineage.list_runs(conn, scope, list(ids))}
+        jobs = await _find_jobs(conn, scope, runs.values())
+        over = [parent for run in runs.values() if (parent := _parent_of(run, jobs)) and parent not in runs]
+        parents = {run.id: run for run in await lineage.list_runs(conn, scope, over)}
+        jobs |= await _find_jobs(conn, scope, [run for run in parents.values() if run.job_id not in jobs])
+        inputs, outputs = defaultdict(list), defaultdict(list)
+        for edge in await lineage.list_edges(conn, scope, NodeKind.RUN, [str(id) for id in runs]):
+            inputs[edge.target.id].append(edge.source)
+            outputs[edge.source.id].append(edge.target)
+        columns = await reports.list_columns(conn, scope, _ids(inputs, NodeKind.COMMIT))
+        signatures = await lineage.list_signatures(conn, scope, _ids(outputs, NodeKind.MODEL_VERSION))
+        return cls(namespace, runs | parents, jobs, inputs, outputs, columns, signatures)
+
+    def tell(self, run: TracedRun, *, failed: bool) -> dict[str, Any]:
         """``run``, ``job``, ``inputs`` and ``outputs`` of an event."""
-        job = await self._job(run)
-        graph = await lineage.trace(self.conn, self.scope, Node(NodeKind.RUN, str(run.id)), Direction.BOTH, 1)
-        inputs = [await self._dataset(edge.source) for edge in graph.edges if edge.target.id == str(run.id)]
-        outputs = [await self._dataset(edge.target) for edge in graph.edges if edge.source.id == str(run.id)]
-        facets = await self._parent(run, job)
+        job, id = self.jobs.get(run.job_id) if run.job_id else None, str(run.id)
+        inputs = [self._dataset(node) for node in self.inputs.get(id, ())]
+        outputs = [self._dataset(node) for node in self.outputs.get(id, ())]
+        facets = self._parent(run)
         if failed:
             reason = job.reason if job and job.run_id == run.id and job.reason else "The run failed."
             facets["errorMessage"] = facet("ErrorMessageRunFacet", "1-0-1", message=reason, programmingLanguage="Python")
         kind = facet("JobTypeJobFacet", "2-0-3", processingType="BATCH", integration="AIDOS", jobType="JOB" if job else "RUN")
         return {
-            "run": {"runId": str(run.id), "facets": facets},
+            "run": {"runId": id, "facets": facets},
             "job": {"namespace": self.namespace, "name": job.name if job else run.experiment, "facets": {"jobType": kind}},
             "inputs": [each for each in inputs if each],
             "outputs": [each for each in outputs if each],
         }
 
-    async def _job(self, run: Run) -> Job | None:
-        if run.job_id is not None:
-            with contextlib.suppress(NotFound):
-                return await trainos.get_job(self.conn, self.scope, str(run.job_id))
-        return None
-
-    async def _parent(self, run: Run, job: Job | None) -> dict[str, Any]:
+    def _parent(self, run: TracedRun) -> dict[str, Any]:
         """The facet ``parent``: the run that a trial belongs to, or that of the job whose code began this one."""
-        named = run.tags.get(_PARENT_TAG) or (str(job.run_id) if job and job.run_id != run.id and job.run_id else "")
-        try:
-            parent = await modelhub.get_run(self.conn, self.scope, UUID(named)) if named else None
-        except (ValueError, NotFound):
+        id = _parent_of(run, self.jobs)
+        parent = self.runs.get(id) if id and id != run.id else None
+        if parent is None:
             return {}
-        if parent is None or parent.id == run.id:
-            return {}
-        over = await self._job(parent)
+        over = self.jobs.get(parent.job_id) if parent.job_id else None
         about = {"namespace": self.namespace, "name": over.name if over else parent.experiment}
         return {"parent": facet("ParentRunFacet", "1-0-1", run={"runId": str(parent.id)}, job=about)}
 
-    async def _dataset(self, node: Node) -> dict[str, Any] | None:
+    def _dataset(self, node: Node) -> dict[str, Any] | None:
         if node.kind == NodeKind.COMMIT:
-            name = node.label.rpartition("@")[0]
-            fields = await self._columns(name, node.id)
-            return wire.to_dataset(self.namespace, name, node.id, **({"schema": wire.to_schema(fields)} if fields else {}))
+            fields = self.columns.get(UUID(node.id), {})
+            schema = {"schema": wire.to_schema(fields)} if fields else {}
+            return wire.to_dataset(self.namespace, node.label.rpartition("@")[0], node.id, **schema)
         if node.kind == NodeKind.MODEL_VERSION:
-            return await self._model(*node.label.rpartition("@")[::2])
+            return self._model(node)
         if node.kind == NodeKind.DATASET:
             namespace, name = split_dataset(node.id)
             return wire.to_dataset(namespace, name, "")
         return None
 
-    async def _columns(self, dataset: str, commit_id: str) -> Mapping[str, str]:
-        """Names and types, where somebody had the commit's tables profiled."""
-        try:
-            for report in await reports.list_reports(self.conn, self.scope, dataset, commit_id, "profile", None, 1):
-                result = (await reports.get_report(self.conn, self.scope, report.id)).result or {}
-                columns = result.get("table", {}).get("columns", {})
-                return {name: next(iter(column.get("types") or {"unknown": 0})) for name, column in columns.items()}
-        except NotFound:  # the dataset was deleted since
-            pass
-        return {}
-
-    async def _model(self, model: str, version: str) -> dict[str, Any]:
-        name, kind = f"{wire.MODEL_PREFIX}{model}", facet("DatasetTypeDatasetFacet", "1-0-1", datasetType="MODEL")
-        try:
-            signature = (await modelhub.get_version(self.conn, self.scope, model, version)).signature or {}
-        except NotFound:
-            signature = {}
-        fields = {tensor["name"]: tensor["dtype"] for tensor in signature.get("inputs", ())}
+    def _model(self, node: Node) -> dict[str, Any]:
+        model, _, version = node.label.rpartition("@")
+        kind = facet("DatasetTypeDatasetFacet", "1-0-1", datasetType="MODEL")
+        fields = {tensor["name"]: tensor["dtype"] for tensor in self.signatures.get(UUID(node.id), {}).get("inputs", ())}
         schema = {"schema": wire.to_schema(fields)} if fields else {}
-        return wire.to_dataset(self.namespace, name, version, datasetType=kind, **schema)
+        return wire.to_dataset(self.namespace, f"{wire.MODEL_PREFIX}{model}", version, datasetType=kind, **schema)
+
+
+def _ids(nodes: Mapping[str, Sequence[Node]], kind: NodeKind) -> set[UUID]:
+    return {UUID(node.id) for around in nodes.values() for node in around if node.kind == kind}
+
+
+async def _find_jobs(conn: Connection, scope: Scope, runs: Iterable[TracedRun]) -> dict[UUID, Job]:
+    return {job.id: job for job in await trainos.find_jobs(conn, scope, {run.job_id for run in runs if run.job_id})}
+
+
+def _parent_of(run: TracedRun, jobs: Mapping[UUID, Job]) -> UUID | None:
+    """What the run names as its parent, or the run of its job."""
+    if run.parent:
+        with contextlib.suppress(ValueError):
+            return UUID(run.parent)
+        return None
+    job = jobs.get(run.job_id) if run.job_id else None
+    return job.run_id if job else None
 
 
 def split_dataset(id: str) -> tuple[str, str]:

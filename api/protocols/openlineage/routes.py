@@ -34,6 +34,5 @@ async def post_run_events(body: Annotated[list[EventPosted], Body(max_length=MOS
 
 async def _ingest(events: list[EventPosted], tx: Tx, request: Request) -> JSONResponse:
     namespace = namespace_of(request.app.state.edge.db.settings.url, tx.scope.project_name or str(tx.scope.project))
-    for event in events:
-        await incoming.ingest(tx.conn, tx.scope, event, namespace)
+    await incoming.ingest(tx.conn, tx.scope, events, namespace)
     return JSONResponse({"accepted": len(events)})

@@ -25,6 +25,13 @@ SELECT r.id, d.name AS dataset, r.commit_id, r.kind, r.params, r.job_id, r.progr
  ORDER BY r.id DESC
  LIMIT %(limit)s;
 
+-- list_columns --
+-- Names of the columns of commits' tables with what their values were found to be, of the newest profile of each.
+SELECT DISTINCT ON (commit_id) commit_id, result #> '{table,columns}' AS columns
+  FROM dataforge.reports
+ WHERE project_id = %(project_id)s AND commit_id = ANY (%(commit_ids)s) AND kind = 'profile' AND result IS NOT NULL
+ ORDER BY commit_id, id DESC;
+
 -- set_job --
 UPDATE dataforge.reports SET job_id = %(job_id)s, progress = NULL
  WHERE project_id = %(project_id)s AND id = %(id)s AND result IS NULL;

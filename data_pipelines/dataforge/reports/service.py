@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -68,6 +68,15 @@ async def list_reports(
     found = await dataforge.get_dataset(conn, scope, dataset)
     commit_id = (await dataforge.get_commit(conn, scope, dataset, ref)).id if ref else None
     return await store.list_reports(conn, scope.project, found.id, commit_id, kind, before, limit)
+
+
+async def list_columns(conn: Connection, scope: Scope, commit_ids: Collection[UUID]) -> dict[UUID, dict[str, str]]:
+    """Names and types of the columns of those of these commits whose tables somebody had profiled."""
+    found = await store.list_columns(conn, scope.project, commit_ids)
+    return {
+        commit_id: {name: next(iter(column.get("types") or {"unknown": 0})) for name, column in columns.items()}
+        for commit_id, columns in found.items()
+    }
 
 
 async def note_progress(conn: Connection, scope: Scope, id: UUID, progress: Progress) -> None:

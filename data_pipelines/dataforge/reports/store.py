@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,12 @@ async def list_reports(
     values = {"project_id": project_id, "dataset_id": dataset_id, "commit_id": commit_id, "kind": kind, "before": before, "limit": limit}
     rows = await (await conn.execute(Q.list_reports, values)).fetchall()
     return [found for row in rows if (found := _report(row))]
+
+
+async def list_columns(conn: Connection, project_id: UUID, commit_ids: Collection[UUID]) -> dict[UUID, Mapping[str, Any]]:
+    """What the newest profile of each commit says of its columns, by name."""
+    values = {"project_id": project_id, "commit_ids": list(commit_ids)}
+    return {row["commit_id"]: row["columns"] or {} for row in await (await conn.execute(Q.list_columns, values)).fetchall()}
 
 
 async def set_job(conn: Connection, project_id: UUID, id: UUID, job_id: UUID) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import psycopg
 import pytest
 from openlineage.client import event_v2, facet_v2
 from openlineage.client.serde import Serde
@@ -23,9 +24,13 @@ from actors.securityvault.models import Scope, platform_scope
 from aidos.client import Client
 from aidos.transfers.directories import push
 from api.protocols.openlineage.forwarder import Forwarder, NotTaken
-from cluster.db import Database
+from api.protocols.openlineage.outgoing import list_run_events
+from cluster.db import Connection, Database
 from cluster.events import Wakeup
 from cluster.settings import Settings
+from data_pipelines.dataforge.reports import service as reports
+from data_pipelines.dataforge.reports import store
+from data_pipelines.dataforge.reports.models import ReportSpec
 from tests.aidos.counterpart import Counterpart, serve
 from tests.support.models import ready_version
 
@@ -112,6 +117,17 @@ class TestEvents:
             (source,) = event.inputs
             assert (source.namespace, source.name, source.facets["version"].datasetVersion) == (namespace, "digits", commit)
 
+    async def test_a_commit_has_the_columns_that_a_profile_of_it_found(
+        self, client: Client, commit: str, project: Scope, database: Database
+    ) -> None:
+        async with database.tenant(org_id=project.org_id, project_id=project.project_id) as conn:
+            asked = await reports.request_report(conn, project, "digits", ReportSpec("profile", "main"))
+            found = {"table": {"columns": {"label": {"types": {"number": 10}}, "empty": {"types": {}}}}}
+            assert await store.set_result(conn, project.project, asked.id, found)
+        client.runs.create(experiment="digits", inputs=["digits@main"])
+        (source,) = told(client)[0].inputs
+        assert {each["name"]: each["type"] for each in source.facets["schema"].fields} == {"label": "number", "empty": "unknown"}
+
     async def test_a_version_is_an_output_with_its_schema(self, client: Client, project: Scope, database: Database) -> None:
         await ready_version(database, project, "digits")
         (output,) = told(client)[-1].outputs
@@ -137,6 +153,31 @@ class TestEvents:
             str(run.id) for run in runs[:2]
         ]
         assert [event.run.runId for event in told(client)] == [str(run.id) for run in runs]
+
+    async def test_of_many_runs_ask_no_more_of_the_database_than_of_one(
+        self, client: Client, commit: str, project: Scope, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study = client.runs.create(experiment="search", name="study")
+        tags = {"mlflow.parentRunId": str(study.id)}
+        asked: list[Any] = []
+
+        async def counting(conn: Connection, query: Any, *arguments: Any, **options: Any) -> Any:
+            asked.append(query)
+            return await execute(conn, query, *arguments, **options)
+
+        execute = psycopg.AsyncConnection.execute
+        counts = []
+        for runs in (1, 8):
+            for _ in range(runs):
+                client.runs.create(experiment="trials", inputs=["digits@main"], tags=tags)
+            async with database.tenant(org_id=project.org_id, project_id=project.project_id) as conn:
+                with monkeypatch.context() as patched:
+                    patched.setattr(psycopg.AsyncConnection, "execute", counting)
+                    found, _ = await list_run_events(conn, project, settings.url, (0, 0), 100)
+            counts.append((len(found), len(asked)))
+            asked.clear()
+        assert [events for events, _ in counts] == [2, 10]
+        assert counts[0][1] == counts[1][1], counts
 
     async def test_are_the_projects_own(self, client: Client, database: Database, other_scope: Scope) -> None:
         async with database.tenant(org_id=other_scope.org_id, project_id=other_scope.project_id) as conn:

@@ -85,13 +85,17 @@ class Edge:
             yield self
 
 
-def needs(permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True, streams: bool = False) -> dict[str, Any]:
+def needs(
+    permission: str, *, transaction: bool = True, project: bool = True, audit: bool = True, streams: bool = False, limit: str | None = None
+) -> dict[str, Any]:
     """Declare a route's permission (``<module>:<action>``, or ``public``).
 
     ``transaction=False``: the handler opens its own short ones with ``Session`` (long polls, streams). ``project=False``:
     the route is one of the organisation's. ``streams=True``: the body is a file, as long as it takes, and the handler's to read.
+    ``limit``: the setting that says how often a minute a credential may do this, beside the limit of all its requests.
     """
-    return {"x-permission": permission, "x-transaction": transaction, "x-project": project, "x-audit": audit, "x-streams": streams}
+    declared = {"x-permission": permission, "x-transaction": transaction, "x-project": project, "x-audit": audit, "x-streams": streams}
+    return declared | ({"x-limit": limit} if limit else {})
 
 
 class ApiRoute(APIRoute):
@@ -106,6 +110,7 @@ class ApiRoute(APIRoute):
         self.in_project: bool = extra.get("x-project", True)
         self.audited: bool = extra.get("x-audit", True)
         self.streams: bool = extra.get("x-streams", False)
+        self.limit: str | None = extra.get("x-limit")
         declared = openapi.problem_responses(options.get("methods") or {"GET"}, public=self.permission == PUBLIC)
         if _streams(options.get("response_class")):
             declared[200] = openapi.STREAM
@@ -176,6 +181,8 @@ class ApiRoute(APIRoute):
         else:
             scope = Scope(principal, principal.org_id, None)
         policy.require(scope, self.permission)
+        if self.limit is not None:
+            await edge.vault.spend(principal, self.operation_id or "", getattr(edge.db.settings, self.limit))
         return scope
 
     async def _in_transaction(self, edge: Edge, scope: Scope, request: Request) -> Response:

@@ -76,7 +76,9 @@ class Settings(BaseSettings):
     ray_cpus: int = Field(0, ge=0, description="Logical CPUs of the local head; 0: twice the machine's, at least 8.")
 
     start_timeout_s: float = Field(300.0, gt=0, description="Longest that `aidos up` waits for one program to answer.")
-    free_disk_bytes: int = Field(2**30, ge=0, description="Free space under AIDOS_HOME without which `aidos up` refuses to start.")
+    free_disk_bytes: int = Field(
+        2**30, ge=0, description="Free space without which `aidos up` refuses to start, and a job that holds much of the disk is ended."
+    )
 
     viewer_cache_bytes: int = Field(
         10 * 2**30, ge=2**20, description="Disk that the dataset viewer may keep files on, under AIDOS_HOME/cache."
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(65.0, description="Longest a request may take, long polls included.")
     presign_expiry_s: int = Field(3600, description="How long a presigned S3 URL is valid.")
     rate_limit_per_minute: int = Field(60_000, description="Default requests a minute for a key, user or project.")
+    submit_limit_per_minute: int = Field(1_000, ge=1, description="Jobs a minute that one key may submit.")
     access_token_ttl_s: int = Field(600, description="Life of an access token.")
     refresh_token_ttl_s: int = Field(30 * 86400, description="Life of a refresh token family.")
     job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")

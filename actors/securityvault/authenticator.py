@@ -241,9 +241,15 @@ class Authenticator:
             self._projects.put(key, project, (_org_tag(org_id),), generation)
         return project
 
+    async def spend(self, principal: Principal, what: str, per_minute: int) -> None:
+        """One of the times that a credential may do this in a minute. Raises: TooManyRequests, Unavailable."""
+        limits = (Limit(f"key for {what}", str(_credential(principal)), per_minute),)
+        if not self.limiter.take_local(limits):
+            await self.limiter.take(limits)
+
     def _limits(self, principal: Principal, project: Project | None) -> tuple[Limit, ...]:
         most = self.settings.rate_limit_per_minute
-        credential = principal.key_id or principal.session_id or principal.job_id or principal.id
+        credential = _credential(principal)
         own, of_project = principal.rate_limit_per_minute or most, (project and project.rate_limit_per_minute) or most
         return _build_limits(credential, own, principal.user_id, most, project.id if project else None, of_project)
 
@@ -308,6 +314,10 @@ def _build_limits(credential: UUID, own: int, user: UUID | None, most: int, proj
     if project is not None:
         limits.append(Limit("project", str(project), of_project))
     return tuple(limits)
+
+
+def _credential(principal: Principal) -> UUID:
+    return principal.key_id or principal.session_id or principal.job_id or principal.id
 
 
 def _scope(principal: Principal, project: Project | None) -> Scope | None:

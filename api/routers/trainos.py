@@ -57,7 +57,7 @@ async def upload_code(body: CodeUpload, session: SessionDep) -> CodeUploadRead:
     return CodeUploadRead(sha256=body.sha256, upload_url=url)
 
 
-@router.post("/jobs", status_code=201, openapi_extra=needs("trainos:write"))
+@router.post("/jobs", status_code=201, openapi_extra=needs("trainos:write", limit="submit_limit_per_minute"))
 async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
     """Queue a job; follow it with `GET …?wait=30s` and its logs."""
     spec = JobSpec.from_json(body.model_dump())
@@ -137,7 +137,7 @@ def _amounts(resources: Resources) -> AmountsRead:
     return AmountsRead(**{name: amount if math.isfinite(amount) else None for name, amount in resources.__dict__.items()})
 
 
-@router.post("/jobs/{job}/resume", status_code=201, openapi_extra=needs("trainos:write"))
+@router.post("/jobs/{job}/resume", status_code=201, openapi_extra=needs("trainos:write", limit="submit_limit_per_minute"))
 async def resume_job(job: JobName, body: JobResume, tx: TxDep) -> JobRead:
     """Queue a job that goes on from a checkpoint of one that has ended, on the same code and commits."""
     return JobRead.model_validate(await service.resume_job(tx.conn, tx.scope, job, body.step, body.workers))

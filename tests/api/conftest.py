@@ -21,7 +21,7 @@ from tests.support.database import make_database
 def api_settings(storage: Settings) -> Settings:
     # Tests ask far more often than a key may: the limits have tests of their own.
     return make_database(storage, "api").model_copy(
-        update={"s3_bucket": "api", "rate_limit_per_minute": 1_000_000, "import_buckets": "lake"}
+        update={"s3_bucket": "api", "rate_limit_per_minute": 1_000_000, "submit_limit_per_minute": 1_000_000, "import_buckets": "lake"}
     )
 
 

@@ -19,20 +19,20 @@ from tune.trainos.job_token import JobFiles, NoteFile
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(*command: str, **environment: str) -> subprocess.Popen[str]:
+def start(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIDOS_", "RAY_"))}
     return subprocess.Popen(
         [sys.executable, "-I", "-m", "tune.trainos.entrypoint", "--", *command],
         env=clean | environment,
-        cwd=ROOT,
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def run(*command: str, **environment: str) -> tuple[int, str]:
-    process = start(*command, **environment)
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
+    process = start(*command, cwd=cwd, **environment)
     output, _ = process.communicate(timeout=60)
     return process.returncode, output
 
@@ -68,6 +68,60 @@ class TestEntrypoint:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+    def test_what_does_not_stop_is_killed_with_all_that_it_begins_meanwhile(self, tmp_path: Path) -> None:
+        """It ignores SIGTERM, and so does each of the processes that it detaches without end."""
+        script = """
+import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    with open(sys.argv[1], "a") as file:
+        print(child.pid, file=file)
+    time.sleep(0.02)
+"""
+        pids = tmp_path / "pids"
+        process = start("python", "-c", script, str(pids))
+        wait_until(lambda: pids.exists() and len(pids.read_text().split()) > 10)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 137
+        began = [int(pid) for pid in pids.read_text().split()]
+        assert [pid for pid in began if psutil.pid_exists(pid)] == []
+
+
+FILLS = """
+import os, pathlib, sys, time
+for number in range(40):
+    for folder in (os.environ["TMPDIR"], "."):
+        pathlib.Path(folder, f"junk-{number}").write_bytes(b"x" * 2**22)
+    time.sleep(0.1)
+print("all of it is written")
+"""
+TOO_LITTLE = {"AIDOS_FREE_DISK_BYTES": str(2**60)}
+WITH_CODE = {"AIDOS_CODE_SHA256": "0" * 64}
+
+
+class TestFullDisk:
+    """No disk has as much free as is asked for here, so it is always too full: who is ended is he who holds much of it."""
+
+    def test_a_job_that_fills_the_disk_is_ended_and_told_and_gives_it_back(self, tmp_path: Path) -> None:
+        (tmp_path / "main.py").write_text(FILLS)
+        code, output = run("python", "main.py", cwd=tmp_path, **TOO_LITTLE, **WITH_CODE, TMPDIR=str(tmp_path))
+        assert code == 122 and "the disk was nearly full and the job held" in output.splitlines()[-1]
+        assert "all of it" not in output and [path.name for path in tmp_path.rglob("*")] == ["main.py"]
+
+    def test_one_that_wrote_little_goes_on(self, tmp_path: Path) -> None:
+        (tmp_path / "main.py").write_text(FILLS.replace("2**22", "2**10"))
+        assert run("python", "main.py", cwd=tmp_path, **TOO_LITTLE, **WITH_CODE) == (0, "all of it is written\n")
+
+    def test_temporary_files_go_with_every_job(self, tmp_path: Path) -> None:
+        script = "import tempfile; print(tempfile.mkdtemp())"
+        _, output = run("python", "-c", script, TMPDIR=str(tmp_path))
+        assert Path(output.strip()).is_relative_to(tmp_path) and list(tmp_path.iterdir()) == []
+
+    def test_one_without_code_touches_no_directory_of_the_platform(self, tmp_path: Path) -> None:
+        run("python", "-c", "open('junk', 'w').close()", cwd=tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestNoteFile:

@@ -50,9 +50,10 @@ print("CODE", here[5], there[5])
 print("TOKEN", here[0])
 """
 ENDLESS = """
-import os, subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-print("PID", os.getpid(), flush=True)
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print("PID", os.getpid(), child.pid, flush=True)
 time.sleep(600)
 """
 LEAVES_A_CHILD = """
@@ -217,6 +218,11 @@ class TestEnd:
         done = await finish(job)
         assert done.exit_code == 127 and b"there is no command 'no-such-program'" in await read_log(job)
 
+    async def test_a_script_that_does_not_exist_is_named(self, start: Run, finish, submit: Submit, upload_code) -> None:
+        code = await upload_code(zip_of(main_py=""))
+        done = await finish(await submit(command=("python", "no-such-script.py"), code_sha256=code))
+        assert (done.state, done.exit_code) == (JobState.FAILED, 2) and "no-such-script.py': [Errno 2] No such file" in done.reason
+
     async def test_children_do_not_outlive_it(self, start: Run, finish, read_log) -> None:
         job = await start(LEAVES_A_CHILD)
         await finish(job)
@@ -237,8 +243,8 @@ class TestCancel:
         async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
             assert (await service.cancel_job(conn, scope, str(job.id))).state is JobState.CANCELLING
         done = await finish(job)
-        (pid,) = re.findall(rb"PID (\d+)", log)
-        assert done.state is JobState.CANCELLED and not Path(f"/proc/{int(pid)}").exists()
+        (pids,) = re.findall(rb"PID (\d+) (\d+)", log)
+        assert done.state is JobState.CANCELLED and [pid for pid in pids if Path(f"/proc/{int(pid)}").exists()] == []
 
     async def test_one_over_its_time_is_failed(self, start: Run, finish) -> None:
         done = await finish(await start(ENDLESS, timeout_s=3))

@@ -1,25 +1,29 @@
 """Runs a job's command on the cluster: ``python -I -m tune.trainos.entrypoint -- COMMAND…``.
 
-Fetches the job's token, runs the command with it, passes its signals on, and leaves no process behind. Its exit code is the
-command's, 128 + N for one that signal N killed.
+Fetches the job's token, runs the command with it, passes its signals on, and leaves no process behind, and no temporary file. Its exit
+code is the command's, 128 + N for one that signal N killed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 from ray._raylet import GcsClient
 
-from tune.trainos.job_environment import Attempt, build_command_environment, find_attempt
+from tune.trainos.disk_watch import DiskWatch
+from tune.trainos.job_environment import STOP_GRACE_S, Attempt, build_command_environment, find_attempt, free_disk_bytes, has_code
 from tune.trainos.job_token import NAMESPACE, JobFiles
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
+NOT_FOUND, NOT_EXECUTABLE, DISK_FILLED = 127, 126, 122
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_ROUNDS = 20
 
@@ -44,18 +48,41 @@ def _follow_notes(attempt: Attempt) -> JobFiles:
 def run(command: Sequence[str], environment: dict[str, str]) -> int:
     """Run it to its end, then end whatever it left running."""
     _adopt_orphans()
-    try:
-        child = subprocess.Popen(command, env=environment)
-    except FileNotFoundError:
-        _say(f"there is no command {command[0]!r} in the package or on the path")
-        return NOT_FOUND
-    except OSError as error:
-        _say(f"{command[0]!r} cannot be run: {error.strerror}")
-        return NOT_EXECUTABLE
+    with tempfile.TemporaryDirectory(prefix="aidos-tmp-", ignore_cleanup_errors=True) as temporary:
+        # Without code of its own a job has nothing to do with the directory that Ray was started in.
+        working = Path.cwd() if has_code() else Path(temporary)
+        try:
+            child = subprocess.Popen(command, env=environment | {"TMPDIR": temporary}, cwd=working)
+        except FileNotFoundError:
+            _say(f"there is no command {command[0]!r} in the package or on the path")
+            return NOT_FOUND
+        except OSError as error:
+            _say(f"{command[0]!r} cannot be run: {error.strerror}")
+            return NOT_EXECUTABLE
+        return _follow(child, Path(temporary), working)
+
+
+def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> int:
+    end = functools.partial(_end_descendants, child.pid)
+
+    def stop(received: int, _frame: object) -> None:
+        child.send_signal(received)
+        signal.alarm(STOP_GRACE_S)
+
+    # What does not stop is ended here, before Ray kills this process: then nobody would be left to see what it begins meanwhile.
+    signal.signal(signal.SIGALRM, lambda *_: end())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: child.send_signal(received))
+        signal.signal(number, stop)
+    disk = DiskWatch({temporary, working}, free_disk_bytes(), end)
+    disk.start()
     code = child.wait()
-    _end_descendants()
+    end()
+    if filled_bytes := disk.close():
+        _say(
+            f"the disk was nearly full and the job held {filled_bytes / 2**30:.1f} GiB of it in its working and temporary folders: it was "
+            "ended, and what it had written there was removed. Write less, or push what is to stay with aidos.push"
+        )
+        return DISK_FILLED
     return code if code >= 0 else 128 - code
 
 
@@ -70,7 +97,7 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _end_descendants() -> None:
+def _end_descendants(command: int) -> None:
     """Kill what is left, and what that begins meanwhile. A process that cannot be killed is left to Ray and the supervisor."""
     for _ in range(_KILL_ROUNDS):
         left = [process for process in psutil.Process().children(recursive=True) if _is_alive(process)]
@@ -79,7 +106,8 @@ def _end_descendants() -> None:
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(left, timeout=1)
+        # The command's exit code is for whoever waits for it.
+        psutil.wait_procs([process for process in left if process.pid != command], timeout=1)
 
 
 def _is_alive(process: psutil.Process) -> bool:

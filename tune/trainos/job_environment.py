@@ -13,8 +13,11 @@ from tune.trainos.models import Job
 # Where the platform keeps its keys is no business of a job's code. (Within one trust domain this is tidiness, not a wall.)
 _HIDDEN = ("AIDOS_HOME", "AIDOS_API_KEY")
 
+STOP_GRACE_S = 3
+"""From SIGTERM to SIGKILL. Ray's own SIGKILL comes later."""
 
-def build_job_environment(job: Job, url: str) -> dict[str, str]:
+
+def build_job_environment(job: Job, url: str, free_disk_bytes: int) -> dict[str, str]:
     """What every process of the job finds in its environment."""
     datasets = {item.reference: str(item.commit_id) for item in job.inputs}
     environment = {
@@ -28,7 +31,11 @@ def build_job_environment(job: Job, url: str) -> dict[str, str]:
         "AIDOS_WORKERS": str(job.spec.workers),
         "AIDOS_CPUS_PER_WORKER": f"{job.spec.cpus_per_worker:g}",
         "AIDOS_GPUS_PER_WORKER": f"{job.spec.gpus_per_worker:g}",
+        "AIDOS_FREE_DISK_BYTES": str(free_disk_bytes),
+        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_S + 5),
     }
+    if job.spec.code_sha256 is not None:
+        environment["AIDOS_CODE_SHA256"] = job.spec.code_sha256
     # Ray Train's patched print writes each line twice to the log.
     environment["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
     # Code finds the files of its package where it starts, in Ray Tune's trials too.
@@ -57,6 +64,16 @@ def find_attempt() -> Attempt | None:
     if not job_id:
         return None
     return Attempt(job_id, int(os.environ.get("AIDOS_JOB_ATTEMPT", "1")), os.environ.get("RAY_ADDRESS", ""))
+
+
+def free_disk_bytes() -> int:
+    """Free space that a job must leave on its node's disk."""
+    return int(os.environ.get("AIDOS_FREE_DISK_BYTES", "0"))
+
+
+def has_code() -> bool:
+    """Whether the job has a code package, that Ray unpacked where this process runs."""
+    return "AIDOS_CODE_SHA256" in os.environ
 
 
 def build_command_environment(token_file: Path | None) -> dict[str, str]:

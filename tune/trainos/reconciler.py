@@ -109,7 +109,8 @@ class JobReconciler(Reconciler[Job]):
             session = self.ray.session()
             await self._renew_token(job)
             # What the job's code asks of the platform is the submit's child in the trace.
-            environment = build_job_environment(replace(job, traceparent=telemetry.current_traceparent()), self.settings.url)
+            traced = replace(job, traceparent=telemetry.current_traceparent())
+            environment = build_job_environment(traced, self.settings.url, self.settings.free_disk_bytes)
             with tempfile.TemporaryDirectory(prefix="aidos-code-") as folder:
                 try:
                     package = await self._fetch_package(job, Path(folder))

@@ -89,7 +89,7 @@ class TestNever:
 
     def test_a_million_gpus(self) -> None:
         assert can_ever_start(gang(gpu=1, workers=10**6), [node("a", gpu=8)], []) == (
-            "can never start: needs 1e+06 GPU, 8 in the whole cluster"
+            "can never start: needs 1000000 GPU, 8 in the whole cluster"
         )
 
 

@@ -16,7 +16,7 @@ _ORDER = (1, 0, 2)  # a GPU is what one waits for
 
 
 def told(amount: float, unit: int) -> str:
-    return f"{amount:g} {_UNITS[unit]}"
+    return f"{amount:.10g} {_UNITS[unit]}"
 
 
 def amounts(resources: Resources) -> str:
@@ -45,7 +45,7 @@ def lacking(shape: Shape, space: Space) -> str:
 
 
 def _short(wanted: Vector, have: Vector) -> list[str]:
-    return [f"{told(wanted[i], i)}, {max(0.0, have[i]):g}" for i in _ORDER if wanted[i] > max(0.0, have[i]) + EPSILON]
+    return [f"{told(wanted[i], i)}, {max(0.0, have[i]):.10g}" for i in _ORDER if wanted[i] > max(0.0, have[i]) + EPSILON]
 
 
 def asked_for(bundles: Sequence[Resources]) -> str:

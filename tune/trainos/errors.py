@@ -40,6 +40,11 @@ class JobNotEnded(Conflict):
     detail = "Job '{job}' is {state}: only a job that has ended is resumed. 'aidos job wait {job}' waits for it, 'aidos job cancel {job}' ends it."
 
 
+class JobTooLarge(Conflict):
+    title = "Job is larger than the cluster"
+    detail = "Job '{job}' {reason}. Ask for less, or have nodes added."
+
+
 class DatasetReferenceInvalid(InvalidPayload):
     title = "Dataset reference is wrong"
     detail = "'{reference}' does not name a dataset's commit. Write NAME@REF, for example digits@main."

@@ -40,6 +40,7 @@ from tune.trainos.models import (
     Submitter,
 )
 from tune.trainos.policy import decayed_use, find_expired, split_reference
+from tune.trainos.queue.capacity import check_fits
 
 SUBMISSION_PREFIX = "aidos-"
 HOLDING = frozenset({JobState.STARTING, JobState.RUNNING, JobState.PREEMPTING, JobState.CANCELLING})
@@ -61,8 +62,9 @@ async def find_code_upload(objects: Objects, scope: Scope, sha256: str, size_byt
 async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
     """Queue a job: its datasets become commits now, its run is begun and the lineage written.
 
-    Raises: DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
+    Raises: JobTooLarge, DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
     """
+    await check_fits(conn, spec)
     after = sorted({(await get_job(conn, scope, name)).id for name in spec.after})
     return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets], after)
 
@@ -347,7 +349,7 @@ async def expire_checkpoints(conn: Connection, scope: Scope, job: Job, keep: Ret
 async def resume_job(conn: Connection, scope: Scope, name: str, step: int | None, workers: int | None) -> Job:
     """Queue a job like one that has ended, on the same code and commits, that begins with its checkpoint.
 
-    Raises: JobNotFound, JobNotEnded, CheckpointNotFound.
+    Raises: JobNotFound, JobNotEnded, CheckpointNotFound, JobTooLarge.
     """
     job = await get_job(conn, scope, name)
     if not job.state.final:
@@ -355,6 +357,7 @@ async def resume_job(conn: Connection, scope: Scope, name: str, step: int | None
     await get_checkpoint(conn, scope, job, "latest" if step is None else str(step))
     begin = str(job.id) if step is None else f"{job.id}@{step}"
     spec = replace(job.spec, resume_from=begin, workers=job.spec.workers if workers is None else workers)
+    await check_fits(conn, spec)
     resumed = await submit_pinned(conn, scope, spec, job.inputs)
     before, after = (Node(NodeKind.JOB, str(each.id), each.name) for each in (job, resumed))
     await modelhub.add_edge(conn, scope, before, after, "resumed as")

@@ -16,7 +16,7 @@ from tests.trainos.conftest import Submit, make_due
 from tests.trainos.fake_cluster import FakeCluster
 from tests.trainos.test_reconciler import run_steps
 from tune.trainos import admission, service, store
-from tune.trainos.errors import JobNotFound, JobNotWaiting
+from tune.trainos.errors import JobNotFound, JobNotWaiting, JobTooLarge
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, RayState, Resources
 from tune.trainos.queue import service as queue
 from tune.trainos.queue.models import Gang, Quota
@@ -242,6 +242,46 @@ class TestRetries:
             await conn.execute("UPDATE trainos.jobs SET due_at = now()")
         await run_steps(database, reconciler)
         assert (await reread(job)).submission_id == f"aidos-{job.id}-2"
+
+
+class TestCapacity:
+    async def test_what_can_never_start_is_refused_when_it_is_submitted(self, submit: Submit, look: Look) -> None:
+        await look()
+        with pytest.raises(JobTooLarge, match="can never start: needs 21 CPU, 8 in the whole cluster"):
+            await submit("huge", workers=20)
+        assert (await submit("fits", workers=7)).state is JobState.QUEUED
+
+    async def test_is_what_the_cluster_has_and_not_what_is_free(self, submit: Submit, look: Look, reread: Reread) -> None:
+        first = await submit("first", workers=7)
+        await look()
+        assert await states(reread, first) == [JobState.STARTING]
+        assert (await submit("second", workers=7)).state is JobState.QUEUED
+
+    @pytest.mark.parametrize("seen", ["never", "long ago", "without nodes"])
+    async def test_nothing_is_refused_by_what_is_not_known(
+        self, database: Database, submit: Submit, look: Look, seen: str, reread: Reread
+    ) -> None:
+        if seen != "never":
+            await look()
+        async with database.platform() as conn:
+            changes = "nodes = '[]'" if seen == "without nodes" else "seen_at = now() - interval '10 min'"
+            await conn.execute(f"UPDATE trainos.capacity SET {changes}")  # type: ignore[arg-type]  # one of the two above
+        huge = await submit("huge", workers=20)
+        await look()
+        assert await states(reread, huge) == [JobState.FAILED]
+
+    async def test_a_resumed_job_may_not_ask_for_more_than_there_is(
+        self, database: Database, submit: Submit, look: Look, scope: Scope
+    ) -> None:
+        job = await submit(workers=1)
+        file = CheckpointFile("state", "0" * 64, 1)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await service.create_checkpoint(conn, scope, job, CheckpointSpec(7, (file,), {}), {service.checkpoint_key(job, file): 1})
+            await service.cancel_job(conn, scope, str(job.id))
+        await look()
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            with pytest.raises(JobTooLarge):
+                await service.resume_job(conn, scope, str(job.id), None, 20)
 
 
 class TestHistory:

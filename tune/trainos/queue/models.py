@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from tune.trainos.models import Resources
+from tune.trainos.models import JobSpec, Resources
 
 NOTHING, UNLIMITED = Resources(), Resources(math.inf, math.inf, math.inf)
 
@@ -20,6 +20,12 @@ class Gang:
     driver: Resources
     worker: Resources
     workers: int
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> Gang:
+        """What a job asks for."""
+        worker = Resources(spec.cpus_per_worker, spec.gpus_per_worker, spec.memory_gib_per_worker)
+        return cls(Resources(spec.driver_cpus), worker, spec.workers)
 
     @property
     def resources(self) -> Resources:

@@ -79,3 +79,10 @@ SELECT job.id, job.name, project_name AS project, created_by AS user, spec, job.
  WHERE job.project_id = %(project_id)s AND job.created_at >= %(since)s AND finished_at >= started_at
  ORDER BY job.created_at, job.id
  LIMIT %(limit)s;
+
+-- set_capacity --
+INSERT INTO trainos.capacity (nodes, seen_at) VALUES (%(nodes)s, now())
+ON CONFLICT (only_row) DO UPDATE SET nodes = EXCLUDED.nodes, seen_at = EXCLUDED.seen_at;
+
+-- find_capacity --
+SELECT nodes FROM trainos.capacity WHERE seen_at > now() - make_interval(secs => %(fresh_s)s);

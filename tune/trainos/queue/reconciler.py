@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from cluster.db import Database
 from cluster.events import Wakeup
 from cluster.host import Host
 from tune.trainos.queue import service
+from tune.trainos.queue.capacity import FRESH_S, note_capacity
 from tune.trainos.queue.models import Decision, Node
 from tune.trainos.ray_cluster import RayCluster
 
@@ -17,6 +19,7 @@ LEASE = "trainos.queue"
 _LEASE_S = 15.0
 _POLL_S = 1.0
 _EXPLAIN_S = 2.0
+_NOTE_S = FRESH_S / 3
 
 log = telemetry.get_logger(__name__)
 
@@ -32,18 +35,23 @@ class Admission:
 
     def __init__(self, db: Database, ray: Nodes, holder: str) -> None:
         self._db, self._ray, self._holder = db, ray, holder
-        self._explained_s = 0.0
+        self._explained_s = self._noted_s = -math.inf
 
     async def look(self) -> Decision:
-        """One look, fenced by the lease; nothing where another has it."""
+        """One look, fenced by the lease; nothing where another has it. What the cluster has is kept, also while nothing waits."""
+        note = time.monotonic() > self._noted_s + _NOTE_S
         async with self._db.platform() as conn:
-            if not await service.has_waiting(conn):
+            if not note and not await service.has_waiting(conn):
                 return Decision()
         nodes = await self._ray.nodes()
         explain = time.monotonic() > self._explained_s + _EXPLAIN_S
         async with self._db.platform() as conn:
             lease = await leases.acquire(conn, LEASE, self._holder, ttl_s=_LEASE_S)
+            if lease is not None and note:
+                await note_capacity(conn, nodes)
             decision = await service.look(conn, nodes, explain=explain) if lease is not None else Decision()
+        if note:
+            self._noted_s = time.monotonic()
         if explain:
             self._explained_s = time.monotonic()
         for item in decision.preempted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,19 +13,18 @@ from psycopg.types.json import Jsonb
 from aidos.schemas.trainos import TraceRow
 from cluster.db import Connection, load_queries
 from tune.trainos.models import JobSpec, Resources
-from tune.trainos.queue.models import UNLIMITED, Dependent, Gang, Quota, Running, Workload
+from tune.trainos.queue.models import UNLIMITED, Dependent, Gang, Node, Quota, Running, Workload
 
 Q = load_queries(__package__)
 
 
 def _workload(row: Mapping[str, Any], spec: JobSpec) -> Workload:
-    worker = Resources(spec.cpus_per_worker, spec.gpus_per_worker, spec.memory_gib_per_worker)
     return Workload(
         row["id"],
         row["name"],
         row["project_id"],
         row["user"],
-        Gang(Resources(spec.driver_cpus), worker, spec.workers),
+        Gang.of(spec),
         row["queued_at"],
         row["priority"],
         spec.timeout_s,
@@ -94,6 +93,19 @@ async def list_usage(conn: Connection, now: datetime, project_ids: Collection[UU
     """Resource-seconds of leases that have ended, decayed to ``now``."""
     rows = await (await conn.execute(Q.list_usage, {"now": now, "project_ids": list(project_ids)})).fetchall()
     return {row["project_id"]: Resources(row["cpu"], row["gpu"], row["memory_gib"]) for row in rows}
+
+
+async def set_capacity(conn: Connection, nodes: Sequence[Node]) -> None:
+    """What the cluster's nodes have, as of now."""
+    totals = [(node.total.cpu, node.total.gpu, node.total.memory_gib) for node in nodes]
+    await conn.execute(Q.set_capacity, {"nodes": Jsonb(totals)})
+
+
+async def find_capacity(conn: Connection, fresh_s: float) -> list[Node]:
+    """The cluster's nodes, empty; none where nobody has looked for so long."""
+    row = await (await conn.execute(Q.find_capacity, {"fresh_s": fresh_s})).fetchone()
+    totals = [Resources(*amounts) for amounts in row["nodes"]] if row else []
+    return [Node(str(number), total, total) for number, total in enumerate(totals)]
 
 
 async def list_settled_dependents(conn: Connection) -> list[Dependent]:

@@ -167,10 +167,7 @@ class ApiRoute(APIRoute):
         with telemetry.bind(project_id=scope.project_id, actor=scope.actor):
             if self.in_transaction:
                 return await self._in_transaction(edge, scope, request)
-            response = await self._handle(request)
-            if request.method in MUTATING and self.audited and response.status_code < 400:
-                await Session(edge, scope, request).ensure_audited()
-            return response
+            return await self._in_its_own(Session(edge, scope, request))
 
     async def _authorise(self, edge: Edge, request: Request) -> Scope:
         principal: Principal | None = request.scope["state"]["principal"]
@@ -200,10 +197,9 @@ class ApiRoute(APIRoute):
 
     async def _attempt(self, edge: Edge, scope: Scope, request: Request) -> Response:
         changing = request.method in MUTATING
-        key = request.headers.get("idempotency-key") if changing else None
         async with edge.db.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
             request.scope["state"]["tx"] = Tx(conn, scope, edge.objects)
-            answer = RememberedAnswer(scope, key, request, edge.vault.pepper) if key is not None else None
+            answer = _remembered(edge, scope, request) if changing else None
             if answer and (known := await answer.find(conn)):
                 return known
             response = await self._handle(request)
@@ -214,6 +210,34 @@ class ApiRoute(APIRoute):
             if changing and self.audited:
                 await securityvault.write_audit(conn, scope, _audit_entry(request))
             return response
+
+    async def _in_its_own(self, session: Session) -> Response:
+        """Run a handler that opens its own transactions. What creates (201) is remembered under its key, in one before and one after it:
+        after a crash between them the key can be used again as soon as the request must have ended. All else is the same when done twice.
+        """
+        request = session.request
+        changing = request.method in MUTATING and self.audited
+        answer = _remembered(session.edge, session.scope, request) if changing and self.status_code == 201 else None
+        if answer:
+            async with session.transaction() as conn:
+                if known := await answer.find(conn):
+                    return known
+        done = False
+        try:
+            response = await self._handle(request)
+            done = response.status_code < 400
+        finally:
+            if answer:
+                async with session.transaction() as conn:
+                    await (answer.keep(conn, response) if done else answer.forget(conn))
+        if changing and done:
+            await session.ensure_audited()
+        return response
+
+
+def _remembered(edge: Edge, scope: Scope, request: Request) -> RememberedAnswer | None:
+    key = request.headers.get("idempotency-key")
+    return None if key is None else RememberedAnswer(scope, key, request, edge.vault.pepper, edge.db.settings.request_timeout_s)
 
 
 def _audit_entry(request: Request) -> securityvault.AuditEntry:

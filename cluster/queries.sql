@@ -81,14 +81,19 @@ SELECT request_sha256, status, headers, body FROM cluster.idempotency
  WHERE org_id = %(org_id)s AND principal = %(principal)s AND key = %(key)s;
 
 -- reserve_answer --
-INSERT INTO cluster.idempotency (org_id, principal, key, request_sha256)
+INSERT INTO cluster.idempotency AS known (org_id, principal, key, request_sha256)
 VALUES (%(org_id)s, %(principal)s, %(key)s, %(request_sha256)s)
-ON CONFLICT DO NOTHING
+ON CONFLICT (org_id, principal, key) DO UPDATE SET created_at = now()
+ WHERE known.status = 0 AND known.request_sha256 = EXCLUDED.request_sha256
+   AND known.created_at < now() - make_interval(secs => %(limit_s)s)
 RETURNING 1;
 
 -- keep_answer --
 UPDATE cluster.idempotency SET status = %(status)s, headers = %(headers)s, body = %(body)s
  WHERE org_id = %(org_id)s AND principal = %(principal)s AND key = %(key)s;
+
+-- forget_answer --
+DELETE FROM cluster.idempotency WHERE org_id = %(org_id)s AND principal = %(principal)s AND key = %(key)s AND status = 0;
 
 -- forget_answers --
 DELETE FROM cluster.idempotency WHERE created_at < now() - interval '24 hours';

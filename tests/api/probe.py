@@ -94,6 +94,18 @@ async def create_probe_thing_slowly(body: ThingCreate, tx: TxDep) -> ThingRead:
     return ThingRead(name=body.name, number=len(calls))
 
 
+@router.post("/long-things", status_code=201, openapi_extra=needs("modelhub:write", transaction=False))
+async def create_probe_thing_in_its_own(body: ThingCreate, session: SessionDep) -> ThingRead:
+    """Write an event in a transaction of its own, then wait for the gate; refuse what is called ``refused``."""
+    calls.append(f"create {body.name}")
+    async with session.change() as conn:
+        await _publish(conn, session, body.name)
+    await gate.wait()
+    if body.name.startswith("refused"):
+        raise Conflict(reason="It is refused.")
+    return ThingRead(name=body.name, number=len(calls))
+
+
 @router.post("/failing-things/{failure}", openapi_extra=needs("modelhub:write"))
 async def create_probe_failure(failure: str, body: ThingCreate, tx: TxDep) -> ThingRead:
     """Write an event, then fail: the event must not stay."""
@@ -177,9 +189,9 @@ async def get_probe_public_failure(failure: str) -> None:
     raise FAILURES[failure]()
 
 
-def _event(tx: TxDep, subject: str, data: dict[str, Any]) -> Event:
+def _event(tx: TxDep | SessionDep, subject: str, data: dict[str, Any]) -> Event:
     return Event("probe.thing.created", subject, tx.scope.org_id, tx.scope.project_id, tx.scope.actor, data)
 
 
-async def _publish(conn: Connection, tx: TxDep, subject: str) -> None:
+async def _publish(conn: Connection, tx: TxDep | SessionDep, subject: str) -> None:
     await publish(conn, _event(tx, subject, {"subject": subject}))

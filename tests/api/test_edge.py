@@ -123,6 +123,35 @@ class TestIdempotency:
             assert (await client.post("/v1/probe/things", json=body, headers=headers)).status_code == 201
         assert len(probe.calls) == 2
 
+    async def test_what_has_transactions_of_its_own_happens_once_too(self, owner: httpx.AsyncClient) -> None:
+        body, headers = thing(), {"Idempotency-Key": uuid4().hex}
+        first = asyncio.create_task(owner.post("/v1/probe/long-things", json=body, headers=headers))
+        await until(lambda: len(probe.calls) == 1)
+        meanwhile = await owner.post("/v1/probe/long-things", json=body, headers=headers)
+        assert meanwhile.status_code == 409 and meanwhile.json()["type"] == "urn:aidos:api:request-in-progress"
+        probe.gate.set()
+        again = await owner.post("/v1/probe/long-things", json=body, headers=headers) if await first else None
+        assert again is not None and (again.status_code, again.content) == (201, first.result().content)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert probe.calls == [f"create {body['name']}"] and await count(owner, body["name"]) == 1
+
+    async def test_and_may_be_asked_again_when_it_failed(self, owner: httpx.AsyncClient) -> None:
+        probe.gate.set()
+        body, headers = {"name": f"refused-{uuid4().hex}"}, {"Idempotency-Key": uuid4().hex}
+        answers = [(await owner.post("/v1/probe/long-things", json=body, headers=headers)).status_code for _ in range(2)]
+        assert answers == [409, 409] and len(probe.calls) == 2
+
+    async def test_and_when_its_process_died(self, owner: httpx.AsyncClient, world: World) -> None:
+        body, headers = thing(), {"Idempotency-Key": uuid4().hex}
+        first = asyncio.create_task(owner.post("/v1/probe/long-things", json=body, headers=headers))
+        await until(lambda: len(probe.calls) == 1)
+        async with world.edge.db.platform() as conn:
+            await conn.execute("UPDATE cluster.idempotency SET created_at = created_at - interval '66 s' WHERE status = 0")
+        again = asyncio.create_task(owner.post("/v1/probe/long-things", json=body, headers=headers))
+        await until(lambda: len(probe.calls) == 2)
+        probe.gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(first, again)} == {201}
+
     @pytest.mark.parametrize("key", ["", "x" * 201])
     async def test_a_key_has_a_length(self, owner: httpx.AsyncClient, key: str) -> None:
         assert (await owner.post("/v1/probe/things", json=THING, headers={"Idempotency-Key": key})).status_code == 400

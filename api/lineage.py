@@ -137,14 +137,24 @@ async def find_affected(conn: Connection, scope: Scope, kind: NodeKind, name: st
     else:
         start = await _find(conn, scope, kind, name)
         starts, evidence, holding = [start], Evidence(), []
-    asked = sorted(wanted | {NodeKind.MODEL_VERSION})
-    found, truncated = await lineage.list_affected(conn, scope, starts, asked, evidence)
-    versions = {each.node.id: each.sure for each in (*found, Affected(start, sure=True)) if each.node.kind == NodeKind.MODEL_VERSION}
-    serving = [each for each in await deployengine.list_live(conn, scope) if str(each.model_version_id) in versions]
-    answering = [_to_live(each, versions[str(each.model_version_id)]) for each in serving] if NodeKind.ENDPOINT in wanted else []
-    seen = {str(each.endpoint_id) for each in serving}
-    others = [_to_read(each) for each in (*holding, *found) if each.node.kind in wanted and each.node.id not in seen and not live]
-    return ImpactRead.model_validate({"start": start, "affected": [*answering, *others], "truncated": truncated})
+    answering, lost = await _list_live(conn, scope, start, starts, evidence) if NodeKind.ENDPOINT in wanted else ([], False)
+    found, more = ([], False) if live else await lineage.list_affected(conn, scope, starts, sorted(wanted), evidence)
+    told = {str(each.node.id) for each in answering}
+    others = [_to_read(each) for each in (*holding, *found) if each.node.id not in told]
+    return ImpactRead.model_validate({"start": start, "affected": [*answering, *others], "truncated": lost or more})
+
+
+async def _list_live(
+    conn: Connection, scope: Scope, start: Node, starts: Sequence[Node], evidence: Evidence
+) -> tuple[list[AffectedRead], bool]:
+    """Endpoints that answer with what came of the starts; and whether some may be missing."""
+    serving = await deployengine.list_live(conn, scope)
+    versions, lost = await lineage.list_descended(
+        conn, scope, starts, NodeKind.MODEL_VERSION, {str(each.model_version_id) for each in serving}, evidence
+    )
+    if start.kind == NodeKind.MODEL_VERSION:
+        versions[start.id] = True
+    return [_to_live(each, versions[id]) for each in serving if (id := str(each.model_version_id)) in versions], lost
 
 
 async def _evidence(conn: Connection, scope: Scope, sha256: str) -> tuple[Node, list[Node], Evidence]:

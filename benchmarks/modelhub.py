@@ -16,6 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from actors.modelhub import service
+from actors.modelhub.lineage import service as lineage
+from actors.modelhub.lineage.models import Evidence
 from actors.modelhub.models import Direction, Node, NodeKind, Point, Run, RunFilter, RunSpec
 from actors.modelhub.series import service as series
 from actors.modelhub.series.models import Columns
@@ -32,7 +34,7 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 STORED = """
 SELECT count(*) AS points FROM modelhub.metric_points p JOIN modelhub.metrics m ON m.id = p.metric_id WHERE m.run_id = ANY (%(runs)s)
 """
-# As the application writes them: commit → run → version → endpoint → prediction, many runs of one commit.
+# As the application writes them: commit → run → version → endpoint → prediction, many runs of one commit, all commits of one folder.
 EDGES = """
 INSERT INTO modelhub.edges (project_id, source_kind, source_id, target_kind, target_id, relation, source_label, target_label)
 SELECT %(project_id)s, kind[1], CASE kind[1] WHEN 'commit' THEN 'commit-' || n %% %(commits)s ELSE kind[1] || '-' || n END,
@@ -40,6 +42,9 @@ SELECT %(project_id)s, kind[1], CASE kind[1] WHEN 'commit' THEN 'commit-' || n %
   FROM generate_series(1, %(chains)s) AS n,
        (VALUES (ARRAY['commit', 'run']), (ARRAY['run', 'model_version']), (ARRAY['model_version', 'endpoint']), (ARRAY['endpoint', 'prediction']))
        AS kinds (kind)
+ UNION ALL
+SELECT %(project_id)s, 'dataset', 'lake', 'commit', 'commit-' || n, 'imported as', 'lake', 'commit ' || n
+  FROM generate_series(0, %(commits)s - 1) AS n
 """
 
 
@@ -62,7 +67,8 @@ async def measure(settings: Settings, quick: bool, points: int) -> list[Figure]:
         plot_ms = await bench.plot(100_000 if quick else 1_000_000)
         raw_ms = await bench.read_whole()
         runs_ms = await bench.list_runs(1000 if quick else 10_000)
-        lineage = await bench.walk(25_000 if quick else 250_000)
+        chains = 25_000 if quick else 250_000
+        lineages = {**await bench.walk(chains), **await bench.find_affected(chains)}
     return [
         Figure("modelhub.log_batch", batches, f"batches of {BATCH}/s"),
         Figure("modelhub.log_single", singles, "transactions/s"),
@@ -70,7 +76,7 @@ async def measure(settings: Settings, quick: bool, points: int) -> list[Figure]:
         Figure("modelhub.plot_long_series", plot_ms, "ms"),
         Figure("modelhub.read_long_series", raw_ms, "ms"),
         Figure("modelhub.list_runs_p95", runs_ms, "ms", bar=RUN_LIST_MS, lower_is_better=True),
-        *(Figure(f"modelhub.lineage_{name}_p95", ms, "ms", bar=LINEAGE_MS, lower_is_better=True) for name, ms in lineage.items()),
+        *(Figure(f"modelhub.lineage_{name}_p95", ms, "ms", bar=LINEAGE_MS, lower_is_better=True) for name, ms in lineages.items()),
     ]
 
 
@@ -164,6 +170,25 @@ class Bench:
                 times += await self._times(lambda conn: service.trace(conn, self.scope, node, direction, 10), 1)  # noqa: B023 - called at once
             found[name] = _p95(times)
         return found
+
+    async def find_affected(self, chains: int) -> dict[str, float]:
+        """p95 of what came of one commit, of the folder that everything came of, and of which of 100 live versions did."""
+        commits, versions = max(1, chains // 250), [f"model_version-{1 + n * 7919 % chains}" for n in range(100)]
+        folder = Node(NodeKind.DATASET, "lake")
+
+        def everything(node: Node) -> Callable[[Any], Awaitable[Any]]:
+            return lambda conn: lineage.list_affected(conn, self.scope, [node], list(NodeKind), Evidence())
+
+        def live(node: Node) -> Callable[[Any], Awaitable[Any]]:
+            return lambda conn: lineage.list_descended(conn, self.scope, [node], NodeKind.MODEL_VERSION, versions, Evidence())
+
+        nodes = [Node(NodeKind.COMMIT, f"commit-{number * 7919 % commits}") for number in range(60)]
+        return {
+            "affected_by_commit": _p95([ms for node in nodes for ms in await self._times(everything(node), 1)]),
+            "affected_by_folder": _p95(await self._times(everything(folder), 20)),
+            "live_by_commit": _p95([ms for node in nodes for ms in await self._times(live(node), 1)]),
+            "live_by_folder": _p95(await self._times(live(folder), 20)),
+        }
 
     async def _times(self, work: Callable[[Any], Awaitable[Any]], count: int) -> list[float]:
         times = []

@@ -18,9 +18,7 @@ class AffectedRead(Wire):
 class ImpactRead(Wire):
     start: NodeRead
     affected: list[AffectedRead] = Field(description="Live endpoints first, then what is sure.")
-    truncated: bool = Field(
-        description="There are more than these; ask for one kind. Of endpoints all live ones whose version is among them are told."
-    )
+    truncated: bool = Field(description="There are more than these: ask for one kind, or for what is `live`, which is found another way.")
 
 
 class RunEventRead(Wire):

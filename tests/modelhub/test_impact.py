@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.modelhub import service as modelhub
-from actors.modelhub.models import Direction, Node, NodeKind, RunState
+from actors.modelhub.lineage import service as edges
+from actors.modelhub.models import Direction, Edge, Node, NodeKind, RunState
 from actors.securityvault.models import Scope, platform_scope
 from aidos.client import Client
 from aidos.errors import NotFound
@@ -176,6 +177,21 @@ class TestAffected:
         await world.call(modelhub.add_edge, b, a, "input")
         found = world.client.lineage.affected("dataset", "a", only=["dataset"])
         assert {each.node.id for each in found.affected} == {"a", "b"}
+
+    async def test_of_what_more_came_than_is_told_all_live_endpoints_are(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(edges, "MAX_REACHED", 20)
+        lake = Node(NodeKind.DATASET, "lake", "lake")
+        await world.call(modelhub.add_edge, lake, Node(NodeKind.COMMIT, world.commit, "digits@main"), "imported as")
+        await world.version("saw", [[0, 2]])
+        await world.endpoint("shop", "saw@1")
+        others = [Edge(lake, Node(NodeKind.DATASET, f"copy-{number}"), "input") for number in range(30)]
+        await world.call(edges.add_edges, others)
+        copies = world.client.lineage.affected("dataset", "lake", only=["dataset"])
+        assert copies.truncated and 0 < len(copies.affected) <= 20
+        live = world.client.lineage.affected("dataset", "lake", live=True)
+        assert ([each.node.label for each in live.affected], live.truncated) == (["shop"], False)
+        every = world.client.lineage.affected("dataset", "lake", only=["endpoint"])
+        assert [(each.node.label, each.live) for each in every.affected] == [("shop", True)] and every.truncated
 
     async def test_what_nobody_knows_is_not_found(self, world: World) -> None:
         for name in (sha256(b"nowhere"), "not a digest"):

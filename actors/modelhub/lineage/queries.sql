@@ -87,8 +87,9 @@ SELECT source_kind, source_id, source_label, target_kind, target_id, target_labe
  LIMIT %(limit)s;
 
 -- list_affected --
--- All that came of the starts, without a limit of depth: a node is entered once as surely reached and once as possibly, so cycles end.
--- Not entered is a run that is FINISHED and is known to have read other parts of a start only (`cleared`).
+-- All that came of the starts, the nearest first: a node is entered once as surely reached and once as possibly, so cycles end, and the
+-- recursion is read no further than `steps`. Not entered is a run that is FINISHED and is known to have read other parts of a start
+-- only (`cleared`). One row more than `limit` says that there is more; one without a kind, that nothing was found.
 WITH RECURSIVE reached (kind, id, sure) AS (
     (SELECT e.target_kind, e.target_id, %(sure)s
        FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS s (kind, id)
@@ -102,14 +103,43 @@ WITH RECURSIVE reached (kind, id, sure) AS (
     UNION
     SELECT e.target_kind, e.target_id, w.sure
       FROM reached w JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.source_kind = w.kind AND e.source_id = w.id
+), walked AS (
+    SELECT * FROM reached LIMIT %(steps)s
 ), found AS (
-    SELECT kind, id, bool_or(sure) AS sure FROM reached WHERE kind = ANY(%(wanted)s::text[]) GROUP BY kind, id ORDER BY 3 DESC, 1, 2 LIMIT %(limit)s
+    SELECT kind, id, bool_or(sure) AS sure FROM walked WHERE kind = ANY(%(wanted)s::text[]) GROUP BY kind, id ORDER BY 3 DESC, 1, 2 LIMIT %(limit)s
 )
-SELECT f.kind, f.id, f.sure, coalesce(l.label, '') AS label
-  FROM found f
+SELECT f.kind, f.id, f.sure, coalesce(l.label, '') AS label, w.stopped
+  FROM (SELECT count(*) >= %(steps)s AS stopped FROM walked) AS w
+  LEFT JOIN found f ON true
   LEFT JOIN LATERAL (SELECT target_label AS label FROM modelhub.edges e
                       WHERE e.project_id = %(project_id)s AND e.target_kind = f.kind AND e.target_id = f.id LIMIT 1) AS l ON true
  ORDER BY f.sure DESC, f.kind, f.id;
+
+-- list_descended --
+-- Which of these things came of the starts, by what each of them came from: as quick as their own past is short, however much else
+-- came of the starts. The same edges out of the starts count as in `list_affected`.
+WITH RECURSIVE up (origin, kind, id) AS (
+    SELECT t.id, %(kind)s::text, t.id FROM unnest(%(things)s::text[]) AS t (id)
+    UNION
+    SELECT w.origin, e.source_kind, e.source_id
+      FROM up w JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.target_kind = w.kind AND e.target_id = w.id
+), walked AS (
+    SELECT * FROM up LIMIT %(steps)s
+), found AS (
+    SELECT w.origin, %(sure)s AS sure
+      FROM walked w
+      JOIN modelhub.edges e ON e.project_id = %(project_id)s AND e.target_kind = w.kind AND e.target_id = w.id
+      JOIN unnest(%(kinds)s::text[], %(ids)s::text[]) AS s (kind, id) ON s.kind = e.source_kind AND s.id = e.source_id
+     WHERE NOT (e.target_kind = 'run'
+                AND EXISTS (SELECT 1 FROM unnest(%(cleared_runs)s::uuid[], %(cleared_ids)s::text[]) AS c (run_id, source_id)
+                              JOIN modelhub.runs r ON r.id = c.run_id AND r.project_id = %(project_id)s AND r.state = 'FINISHED'
+                             WHERE c.run_id::text = e.target_id AND c.source_id = e.source_id))
+    UNION ALL
+    SELECT w.origin, true FROM walked w JOIN unnest(%(seen_runs)s::uuid[]) AS r (id) ON w.kind = 'run' AND w.id = r.id::text
+)
+SELECT f.origin AS id, bool_or(f.sure) AS sure, w.stopped
+  FROM (SELECT count(*) >= %(steps)s AS stopped FROM walked) AS w LEFT JOIN found f ON true
+ GROUP BY f.origin, w.stopped;
 
 -- list_imported --
 -- Folders that were imported and lie at, around or below a place; few, and found by an index of their own.

@@ -17,6 +17,8 @@ MAX_EDGES = 5000
 MAX_AFFECTED = 10_000
 MAX_STEPS = 20_000
 """How many nodes a walk enters; one that it comes to over again, around a cycle, counts each time."""
+MAX_REACHED = 50_000
+"""How many nodes are entered to say what came of a thing."""
 
 
 async def add_edge(conn: Connection, scope: Scope, source: Node, target: Node, relation: str) -> None:
@@ -66,9 +68,20 @@ async def trace(conn: Connection, scope: Scope, start: Node, direction: Directio
 async def list_affected(
     conn: Connection, scope: Scope, starts: Sequence[Node], kinds: Sequence[NodeKind], evidence: Evidence
 ) -> tuple[list[Affected], bool]:
-    """All things of these kinds that came of the starts, the sure ones first; and whether there are more than ``MAX_AFFECTED``."""
-    found = await store.list_affected(conn, scope.project, starts, evidence, kinds, MAX_AFFECTED + 1)
-    return found[:MAX_AFFECTED], len(found) > MAX_AFFECTED
+    """Things of these kinds that came of the starts, the sure ones first; and whether there are more.
+
+    At most ``MAX_AFFECTED``, of the ``MAX_REACHED`` that are nearest to the starts.
+    """
+    limit = MAX_AFFECTED + 1
+    found, stopped = await store.list_affected(conn, scope.project, starts, evidence, kinds, limit=limit, steps=MAX_REACHED)
+    return found[:MAX_AFFECTED], stopped or len(found) == limit
+
+
+async def list_descended(
+    conn: Connection, scope: Scope, starts: Sequence[Node], kind: NodeKind, ids: Collection[str], evidence: Evidence
+) -> tuple[dict[str, bool], bool]:
+    """Those of these things of a kind that came of the starts, and whether surely; and whether they came of too much to see it all."""
+    return await store.list_descended(conn, scope.project, starts, evidence, kind, ids, steps=MAX_REACHED)
 
 
 async def list_imported(conn: Connection, scope: Scope, place: str) -> list[Node]:

@@ -72,10 +72,25 @@ async def walk_edges(
 
 
 async def list_affected(
-    conn: Connection, project_id: UUID, starts: Sequence[Node], evidence: Evidence, wanted: Sequence[str], limit: int
-) -> list[Affected]:
-    """What was surely reached first."""
-    values = {
+    conn: Connection, project_id: UUID, starts: Sequence[Node], evidence: Evidence, wanted: Sequence[str], *, limit: int, steps: int
+) -> tuple[list[Affected], bool]:
+    """What was surely reached first; and whether the walk was stopped after ``steps`` nodes."""
+    values = {**_asked(project_id, starts, evidence), "wanted": list(wanted), "limit": limit, "steps": steps}
+    rows = await (await conn.execute(Q.list_affected, values)).fetchall()
+    return [Affected(Node(row["kind"], row["id"], row["label"]), row["sure"]) for row in rows if row["kind"]], rows[0]["stopped"]
+
+
+async def list_descended(
+    conn: Connection, project_id: UUID, starts: Sequence[Node], evidence: Evidence, kind: NodeKind, ids: Collection[str], *, steps: int
+) -> tuple[dict[str, bool], bool]:
+    """Those of the things that came of the starts, and whether surely; and whether the walk was stopped after ``steps`` nodes."""
+    values = {**_asked(project_id, starts, evidence), "kind": kind, "things": list(ids), "steps": steps}
+    rows = await (await conn.execute(Q.list_descended, values)).fetchall()
+    return {row["id"]: row["sure"] for row in rows if row["id"]}, any(row["stopped"] for row in rows)
+
+
+def _asked(project_id: UUID, starts: Sequence[Node], evidence: Evidence) -> dict[str, Any]:
+    return {
         "project_id": project_id,
         "kinds": [str(node.kind) for node in starts],
         "ids": [node.id for node in starts],
@@ -83,11 +98,7 @@ async def list_affected(
         "seen_runs": list(evidence.seen),
         "cleared_runs": [run_id for run_id, _ in evidence.cleared],
         "cleared_ids": [source_id for _, source_id in evidence.cleared],
-        "wanted": list(wanted),
-        "limit": limit,
     }
-    rows = await (await conn.execute(Q.list_affected, values)).fetchall()
-    return [Affected(Node(row["kind"], row["id"], row["label"]), row["sure"]) for row in rows]
 
 
 async def list_imported(conn: Connection, project_id: UUID, place: str) -> list[Node]:

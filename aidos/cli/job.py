@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +11,13 @@ import typer
 
 from aidos.cli.session import session
 from aidos.cli.training import submission
+from aidos.transfers.job_log import read_log, search_log
 
 if TYPE_CHECKING:
     from aidos.client import Client
     from aidos.schemas.trainos import JobRead
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
-FOLLOW_WAIT = "20s"
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")]
 
@@ -79,8 +78,22 @@ def submit(
     _leave(current, current.client.jobs.get(str(job.id)))
 
 
-def logs(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")], follow: Follow = False) -> None:
-    _print_log(session(), job, follow)
+def logs(
+    job: Annotated[str, typer.Argument(help="Id of the job, or its name.")],
+    follow: Follow = False,
+    search: Annotated[str, typer.Option(help="Only lines with this in them, numbered.")] = "",
+    rank: Annotated[int | None, typer.Option(min=0, help="Only what the training's worker of this rank printed, numbered.")] = None,
+) -> None:
+    current = session()
+    if not search and rank is None:
+        _print_log(current, job, follow)
+        return
+    for line in search_log(read_log(current.client, job, follow=follow), search, rank):
+        if current.as_json:
+            current.show_each([line._asdict()])
+        else:
+            sys.stdout.write(f"{line.number}: {line.text}\n")
+            sys.stdout.flush()
 
 
 def wait(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")]) -> None:
@@ -113,19 +126,6 @@ def _print_log(current: Any, job: str, follow: bool) -> None:
     for piece in read_log(current.client, job, follow=follow):
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
-
-
-def read_log(client: Client, job: str, *, follow: bool) -> Iterator[bytes]:
-    """The pieces of a job's log in order; with ``follow``, those to come until its end."""
-    job = str(client.jobs.get(job).id)
-    after = 0
-    while True:
-        page = client.jobs.chunks(job, after=after, wait=FOLLOW_WAIT if follow else "0s")
-        for chunk in page.items:
-            yield client.get_presigned(chunk.url).content
-        after = page.last_seq
-        if page.complete or (not follow and not page.items):
-            return
 
 
 def _leave(current: Any, job: JobRead) -> None:

@@ -142,6 +142,12 @@ class TestLogs:
         shown = command("job", "logs", "-f", job, cwd=tmp_path)
         assert (shown.returncode, shown.stdout) == (0, "first\nzweite Zeile: ä\nlast\n"), shown.stderr
 
+    def test_the_command_shows_the_lines_with_a_word(self, client: Client, job: str, tmp_path: Path) -> None:
+        shown = command("job", "logs", job, "--search", "ZEILE", cwd=tmp_path)
+        assert (shown.returncode, shown.stdout) == (0, "2: zweite Zeile: ä\n"), shown.stderr
+        as_json = command("job", "logs", job, "--search", "last", "--json", cwd=tmp_path)
+        assert json.loads(as_json.stdout) == {"number": 3, "rank": None, "text": "last"}
+
 
 class TestCommand:
     def test_submit_packs_the_directory_and_queues_the_command(self, client: Client, tmp_path: Path) -> None:

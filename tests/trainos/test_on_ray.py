@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from actors.securityvault.models import Scope
+from aidos.transfers.job_log import search_log
 from cluster import embedded, launch, ray_head
 from cluster.db import Database
 from cluster.objects import Objects
@@ -82,6 +83,11 @@ while not aidos.preempted():
     time.sleep(0.05)
 print("ASKED", flush=True)
 time.sleep(600)
+"""
+RANKS = """
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
+TorchTrainer(lambda: print("the same words"), scaling_config=ScalingConfig(num_workers=2)).fit()
 """
 LOUD = """
 import sys
@@ -286,6 +292,13 @@ class TestLog:
         log = await read_log(job)
         assert log.count(b"x" * 999 + b"\n") == 100_000 and log.endswith(b"the last line\n")
         assert grown_kib < 60_000, f"following the job took {grown_kib} KiB"
+
+    async def test_a_line_of_a_training_says_the_rank_of_its_worker(self, start: Run, finish, read_log) -> None:
+        job = await start(RANKS, workers=2)
+        done = await finish(job)
+        log = await read_log(job)
+        assert done.state is JobState.SUCCEEDED, log
+        assert sorted(line.rank for line in search_log([log], "the same words") if line.rank is not None) == [0, 1], log
 
     async def test_no_line_is_lost_or_doubled_when_trainos_is_killed(self, start: Run, finish, read_log, platform: Platform) -> None:
         job = await start(STEADY)

@@ -38,6 +38,8 @@ def build_job_environment(job: Job, url: str, free_disk_bytes: int) -> dict[str,
         environment["AIDOS_CODE_SHA256"] = job.spec.code_sha256
     # Ray Train's patched print writes each line twice to the log.
     environment["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
+    # A line of a worker's says which one's it is, and is never folded into another worker's.
+    environment |= {"RAY_TRAIN_CALLBACKS": "tune.trainos.ranks.Ranks", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
     # Code finds the files of its package where it starts, in Ray Tune's trials too.
     environment["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     if job.spec.resume_from is not None:

@@ -1,0 +1,33 @@
+"""A job's log by its lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from aidos.transfers.job_log import search_log
+
+PIECES = [
+    b"begins\n(rank 0 pid=11) Loss 0.5\n(rank 1 pid=12, ip=10.0.0.2) lo",
+    "ss 0.25 ä\n(RayTrainWorker pid=13) loss\n(pid=14) rank 1 is named\n".encode(),
+    b"\n(rank 10 pid=15) loss 0.1",
+]
+
+
+def found(word: str = "", rank: int | None = None) -> list[tuple[int, int | None, str]]:
+    return [(line.number, line.rank, line.text) for line in search_log(PIECES, word, rank)]
+
+
+class TestSearchLog:
+    def test_numbers_every_line_whatever_the_pieces_and_knows_whose_it_is(self) -> None:
+        assert [(number, rank) for number, rank, _ in found()] == [(1, None), (2, 0), (3, 1), (4, None), (5, None), (6, None), (7, 10)]
+
+    def test_finds_a_word_in_lines_that_lie_in_two_pieces_in_either_case(self) -> None:
+        assert found("LOSS 0.25 Ä") == [(3, 1, "(rank 1 pid=12, ip=10.0.0.2) loss 0.25 ä")]
+        assert [number for number, _, _ in found("loss")] == [2, 3, 4, 7]
+
+    @pytest.mark.parametrize(("rank", "numbers"), [(0, [2]), (1, [3]), (10, [7]), (2, [])])
+    def test_a_rank_is_who_printed_it_and_not_what_it_says(self, rank: int, numbers: list[int]) -> None:
+        assert [number for number, _, _ in found(rank=rank)] == numbers
+
+    def test_an_empty_log_has_no_line(self) -> None:
+        assert list(search_log([])) == []

@@ -28,6 +28,29 @@ from tests.support.running import ROOT
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 Train = Callable[..., RunRead]
 TABLE = {"target": "diagnosis", "drop": ["patient"]}
+STEPS, EVERY, LAST_PASS = 14, 5, 12
+NETWORK = '''
+import os, pathlib, signal
+import numpy, torch, torch.distributed
+
+class Network(torch.nn.Sequential):
+    """The second worker counts its forward passes in a file; it dies by kill -9 in so many of them."""
+    def __init__(self, passes, dies_in=None):
+        super().__init__(torch.nn.Linear(30, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        self.passes, self.dies_in = pathlib.Path(passes), dies_in
+
+    def forward(self, inputs):
+        if self.training and torch.distributed.get_rank() == 1:
+            with self.passes.open("a") as file:
+                file.write(".")
+            if self.passes.stat().st_size == self.dies_in:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(inputs)
+
+def transform(sample):
+    inputs = numpy.array([value for name, value in sorted(sample.items()) if name.startswith("x")], numpy.float32)
+    return {"inputs": inputs / numpy.float32(100), "target": int(sample["diagnosis"])}
+'''
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +60,9 @@ def nodes() -> Iterator[RayNodes]:
     cluster = RayNodes(home)
     running = [cluster.start_head(), cluster.start_node()]
     yield cluster
-    for node in reversed(running):
+    for node in running:
         node.terminate()
+    for node in running:
         node.wait()
     shutil.rmtree(home, ignore_errors=True)
 
@@ -58,7 +82,8 @@ def tumours(client: Client, tmp_path: Path) -> str:
 
 @pytest.fixture
 def train(client: Client, settings: Settings, tumours: str, tmp_path: Path, nodes: RayNodes) -> Iterator[Train]:
-    """Runs a recipe as the command of a job of its own (or of ``job``), in as many workers as asked; the job's run afterwards."""
+    """Runs a recipe as the command of a job of its own, in as many workers as asked; the job's run afterwards."""
+    (tmp_path / "network.py").write_text(NETWORK)
 
     def run(workers: int = 1, **recipe: Any) -> RunRead:
         defaults = {"dataset": tumours, "train": "train/*", "eval": "test/*", "model": "tumours"}
@@ -106,3 +131,16 @@ class TestTabular:
         (version,) = client.models.versions("tumours")
         assert version.signature and version.signature["inputs"][0]["shape"][-1] == 30
         assert sum(read.rows_read or 0 for read in client.reads.list(run=str(run.id))) == 569
+
+
+class TestTorch:
+    def test_a_training_whose_worker_is_killed_ends_as_an_undisturbed_one(self, train: Train, tmp_path: Path) -> None:
+        recipe = {"recipe": "torch", "module": "network:Network", "transform": "network:transform", "eval": None}
+        steps = {"batch_size": 32, "epochs": 2, "max_steps": STEPS, "checkpoint_every": EVERY, "learning_rate": 0.01}
+        whole, cut = tmp_path / "whole", tmp_path / "cut"
+        undisturbed = train(2, **recipe, **steps, arguments={"passes": str(whole)})
+        killed = train(2, **recipe, **steps, arguments={"passes": str(cut), "dies_in": LAST_PASS})
+        assert whole.stat().st_size == STEPS
+        latest, before = LAST_PASS + STEPS - 2 * EVERY, LAST_PASS + STEPS - EVERY
+        assert cut.stat().st_size in {latest, before}, "it goes on from the latest checkpoint; from the one before while that is uploaded"
+        assert value(killed, "loss") == value(undisturbed, "loss")

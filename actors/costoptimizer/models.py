@@ -79,6 +79,14 @@ class Bill:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What resources cost by the prices of now, for a time and for an hour."""
+
+    micro_usd: int
+    micro_usd_an_hour: int
+
+
+@dataclass(frozen=True)
 class LeaseCost:
     """One lease and what it cost in the asked time."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from actors.costoptimizer.errors import InvalidPeriod, PriceInThePast
-from actors.costoptimizer.models import LeaseChange, Usage
+from actors.costoptimizer.models import Estimate, LeaseChange, Price, Usage
 from cluster.events import Event
 
 DEFAULT_PERIOD = timedelta(days=30)
@@ -73,6 +74,22 @@ def choose_period(since: datetime | None, until: datetime | None, now: datetime)
     if not since < until or since.year < 1970 or until.year >= 9000:
         raise InvalidPeriod(since=since, until=until)
     return since, until
+
+
+def estimate(prices: Sequence[Price], amounts: Mapping[str, float], seconds: float, now: datetime) -> Estimate:
+    """Amounts of ``cpu``, ``gpu`` and ``memory_gib`` × the prices in force at ``now``, rounded half up as a bill is."""
+    hourly = sum((Decimal(str(amount)) * _price_of(prices, resource, now) for resource, amount in amounts.items()), Decimal(0))
+    return Estimate(_whole(hourly * Decimal(str(seconds)) / 3600), _whole(hourly))
+
+
+def _price_of(prices: Sequence[Price], resource: str, now: datetime) -> int:
+    """The latest that has begun; the platform's own where there is none."""
+    known = [price for price in prices if price.resource == resource and (price.effective_from is None or price.effective_from <= now)]
+    return max(known, key=lambda price: price.effective_from or datetime.min.replace(tzinfo=UTC)).micro_usd
+
+
+def _whole(micro_usd: Decimal) -> int:
+    return int(micro_usd.quantize(Decimal(1), ROUND_HALF_UP))
 
 
 def check_effective(effective_from: datetime, now: datetime) -> None:

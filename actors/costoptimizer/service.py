@@ -6,11 +6,11 @@ A cost is computed when it is asked for, from leases and prices, so it never dri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from actors.costoptimizer import policy, store
-from actors.costoptimizer.models import Bill, GroupBy, LeaseCost, Price
+from actors.costoptimizer.models import Bill, Estimate, GroupBy, LeaseCost, Price
 from actors.securityvault.models import Scope
 from cluster import telemetry
 from cluster.db import Connection, new_id
@@ -52,6 +52,11 @@ async def sum_owner_costs(conn: Connection, scope: Scope, kind: str, ids: Sequen
     """Millionths of a dollar that these owners of one kind, such as jobs, have cost together up to now."""
     since, until = policy.choose_period(datetime.fromtimestamp(0, UTC), None, datetime.now(UTC))
     return await store.sum_owner_costs(conn, scope.org_id, scope.project, since, until, kind, ids)
+
+
+async def estimate(conn: Connection, scope: Scope, amounts: Mapping[str, float], seconds: float) -> Estimate:
+    """What so much of each resource would cost for so long, by the organisation's prices of now. GPUs are of no known type."""
+    return policy.estimate(await store.list_prices(conn, scope.org_id), amounts, seconds, datetime.now(UTC))
 
 
 async def list_prices(conn: Connection, scope: Scope) -> list[Price]:

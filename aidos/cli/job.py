@@ -48,28 +48,33 @@ def submit(
     after: Annotated[list[str] | None, typer.Option(help="A job that must succeed before; again for more.")] = None,
     directory: Annotated[Path | None, typer.Option(help="What is packed (.); .gitignore and .aidosignore leave files out.")] = None,
     follow: Follow = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say when it would start and end, and its cost; queue nothing.")] = False,
 ) -> None:
     current = session()
     with submission(name, command, dataset, directory, recipe) as asked:
-        code = upload_code(current.client, asked.directory)
-    job = current.client.jobs.create(
-        name=asked.name,
-        command=asked.command,
-        code_sha256=code,
-        datasets=asked.datasets,
-        workers=workers,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
-        memory_gib_per_worker=memory_gib_per_worker,
-        driver_cpus=driver_cpus,
-        experiment=experiment,
-        timeout_s=timeout_s,
-        max_retries=max_retries,
-        max_restarts_on_errors=max_restarts_on_errors,
-        priority=priority,
-        preemptible=preemptible,
-        after=after or [],
-    )
+        code = None if dry_run else upload_code(current.client, asked.directory)
+    wanted: dict[str, Any] = {
+        "name": asked.name,
+        "command": asked.command,
+        "code_sha256": code,
+        "datasets": asked.datasets,
+        "workers": workers,
+        "cpus_per_worker": cpus_per_worker,
+        "gpus_per_worker": gpus_per_worker,
+        "memory_gib_per_worker": memory_gib_per_worker,
+        "driver_cpus": driver_cpus,
+        "experiment": experiment,
+        "timeout_s": timeout_s,
+        "max_retries": max_retries,
+        "max_restarts_on_errors": max_restarts_on_errors,
+        "priority": priority,
+        "preemptible": preemptible,
+        "after": after or [],
+    }
+    if dry_run:
+        current.show(foretell(current.client, wanted))
+        return
+    job = current.client.jobs.create(**wanted)
     if not follow:
         current.show(job)
         return
@@ -115,6 +120,15 @@ def upload_code(client: Client, directory: Path) -> str:
     if url is not None:
         client.put_presigned(url, package.content)
     return package.sha256
+
+
+def foretell(client: Client, wanted: dict[str, Any]) -> dict[str, Any]:
+    """When such a job would start and end, and what it would cost: as such jobs run mostly, and as the longest of them."""
+    outlook = client.jobs.outlook(**wanted)
+    asked = outlook.resources.model_dump()
+    likely, most = (client.costs.estimate(**asked, seconds=seconds) for seconds in (outlook.run_s, outlook.run_at_most_s))
+    costs = {"micro_usd": likely.micro_usd, "at_most_micro_usd": most.micro_usd, "an_hour_micro_usd": likely.micro_usd_an_hour}
+    return outlook.model_dump() | {"cost": costs}
 
 
 def _print_log(current: Any, job: str, follow: bool) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from aidos.http.operation import Resource, operation
-from aidos.schemas.costoptimizer import BillRead, OwnerBillRead, PriceBook, PriceRead, PriceSet
+from aidos.schemas.costoptimizer import BillRead, EstimateRead, OwnerBillRead, PriceBook, PriceRead, PriceSet
 
 _PERIOD: dict[str, Any] = {"from_": datetime, "to": datetime, "limit": int}
 
@@ -26,6 +26,13 @@ class Costs(Resource):
         returns=OwnerBillRead,
         query=_PERIOD,
         help="What one job or endpoint cost, lease by lease.",
+    )
+    estimate = operation(
+        "GET",
+        "/v1/costoptimizer/estimate",
+        returns=EstimateRead,
+        query={"cpu": float, "gpu": float, "memory_gib": float, "seconds": float},
+        help="What resources would cost for a time, by the prices of now.",
     )
 
 

@@ -13,6 +13,7 @@ from aidos.schemas.trainos import (
     JobChange,
     JobCheckpointRead,
     JobCreate,
+    JobOutlook,
     JobRead,
     JobResume,
     LogRead,
@@ -41,6 +42,14 @@ class Jobs(Resource):
         returns=JobRead,
         positional=("name",),
         help="Queue a job whose code is uploaded already.",
+    )
+    outlook = operation(
+        "POST",
+        "/v1/trainos/jobs/outlook",
+        body=JobCreate,
+        returns=JobOutlook,
+        positional=("name",),
+        help="When a job would start and end if it were submitted now.",
     )
     list = operation("GET", "/v1/trainos/jobs", returns=JobRead, paged=True, query={"state": str}, help="The project's jobs, newest first.")
     get = operation("GET", _ONE, returns=JobRead, query={"wait": str}, help="One job; --wait 30s answers once it has ended.")

@@ -72,6 +72,12 @@ class BillRead(Wire):
     costs: list[CostRead]
 
 
+class EstimateRead(Wire):
+    currency: Literal["USD"] = "USD"
+    micro_usd: int
+    micro_usd_an_hour: int
+
+
 class LeaseCostRead(Wire):
     lease_id: UUID
     cpu: float

@@ -73,6 +73,16 @@ class JobResume(Asked):
 
     step: int | None = Field(None, ge=0, le=2**62, description="Step of one of its checkpoints; the latest when absent.")
     workers: int | None = Field(None, ge=0, le=10_000, description="Another number of workers than it had.")
+class JobOutlook(Wire):
+    """What a job would do if it were submitted now."""
+
+    resources: ResourcesRead
+    run_s: float = Field(description="How long it runs: the median of such jobs, else its limit, else an hour.")
+    run_at_least_s: float = Field(description="Nine of ten such jobs run longer.")
+    run_at_most_s: float = Field(description="Nine of ten such jobs run shorter.")
+    forecast: ForecastRead | None = Field(description="When it starts and ends; null where it is not among the first, or nobody knows.")
+
+
 
 
 class InputRead(Wire):
@@ -121,6 +131,27 @@ class JobRead(Wire):
     spec: JobSpecRead
     inputs: list[InputRead]
     resources: ResourcesRead
+class ForecastRead(Wire):
+    """When a job starts and ends, were nothing else submitted: most likely, and with the bounds of eight cases of ten."""
+
+    made_at: datetime
+    starts_at: datetime
+    starts_from: datetime
+    starts_until: datetime
+    ends_at: datetime
+    ends_from: datetime
+    ends_until: datetime
+
+
+class CoverageRead(Wire):
+    """How many of the first forecasts of the last 30 days have come due, and how many of these held."""
+
+    starts: int
+    starts_within: int
+    ends: int
+    ends_within: int
+
+
     run_id: UUID | None
     attempt: int
     preemptions: int = Field(description="How many attempts gave way to others; they do not count as failures.")
@@ -147,6 +178,8 @@ class AmountsBody(Asked):
 
 class QuotaBody(Asked):
     """What a project may hold at once."""
+    starts_at: datetime | None = Field(None, description="While it waits: about when it will start.")
+    forecast: ForecastRead | None = Field(None, description="While it waits and is among the first: when it starts and ends.")
 
     nominal: AmountsBody = Field(AmountsBody(), description="Its own: others borrow it while it is idle, and give it back.")
     limit: AmountsBody = Field(AmountsBody(), description="Its own and what it borrows, together.")
@@ -187,6 +220,7 @@ class TraceRow(BaseModel):
     run_s: float = Field(ge=0, le=1e10, description="How long it computes, undisturbed.")
     project: str = "default"
     user: str = ""
+    coverage: CoverageRead
     limit_s: float = Field(0, ge=0, description="The longest that it may run; 0 is without a bound.")
     priority: int = 0
     checkpoint_s: float = Field(0, ge=0, description="How often it saves; 0 is never.")

@@ -10,6 +10,7 @@ from actors.costoptimizer import service
 from actors.costoptimizer.models import GroupBy
 from aidos.schemas.costoptimizer import (
     BillRead,
+    EstimateRead,
     LeaseCostRead,
     Moment,
     OwnerBillRead,
@@ -25,6 +26,7 @@ from api.deps import ApiRoute, TxDep, needs
 router = APIRouter(prefix="/v1/costoptimizer", tags=["costoptimizer"], route_class=ApiRoute)
 From = Annotated[Moment | None, Query(alias="from", description="Begin of the period; 30 days before its end where nothing is said.")]
 To = Annotated[Moment | None, Query(description="End of the period; now where nothing is said.")]
+Amount = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -44,6 +46,15 @@ async def get_owner_costs(
     return OwnerBillRead(
         owner_kind=owner_kind, owner_id=owner_id, since=bill.since, until=bill.until, micro_usd=bill.micro_usd, leases=rows
     )
+
+
+@router.get("/estimate", openapi_extra=needs("costoptimizer:read"))
+async def estimate_cost(
+    tx: TxDep, cpu: Amount = 0, gpu: Amount = 0, memory_gib: Amount = 0, seconds: Annotated[float, Query(ge=0, le=1e9)] = 3600
+) -> EstimateRead:
+    """What so much would cost for so long, by the prices of now."""
+    amounts = {"cpu": cpu, "gpu": gpu, "memory_gib": memory_gib}
+    return EstimateRead.model_validate(await service.estimate(tx.conn, tx.scope, amounts, seconds))
 
 
 @router.get("/prices", openapi_extra=needs("org:read", project=False))

@@ -18,10 +18,12 @@ from aidos.schemas.trainos import (
     CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
+    CoverageRead,
     HistoryRead,
     JobChange,
     JobCheckpointRead,
     JobCreate,
+    JobOutlook,
     JobRead,
     JobResume,
     LogChunkRead,
@@ -32,11 +34,13 @@ from aidos.schemas.trainos import (
     QuotaRead,
 )
 from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
+from api.forecasts import foretell, read_jobs
 from api.pages import id_of, key_of, page_of, whole_below
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
 from cluster.db import Connection
 from tune.trainos import admission, service
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention
+from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
 from tune.trainos.queue.models import Quota
 from tune.trainos.queue.trace import to_quota
@@ -64,18 +68,27 @@ async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
     return JobRead.model_validate(await service.submit_job(tx.conn, tx.scope, spec))
 
 
+@router.post("/jobs/outlook", openapi_extra=needs("trainos:read", transaction=False, audit=False))
+async def foretell_job(body: JobCreate, session: SessionDep) -> JobOutlook:
+    """When a job would start and end if it were submitted now; nothing is queued."""
+    return await foretell(session.edge.db, session.scope, JobSpec.from_json(body.model_dump()))
+
+
 @router.get("/jobs", openapi_extra=needs("trainos:read"))
 async def list_jobs(tx: TxDep, page: PageDep, state: State = None) -> PageOf[JobRead]:
     """The project's jobs, newest first."""
     found = await service.list_jobs(tx.conn, tx.scope, state, id_of(page.cursor), page.limit)
-    return page_of(JobRead, found, page.limit, "id")
+    reads = page_of(JobRead, found, page.limit, "id")
+    reads.items = await read_jobs(tx.conn, tx.scope, found)
+    return reads
 
 
 @router.get("/jobs/{job}", openapi_extra=needs("trainos:read", transaction=False))
 async def get_job(job: JobName, session: SessionDep, wait: WaitS) -> JobRead:
     """A job; with `wait`, once it has ended."""
     found = await session.wait_until(lambda conn: service.get_job(conn, session.scope, job), lambda now: wait == 0 or now.state.final, wait)
-    return JobRead.model_validate(found)
+    async with session.transaction() as conn:
+        return (await read_jobs(conn, session.scope, [found]))[0]
 
 
 @router.post("/jobs/{job}/cancel", status_code=202, openapi_extra=needs("trainos:write"))
@@ -105,7 +118,9 @@ async def release_job(job: JobName, tx: TxDep) -> JobRead:
 @router.get("/queue", openapi_extra=needs("trainos:read"))
 async def get_queue(tx: TxDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> QueueRead:
     """The project's jobs that hold resources, then those that wait, each with the reason why."""
-    return QueueRead(items=[JobRead.model_validate(job) for job in await admission.list_queue(tx.conn, tx.scope, limit)])
+    jobs = await admission.list_queue(tx.conn, tx.scope, limit)
+    coverage = CoverageRead.model_validate(await forecasts.measure_coverage(tx.conn, tx.scope))
+    return QueueRead(items=await read_jobs(tx.conn, tx.scope, jobs), coverage=coverage)
 
 
 @router.get("/queue/history", openapi_extra=needs("trainos:read"))

@@ -10,6 +10,7 @@ import pytest
 
 from actors.costoptimizer import policy
 from actors.costoptimizer.errors import InvalidPeriod, PriceInThePast
+from actors.costoptimizer.models import Estimate, Price
 from cluster.db import new_id
 from cluster.events import Event
 from tests.costoptimizer.conftest import START, lease_event
@@ -64,3 +65,22 @@ class TestPeriod:
         policy.check_effective(START, START)
         with pytest.raises(PriceInThePast):
             policy.check_effective(START - timedelta(hours=1), START)
+
+
+class TestEstimate:
+    def price(self, micro_usd: int, effective_from: datetime | None) -> Price:
+        return Price("cpu", "vCPU hour", micro_usd, "test", effective_from, None)
+
+    def test_is_by_the_price_in_force(self) -> None:
+        now = datetime(2026, 11, 21, tzinfo=UTC)
+        book = [
+            self.price(90, now + timedelta(hours=1)),
+            self.price(60, now - timedelta(hours=1)),
+            self.price(50, now - timedelta(days=1)),
+            self.price(40, None),
+        ]
+        assert policy.estimate(book, {"cpu": 2.5}, 1800, now) == Estimate(75, 150)
+        assert policy.estimate(book[3:], {"cpu": 2.5}, 1800, now) == Estimate(50, 100)
+
+    def test_half_a_micro_dollar_is_a_whole_one(self) -> None:
+        assert policy.estimate([self.price(1, None)], {"cpu": 0.5}, 3600, datetime(2026, 11, 21, tzinfo=UTC)).micro_usd == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -18,8 +18,9 @@ from tests.trainos.test_reconciler import run_steps
 from tune.trainos import admission, service, store
 from tune.trainos.errors import JobNotFound, JobNotWaiting, JobTooLarge
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, RayState, Resources
+from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
-from tune.trainos.queue.models import Gang, Quota
+from tune.trainos.queue.models import Coverage, Forecast, Gang, Quota
 from tune.trainos.queue.reconciler import Admission
 from tune.trainos.queue.trace import to_traced
 from tune.trainos.reconciler import JobReconciler
@@ -282,6 +283,84 @@ class TestCapacity:
         async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
             with pytest.raises(JobTooLarge):
                 await service.resume_job(conn, scope, str(job.id), None, 20)
+
+
+class TestForecasts:
+    @pytest.fixture
+    def foresee(self, database: Database, cluster: FakeCluster) -> Look:
+        return lambda: Admission(database, cluster, "tests").foresee()
+
+    async def read(self, database: Database, scope: Scope, *jobs: Job) -> dict[UUID, Forecast]:
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            return await forecasts.list_forecasts(conn, scope, jobs)
+
+    async def measure(self, database: Database, scope: Scope) -> Coverage:
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            return await forecasts.measure_coverage(conn, scope)
+
+    async def test_who_waits_learns_when_it_starts_and_ends(
+        self, database: Database, submit: Submit, scope: Scope, look: Look, foresee: Look, reread: Reread
+    ) -> None:
+        first, second = await submit("first", workers=7, timeout_s=7200), await submit("second", workers=7, timeout_s=3600)
+        await look()
+        assert await foresee() == 1
+        waiting = await reread(second)
+        said = (await self.read(database, scope, await reread(first), waiting))[second.id]
+        assert timedelta(minutes=119) < said.starts_at - said.made_at < timedelta(minutes=121)
+        assert said.starts_from < said.starts_at < said.starts_until and said.ends_at - said.starts_at == timedelta(hours=1)
+
+    async def test_jobs_of_the_past_say_how_long_such_jobs_run(
+        self, database: Database, submit: Submit, scope: Scope, look: Look, foresee: Look
+    ) -> None:
+        for number in range(3):
+            past = await submit(f"past-{number}", workers=7)
+            async with database.platform() as conn:
+                await conn.execute(
+                    "UPDATE trainos.jobs SET state = 'SUCCEEDED', started_at = now() - interval '10 min', finished_at = now() WHERE id = %s",
+                    (past.id,),
+                )
+        await submit("first", workers=7)
+        second = await submit("second", workers=7)
+        await look()
+        await foresee()
+        said = (await self.read(database, scope, second))[second.id]
+        assert timedelta(minutes=9) < said.starts_at - said.made_at < timedelta(minutes=11)
+        assert said.ends_at - said.starts_at == timedelta(minutes=10)
+
+    async def test_a_held_job_and_one_that_nobody_looked_at_of_late_are_told_nothing(
+        self, database: Database, submit: Submit, scope: Scope, look: Look, foresee: Look
+    ) -> None:
+        await submit("first", workers=7)
+        second, held = await submit("second", workers=7), await submit("held", workers=7)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            await admission.hold_job(conn, scope, "held")
+        await look()
+        assert await foresee() == 1 and set(await self.read(database, scope, second, held)) == {second.id}
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.forecasts SET made_at = now() - interval '10 min'")
+        assert await self.read(database, scope, second) == {}
+
+    async def test_the_first_word_is_the_promise_and_what_came_is_held_against_it(
+        self, database: Database, submit: Submit, scope: Scope, look: Look, foresee: Look
+    ) -> None:
+        await submit("first", workers=7, timeout_s=3600)
+        waiting = [await submit(f"waits-{number}", workers=7) for number in range(3)]
+        await look()
+        assert await foresee() == 3 and await self.measure(database, scope) == Coverage(0, 0, 0, 0)
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.forecasts SET promised_start = tstzrange(now(), now() + '1 h')")
+            began = "UPDATE trainos.jobs SET state = 'SUCCEEDED', attempt = 1, admitted_at = %s, finished_at = %s WHERE id = %s"
+            now = datetime.now(UTC)
+            soon, late = now + timedelta(minutes=5), now + timedelta(hours=3)
+            await conn.execute("UPDATE trainos.forecasts SET promised_end = tstzrange(now(), now() + '1 h')")
+            await conn.execute(began, (soon, soon, waiting[0].id))
+            await conn.execute(began, (soon, late, waiting[1].id))
+        await foresee()
+        assert await self.measure(database, scope) == Coverage(2, 2, 2, 1), "a later word changes no promise"
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.forecasts SET promised_start = tstzrange(NULL, now() - interval '1 min')")
+        overdue = await self.measure(database, scope)
+        assert (overdue.starts, overdue.starts_within) == (3, 0), "one waits still and should have begun"
 
 
 class TestHistory:

@@ -147,6 +147,29 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a workload starts and ends, as it looked at ``made_at``: most likely, and with eight of ten probable bounds."""
+
+    made_at: datetime
+    starts_at: datetime
+    starts_from: datetime
+    starts_until: datetime
+    ends_at: datetime
+    ends_from: datetime
+    ends_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many promises have come due, and how many of them were kept."""
+
+    starts: int
+    starts_within: int
+    ends: int
+    ends_within: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dependent:
     """A job all of whose dependencies have succeeded, or one of which has ended otherwise: ``failed`` is its name."""
 

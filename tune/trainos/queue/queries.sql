@@ -86,3 +86,42 @@ ON CONFLICT (only_row) DO UPDATE SET nodes = EXCLUDED.nodes, seen_at = EXCLUDED.
 
 -- find_capacity --
 SELECT nodes FROM trainos.capacity WHERE seen_at > now() - make_interval(secs => %(fresh_s)s);
+
+-- list_run_times --
+SELECT project_id, name, cpu, gpu, memory_gib,
+       percentile_cont(ARRAY[0.1, 0.5, 0.9]) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - started_at)::float8) AS run_s
+  FROM trainos.jobs
+ WHERE project_id = ANY(%(project_ids)s) AND state IN ('SUCCEEDED', 'FAILED') AND origin = 'aidos'
+   AND finished_at > now() - make_interval(days => %(days)s) AND finished_at >= started_at
+ GROUP BY GROUPING SETS ((project_id, name), (project_id, cpu, gpu, memory_gib))
+HAVING count(*) >= 3;
+
+-- set_forecasts --
+INSERT INTO trainos.forecasts (project_id, job_id, made_at, starts_at, starts_from, starts_until, ends_at, ends_from, ends_until, promised_at,
+       promised_start, promised_end)
+SELECT job.project_id, job.id, said.made_at, starts_at, starts_from, starts_until, ends_at, ends_from, ends_until, said.made_at,
+       tstzrange(starts_from, starts_until, '[]'), tstzrange(ends_from, ends_until, '[]')
+  FROM unnest(%(ids)s::uuid[], %(made_at)s::timestamptz[], %(starts_at)s::timestamptz[], %(starts_from)s::timestamptz[],
+              %(starts_until)s::timestamptz[], %(ends_at)s::timestamptz[], %(ends_from)s::timestamptz[], %(ends_until)s::timestamptz[])
+       AS said (id, made_at, starts_at, starts_from, starts_until, ends_at, ends_from, ends_until)
+  JOIN trainos.jobs AS job ON job.id = said.id AND job.state = 'QUEUED'
+ON CONFLICT (job_id) DO UPDATE
+   SET made_at = EXCLUDED.made_at, starts_at = EXCLUDED.starts_at, starts_from = EXCLUDED.starts_from, starts_until = EXCLUDED.starts_until,
+       ends_at = EXCLUDED.ends_at, ends_from = EXCLUDED.ends_from, ends_until = EXCLUDED.ends_until;
+
+-- list_forecasts --
+SELECT job_id, made_at, starts_at, starts_from, starts_until, ends_at, ends_from, ends_until
+  FROM trainos.forecasts
+ WHERE project_id = %(project_id)s AND job_id = ANY(%(ids)s) AND made_at > now() - make_interval(secs => %(fresh_s)s);
+
+-- measure_coverage --
+-- What is overdue is a promise that was not kept. Of a job that was begun several times it is not known when it was begun first.
+SELECT count(*) FILTER (WHERE job.attempt = 1 AND job.admitted_at IS NOT NULL
+                           OR job.attempt = 0 AND job.state = 'QUEUED' AND now() > upper(promised_start)) AS starts,
+       count(*) FILTER (WHERE job.attempt = 1 AND job.admitted_at <@ promised_start) AS starts_within,
+       count(*) FILTER (WHERE job.state IN ('SUCCEEDED', 'FAILED') AND job.attempt > 0
+                           OR job.finished_at IS NULL AND now() > upper(promised_end)) AS ends,
+       count(*) FILTER (WHERE job.state IN ('SUCCEEDED', 'FAILED') AND job.attempt > 0 AND job.finished_at <@ promised_end) AS ends_within
+  FROM trainos.forecasts AS made
+  JOIN trainos.jobs AS job ON job.id = made.job_id
+ WHERE made.project_id = %(project_id)s AND promised_at > now() - make_interval(days => %(days)s);

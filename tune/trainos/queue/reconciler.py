@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Protocol
@@ -11,15 +12,18 @@ from cluster.db import Database
 from cluster.events import Wakeup
 from cluster.host import Host
 from tune.trainos.queue import service
-from tune.trainos.queue.capacity import FRESH_S, note_capacity
+from tune.trainos.queue.capacity import note_capacity
+from tune.trainos.queue.forecasts import keep_forecasts, read_outlook
 from tune.trainos.queue.models import Decision, Node
+from tune.trainos.queue.prediction import predict
 from tune.trainos.ray_cluster import RayCluster
 
-LEASE = "trainos.queue"
+LEASE, FORECASTS_LEASE = "trainos.queue", "trainos.forecasts"
 _LEASE_S = 15.0
 _POLL_S = 1.0
 _EXPLAIN_S = 2.0
-_NOTE_S = FRESH_S / 3
+_NOTE_S = 10.0
+_FORESEE_S = 10.0
 
 log = telemetry.get_logger(__name__)
 
@@ -57,6 +61,31 @@ class Admission:
         for item in decision.preempted:
             log.info("trainos.preempted", job_id=str(item.id), by=str(item.by), loss=item.loss)
         return decision
+
+    async def foresee(self) -> int:
+        """Say of the first that wait when they start and end; of how many it was said. One does it, where several look."""
+        async with self._db.platform() as conn:
+            if await leases.acquire(conn, FORECASTS_LEASE, self._holder, ttl_s=_LEASE_S) is None or not await service.has_waiting(conn):
+                return 0
+        nodes = await self._ray.nodes()
+        async with self._db.platform() as conn:
+            snapshot, run_times = await read_outlook(conn, nodes)
+        forecasts = await asyncio.to_thread(predict, snapshot, run_times)
+        async with self._db.platform() as conn:
+            await keep_forecasts(conn, forecasts)
+        return len(forecasts)
+
+
+async def foresee_jobs(host: Host) -> None:
+    """A loop of the named actor ``trainos``: beside the queue's, which does not wait for it."""
+    admission = Admission(host.db, RayCluster(host.settings), host.holder)
+    while True:
+        began = time.monotonic()
+        try:
+            await admission.foresee()
+        except Exception as error:
+            log.warning("trainos.forecasts_paused", error=str(error))
+        await asyncio.sleep(max(0.0, began + _FORESEE_S - time.monotonic()))
 
 
 async def admit_jobs(host: Host) -> None:

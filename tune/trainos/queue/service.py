@@ -59,25 +59,31 @@ async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) ->
     In one transaction that holds the queue's lease: who dies in it has decided nothing, and the next look decides the same.
     """
     await _settle_dependents(conn)
-    queues, now = await store.count_queues(conn)
-    if not queues:
+    snapshot = await read_snapshot(conn, nodes, _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE)
+    if not snapshot.waiting:
         return Decision()
-    depth = max(_FEWEST_A_QUEUE, _WAITING_A_LOOK // queues)
-    waiting, running = await store.list_waiting(conn, now, depth, _OLDEST_A_QUEUE), await store.list_running(conn, now, SETTLE_S)
-    projects = {workload.project_id for workload in waiting} | {gang.workload.project_id for gang in running}
-    quotas, usage = await store.list_quotas(conn, projects), await store.list_usage(conn, now, projects)
-    for gang in running:
-        held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
-        usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
-    decision = policy.decide(Snapshot(now, nodes, waiting, running, quotas, usage))
-    young = {workload.id for workload in waiting if (now - workload.queued_at).total_seconds() < _YOUNG_S}
+    decision = policy.decide(snapshot)
+    young = {workload.id for workload in snapshot.waiting if (snapshot.now - workload.queued_at).total_seconds() < _YOUNG_S}
     decision = replace(
         decision,
         refused=tuple(item for item in decision.refused if item.id in young),
         pending=decision.pending + tuple(item for item in decision.refused if item.id not in young),
     )
-    await _carry_out(conn, decision, _told(decision, waiting, running), explain)
+    await _carry_out(conn, decision, _told(decision, snapshot.waiting, snapshot.running), explain)
     return decision
+
+
+async def read_snapshot(conn: Connection, nodes: Sequence[Node], many: int, fewest: int, oldest: int) -> Snapshot:
+    """What waits and what runs now: of the former about ``many``, at least ``fewest`` of each user and project, and the ``oldest``."""
+    queues, now = await store.count_queues(conn)
+    waiting = await store.list_waiting(conn, now, max(fewest, many // queues), oldest) if queues else []
+    running = await store.list_running(conn, now, SETTLE_S)
+    projects = {workload.project_id for workload in waiting} | {gang.workload.project_id for gang in running}
+    quotas, usage = await store.list_quotas(conn, projects), await store.list_usage(conn, now, projects)
+    for gang in running:
+        held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
+        usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
+    return Snapshot(now, nodes, waiting, running, quotas, usage)
 
 
 def _told(decision: Decision, waiting: Sequence[Workload], running: Sequence[Running]) -> dict[UUID, str]:

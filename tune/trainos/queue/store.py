@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,8 @@ from psycopg.types.json import Jsonb
 from aidos.schemas.trainos import TraceRow
 from cluster.db import Connection, load_queries
 from tune.trainos.models import JobSpec, Resources
-from tune.trainos.queue.models import UNLIMITED, Dependent, Gang, Node, Quota, Running, Workload
+from tune.trainos.queue.models import UNLIMITED, Coverage, Dependent, Forecast, Gang, Node, Quota, Running, Workload
+from tune.trainos.queue.prediction import RunTime
 
 Q = load_queries(__package__)
 
@@ -96,16 +98,47 @@ async def list_usage(conn: Connection, now: datetime, project_ids: Collection[UU
 
 
 async def set_capacity(conn: Connection, nodes: Sequence[Node]) -> None:
-    """What the cluster's nodes have, as of now."""
-    totals = [(node.total.cpu, node.total.gpu, node.total.memory_gib) for node in nodes]
-    await conn.execute(Q.set_capacity, {"nodes": Jsonb(totals)})
+    """The cluster's nodes, as of now."""
+    amounts = [(node.id, list(vars(node.total).values()), list(vars(node.available).values())) for node in nodes]
+    await conn.execute(Q.set_capacity, {"nodes": Jsonb(amounts)})
 
 
 async def find_capacity(conn: Connection, fresh_s: float) -> list[Node]:
-    """The cluster's nodes, empty; none where nobody has looked for so long."""
+    """The cluster's nodes; none where nobody has looked for so long."""
     row = await (await conn.execute(Q.find_capacity, {"fresh_s": fresh_s})).fetchone()
-    totals = [Resources(*amounts) for amounts in row["nodes"]] if row else []
-    return [Node(str(number), total, total) for number, total in enumerate(totals)]
+    return [Node(id, Resources(*total), Resources(*free)) for id, total, free in row["nodes"]] if row else []
+
+
+async def list_run_times(
+    conn: Connection, project_ids: Collection[UUID], days: int
+) -> tuple[dict[tuple[UUID, str], RunTime], dict[tuple[UUID, float, float, float], RunTime]]:
+    """How long jobs of so many days ran, where at least three have: by project and name, and by project and what they asked for."""
+    rows = await (await conn.execute(Q.list_run_times, {"project_ids": list(project_ids), "days": days})).fetchall()
+    by_name = {(row["project_id"], row["name"]): RunTime(*row["run_s"]) for row in rows if row["name"] is not None}
+    by_shape = {
+        (row["project_id"], row["cpu"], row["gpu"], row["memory_gib"]): RunTime(*row["run_s"]) for row in rows if row["name"] is None
+    }
+    return by_name, by_shape
+
+
+async def set_forecasts(conn: Connection, forecasts: Mapping[UUID, Forecast]) -> None:
+    """The first of a job stays beside the latest as its promise; of jobs that wait no more none is written."""
+    columns = {field.name: [getattr(each, field.name) for each in forecasts.values()] for field in fields(Forecast)}
+    await conn.execute(Q.set_forecasts, {"ids": list(forecasts), **columns})
+
+
+async def list_forecasts(conn: Connection, project_id: UUID, ids: Collection[UUID], fresh_s: float) -> dict[UUID, Forecast]:
+    """The latest of each, where it is not older than that."""
+    values = {"project_id": project_id, "ids": list(ids), "fresh_s": fresh_s}
+    rows = await (await conn.execute(Q.list_forecasts, values)).fetchall()
+    return {row.pop("job_id"): Forecast(**row) for row in rows}
+
+
+async def measure_coverage(conn: Connection, project_id: UUID, days: int) -> Coverage:
+    """Promises of so many days, of jobs that have started or ended since."""
+    row = await (await conn.execute(Q.measure_coverage, {"project_id": project_id, "days": days})).fetchone()
+    assert row is not None
+    return Coverage(**row)
 
 
 async def list_settled_dependents(conn: Connection) -> list[Dependent]:

@@ -62,6 +62,16 @@ class JobCreate(Asked):
     after: list[JobReference] = Field([], max_length=100, description="Jobs, by name or id, that must succeed before it starts.")
 
 
+class JobOutlook(Wire):
+    """What a job would do if it were submitted now."""
+
+    resources: ResourcesRead
+    run_s: float = Field(description="How long it runs: the median of such jobs, else its limit, else an hour.")
+    run_at_least_s: float = Field(description="Nine of ten such jobs run longer.")
+    run_at_most_s: float = Field(description="Nine of ten such jobs run shorter.")
+    forecast: ForecastRead | None = Field(description="When it starts and ends; null where it is not among the first, or nobody knows.")
+
+
 class JobChange(Asked):
     """What of a job may be changed until it has ended."""
 
@@ -73,16 +83,6 @@ class JobResume(Asked):
 
     step: int | None = Field(None, ge=0, le=2**62, description="Step of one of its checkpoints; the latest when absent.")
     workers: int | None = Field(None, ge=0, le=10_000, description="Another number of workers than it had.")
-class JobOutlook(Wire):
-    """What a job would do if it were submitted now."""
-
-    resources: ResourcesRead
-    run_s: float = Field(description="How long it runs: the median of such jobs, else its limit, else an hour.")
-    run_at_least_s: float = Field(description="Nine of ten such jobs run longer.")
-    run_at_most_s: float = Field(description="Nine of ten such jobs run shorter.")
-    forecast: ForecastRead | None = Field(description="When it starts and ends; null where it is not among the first, or nobody knows.")
-
-
 
 
 class InputRead(Wire):
@@ -119,18 +119,6 @@ class JobSpecRead(Wire):
     resume_from: str | None = Field(description="The job, as `ID` or `ID@STEP`, whose checkpoint this one begins with.")
 
 
-class JobRead(Wire):
-    """A job."""
-
-    id: UUID
-    name: str
-    state: str = Field(description="QUEUED, STARTING, RUNNING, PREEMPTING, CANCELLING, SUCCEEDED, FAILED or CANCELLED.")
-    reason: str = Field(description="Why it waits, failed or was cancelled.")
-    exit_code: int | None
-    origin: str = Field(description="`aidos`, or `ray` where an operator submitted it to Ray.")
-    spec: JobSpecRead
-    inputs: list[InputRead]
-    resources: ResourcesRead
 class ForecastRead(Wire):
     """When a job starts and ends, were nothing else submitted: most likely, and with the bounds of eight cases of ten."""
 
@@ -152,6 +140,18 @@ class CoverageRead(Wire):
     ends_within: int
 
 
+class JobRead(Wire):
+    """A job."""
+
+    id: UUID
+    name: str
+    state: str = Field(description="QUEUED, STARTING, RUNNING, PREEMPTING, CANCELLING, SUCCEEDED, FAILED or CANCELLED.")
+    reason: str = Field(description="Why it waits, failed or was cancelled.")
+    exit_code: int | None
+    origin: str = Field(description="`aidos`, or `ray` where an operator submitted it to Ray.")
+    spec: JobSpecRead
+    inputs: list[InputRead]
+    resources: ResourcesRead
     run_id: UUID | None
     attempt: int
     preemptions: int = Field(description="How many attempts gave way to others; they do not count as failures.")
@@ -166,6 +166,8 @@ class CoverageRead(Wire):
     updated_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    starts_at: datetime | None = Field(None, description="While it waits: about when it will start.")
+    forecast: ForecastRead | None = Field(None, description="While it waits and is among the first: when it starts and ends.")
 
 
 class AmountsBody(Asked):
@@ -178,8 +180,6 @@ class AmountsBody(Asked):
 
 class QuotaBody(Asked):
     """What a project may hold at once."""
-    starts_at: datetime | None = Field(None, description="While it waits: about when it will start.")
-    forecast: ForecastRead | None = Field(None, description="While it waits and is among the first: when it starts and ends.")
 
     nominal: AmountsBody = Field(AmountsBody(), description="Its own: others borrow it while it is idle, and give it back.")
     limit: AmountsBody = Field(AmountsBody(), description="Its own and what it borrows, together.")
@@ -208,6 +208,7 @@ class QueueRead(Wire):
     """The project's jobs that have not ended: first those that hold resources, then those that wait, in the order of the queue."""
 
     items: list[JobRead]
+    coverage: CoverageRead
 
 
 class TraceRow(BaseModel):
@@ -220,7 +221,6 @@ class TraceRow(BaseModel):
     run_s: float = Field(ge=0, le=1e10, description="How long it computes, undisturbed.")
     project: str = "default"
     user: str = ""
-    coverage: CoverageRead
     limit_s: float = Field(0, ge=0, description="The longest that it may run; 0 is without a bound.")
     priority: int = 0
     checkpoint_s: float = Field(0, ge=0, description="How often it saves; 0 is never.")

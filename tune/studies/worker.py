@@ -44,7 +44,7 @@ def attend_trial(client: Client, child: Child, config: Mapping[str, Any]) -> tup
     dies, Ray kills its workers' children before the workers, and one that was told of the first would call the trial failed.
     """
     with tempfile.TemporaryDirectory(prefix="aidos-trial-") as folder:
-        environment = build_command_environment(None) | config["environment"] | {"AIDOS_TRIAL_CHECKPOINT": folder}
+        environment = build_command_environment() | config["environment"] | {"AIDOS_TRIAL_CHECKPOINT": folder}
         fetch_checkpoint(client, config["parent"], Path(folder))
         code, printed = child.run(config["command"], environment)
         last_line = printed[:1000]

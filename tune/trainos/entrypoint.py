@@ -1,7 +1,8 @@
 """Runs a job's command on the cluster: ``python -I -m tune.trainos.entrypoint -- COMMAND…``.
 
-Fetches the job's token, runs the command with it, passes its signals on, and leaves no process behind, and no temporary file. Its exit
-code is the command's, 128 + N for one that signal N killed.
+Passes its signals on, and leaves no process behind, and no temporary file. The job's token is already in a file: Ray's worker that began
+this process ran ``worker.setup``. So Ray is not imported here, which every job would wait for. The exit code is the command's, 128 + N
+for one that signal N killed.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from ray._raylet import GcsClient
 
 from tune.trainos.disk_watch import DiskWatch
-from tune.trainos.job_environment import STOP_GRACE_S, Attempt, build_command_environment, find_attempt, free_disk_bytes, has_code
-from tune.trainos.job_token import NAMESPACE, JobFiles
+from tune.trainos.job_environment import STOP_GRACE_S, build_command_environment, free_disk_bytes, has_code
 
 NOT_FOUND, NOT_EXECUTABLE, DISK_FILLED = 127, 126, 122
 _PR_SET_CHILD_SUBREAPER = 36
@@ -30,19 +29,7 @@ _KILL_ROUNDS = 20
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command after ``--``; its exit code."""
-    command = list(arguments[arguments.index("--") + 1 :])
-    attempt = find_attempt()
-    files = _follow_notes(attempt) if attempt is not None and attempt.gcs_address else None
-    try:
-        return run(command, build_command_environment(files.start() if files else None))
-    finally:
-        if files:
-            files.close()
-
-
-def _follow_notes(attempt: Attempt) -> JobFiles:
-    client = GcsClient(address=attempt.gcs_address)
-    return JobFiles(lambda key: client.internal_kv_get(key, NAMESPACE, timeout=5), attempt.job_id, attempt.number)
+    return run(list(arguments[arguments.index("--") + 1 :]), build_command_environment())
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> int:

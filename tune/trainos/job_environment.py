@@ -57,7 +57,6 @@ class Attempt:
 
     job_id: str
     number: int
-    gcs_address: str
 
 
 def find_attempt() -> Attempt | None:
@@ -65,7 +64,7 @@ def find_attempt() -> Attempt | None:
     job_id = os.environ.get("AIDOS_JOB_ID")
     if not job_id:
         return None
-    return Attempt(job_id, int(os.environ.get("AIDOS_JOB_ATTEMPT", "1")), os.environ.get("RAY_ADDRESS", ""))
+    return Attempt(job_id, int(os.environ.get("AIDOS_JOB_ATTEMPT", "1")))
 
 
 def free_disk_bytes() -> int:
@@ -78,12 +77,10 @@ def has_code() -> bool:
     return "AIDOS_CODE_SHA256" in os.environ
 
 
-def build_command_environment(token_file: Path | None) -> dict[str, str]:
+def build_command_environment() -> dict[str, str]:
     """For the user's command: this process's environment, with the platform's Python first on the path."""
     environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    if token_file is not None:
-        environment["AIDOS_TOKEN_FILE"] = str(token_file)
     return environment
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray
+from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 from ray._private.state import available_resources_per_node
 from ray._private.worker import global_worker
 from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
@@ -105,7 +106,9 @@ class RayCluster:
 
     async def submit(self, job: Job, package: Path | None, environment: dict[str, str]) -> None:
         """Start the job's present attempt. Its id makes a second call harmless: the caller looks before."""
-        runtime_env: dict[str, Any] = {"env_vars": environment, "worker_process_setup_hook": SETUP_HOOK}
+        # By its name alone the hook is run in the workers of the command; by the variable in the one that begins the command, too.
+        hook = {WORKER_PROCESS_SETUP_HOOK_ENV_VAR: SETUP_HOOK}
+        runtime_env: dict[str, Any] = {"env_vars": environment | hook, "worker_process_setup_hook": SETUP_HOOK}
         if package is not None:
             runtime_env["working_dir"] = str(package)
         start = functools.partial(

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SHORTEST_CHARS = 80
@@ -27,7 +27,9 @@ def save_base(folder: Path) -> None:
     package = Path(found.origin).parent
     file = next(package.glob("*.gguf")).name
     AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(folder)
-    AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.bfloat16).save_pretrained(folder)
+    unpacked = GgufConfig(dequantize=True)  # what is kept in blocks cannot be saved
+    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, quantization_config=unpacked, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
 
 
 def save_texts(folder: Path) -> None:

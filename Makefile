@@ -42,8 +42,8 @@ check: install  ## ruff, types, import contracts and the plain tests: under a mi
 
 test: check  ## every test, all tiers
 	@# The plain tier has just run inside `check`. One Ray cluster is shared by a session, so those tiers stay in one process.
-	$(BIN)/python -m pytest -q -m postgres -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -q -m "ray or e2e" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m postgres -n $(WORKERS) --dist worksteal --durations 15 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m "ray or e2e" --durations 15 $(PYTEST_ARGS)
 
 bench: install  ## every benchmark, quick form
 	@for file in benchmarks/*.py; do

@@ -24,7 +24,7 @@ from aidos.http.wire import Reply, Request
 
 if TYPE_CHECKING:
     from aidos.resources.comparisons import Views
-    from aidos.resources.costoptimizer import Costs, Prices
+    from aidos.resources.costoptimizer import Budgets, Costs, Prices
     from aidos.resources.dataforge.labelling import Labelling
     from aidos.resources.dataforge.pulls import PullRequests
     from aidos.resources.dataforge.reads import Reads
@@ -87,6 +87,7 @@ class Client(_Nouns):
 
     # What ``__getattr__`` gives, for type checkers and editors; nothing is loaded for it.
     audit: Audit
+    budgets: Budgets
     checkpoints: Checkpoints
     costs: Costs
     datasets: Datasets

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.costoptimizer.reconciler import meter_usage
+from actors.costoptimizer.reconciler import meter_usage, watch_budgets
 from actors.modelhub.reconciler import inspect_versions
 from actors.securityvault import service as securityvault
 from actors.securityvault.reconciler import seal_audit
@@ -58,7 +58,7 @@ HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("modelhub", (inspect_versions, join_imports, forward_lineage)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
     ("trainos", (admit_jobs, foresee_jobs, reconcile_jobs, adopt_ray_jobs, report_jobs, reconcile_studies)),
-    ("costoptimizer", (meter_usage,)),
+    ("costoptimizer", (meter_usage, watch_budgets)),
 )
 """The named actors, and the loops that each runs."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aidos.errors import InvalidPayload, InvalidRequest
+from aidos.errors import InvalidPayload, InvalidRequest, NotFound
 
 
 class PriceInThePast(InvalidPayload):
@@ -13,3 +13,8 @@ class PriceInThePast(InvalidPayload):
 class InvalidPeriod(InvalidRequest):
     title = "No such period"
     detail = "'from' must be before 'to', and both between the years 1970 and 9000; got {since} and {until}."
+
+
+class BudgetNotSet(NotFound):
+    title = "Project has no budget"
+    detail = "The project has no budget, so nothing bounds what it costs. `aidos budget set` gives it one."

@@ -98,3 +98,24 @@ class LeaseCost:
     started_at: datetime
     ended_at: datetime | None
     micro_usd: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a project may cost a day, week or month (UTC), and what of it is spent; ``reached`` is 0, 50, 80 or 100 per cent of it."""
+
+    project_id: UUID
+    org_id: UUID
+    micro_usd: int
+    period: str
+    since: datetime
+    until: datetime
+    spent_micro_usd: int
+    reached: int
+    since_before: datetime
+    reached_before: int
+
+    @property
+    def news(self) -> bool:
+        """Whether so much was not yet reached in this period when one looked before."""
+        return self.reached > (self.reached_before if self.since == self.since_before else 0)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.costoptimizer.errors import InvalidPeriod, PriceInThePast
-from actors.costoptimizer.models import Estimate, LeaseChange, Price, Usage
+from actors.costoptimizer.models import Budget, Estimate, LeaseChange, Price, Usage
 from cluster.events import Event
 
 DEFAULT_PERIOD = timedelta(days=30)
@@ -96,3 +96,8 @@ def check_effective(effective_from: datetime, now: datetime) -> None:
     """Raises: PriceInThePast. A clock that is a little behind is forgiven by the caller, who takes ``now`` then."""
     if effective_from < now - CLOCK_SLACK:
         raise PriceInThePast(effective_from=effective_from.isoformat())
+
+
+def closing_reason(budget: Budget) -> str:
+    """Why a project's jobs wait while its budget is spent."""
+    return f"the project's budget of ${budget.micro_usd / 1e6:.2f} a {budget.period} is spent; the next {budget.period} begins {budget.until:%d %B %Y} UTC"

@@ -55,3 +55,23 @@ INSERT INTO costoptimizer.prices AS p (id, org_id, resource, unit, micro_usd, so
 VALUES (%(id)s, %(org_id)s, %(resource)s, %(unit)s, %(micro_usd)s, %(source)s, %(effective_from)s, %(created_by)s)
 ON CONFLICT (org_id, resource, effective_from) DO UPDATE SET micro_usd = excluded.micro_usd, source = excluded.source, created_by = excluded.created_by
 RETURNING resource, unit, micro_usd, source, effective_from, created_by;
+
+-- set_budget --
+INSERT INTO costoptimizer.budgets (project_id, org_id, micro_usd, period, set_by)
+VALUES (%(project_id)s, %(org_id)s, %(micro_usd)s, %(period)s, %(set_by)s)
+ON CONFLICT (project_id) DO UPDATE
+   SET micro_usd = excluded.micro_usd, period = excluded.period, since = 'epoch', reached = 0, set_by = excluded.set_by, set_at = now();
+
+-- delete_budget --
+DELETE FROM costoptimizer.budgets WHERE project_id = %(project_id)s RETURNING 1;
+
+-- find_budget --
+SELECT * FROM costoptimizer.review(%(project_id)s);
+
+-- review_budgets --
+-- Of two reviews at once the later one finds the row changed, and returns nothing.
+UPDATE costoptimizer.budgets b SET since = r.since, reached = r.reached
+  FROM costoptimizer.review(%(project_id)s) r
+ WHERE b.project_id = r.project_id AND b.since = r.since_before AND b.reached = r.reached_before
+   AND (r.since, r.reached) IS DISTINCT FROM (r.since_before, r.reached_before)
+RETURNING r.*;

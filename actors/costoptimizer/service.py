@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from actors.costoptimizer import policy, store
-from actors.costoptimizer.models import Bill, Estimate, GroupBy, LeaseCost, Price
+from actors.costoptimizer.errors import BudgetNotSet
+from actors.costoptimizer.models import Bill, Budget, Estimate, GroupBy, LeaseCost, Price
 from actors.securityvault.models import Scope
 from cluster import telemetry
 from cluster.db import Connection, new_id
 from cluster.events import Event, publish
+from tune.trainos.queue import service as queue
 
 CONSUMER = "costoptimizer.leases"
 _UNITS = {"cpu": "vCPU hour", "memory_gib": "GiB hour", "storage_gib": "GiB month"}
@@ -85,3 +88,44 @@ async def set_price(conn: Connection, scope: Scope, resource: str, micro_usd: in
     data = {"resource": resource, "micro_usd": micro_usd, "effective_from": str(price.effective_from)}
     await publish(conn, Event("costoptimizer.price.set", resource, scope.org_id, scope.project_id, scope.actor, data))
     return price
+
+
+async def set_budget(conn: Connection, scope: Scope, micro_usd: int, period: str) -> Budget:
+    """What the project may cost a period from now on; what it spent in this one counts."""
+    await store.set_budget(conn, scope.org_id, scope.project, micro_usd, period, scope.actor)
+    data = {"micro_usd": micro_usd, "period": period}
+    await publish(conn, Event("costoptimizer.budget.set", str(scope.project), scope.org_id, scope.project, scope.actor, data))
+    budget = await get_budget(conn, scope)
+    if budget.reached < 100:
+        await queue.open_project(conn, scope.org_id, scope.project, scope.actor)
+    await review_budgets(conn, scope.project)
+    return budget
+
+
+async def get_budget(conn: Connection, scope: Scope) -> Budget:
+    """The project's budget, and what is spent of it by now. Raises: BudgetNotSet."""
+    budget = await store.find_budget(conn, scope.project)
+    if budget is None:
+        raise BudgetNotSet()
+    return budget
+
+
+async def delete_budget(conn: Connection, scope: Scope) -> None:
+    """Let nothing bound what the project costs. Raises: BudgetNotSet."""
+    if not await store.delete_budget(conn, scope.project):
+        raise BudgetNotSet()
+    await publish(conn, Event("costoptimizer.budget.deleted", str(scope.project), scope.org_id, scope.project, scope.actor, {}))
+    await queue.open_project(conn, scope.org_id, scope.project, scope.actor)
+
+
+async def review_budgets(conn: Connection, project_id: UUID | None = None) -> None:
+    """Look at every budget, or one project's: at 50, 80 and 100 per cent an event says so; at 100 the queue is closed to the project."""
+    for budget in await store.review_budgets(conn, project_id):
+        about = (budget.org_id, budget.project_id)
+        if budget.news:
+            data = {"percent": budget.reached, "micro_usd": budget.micro_usd, "spent_micro_usd": budget.spent_micro_usd}
+            await publish(conn, Event("costoptimizer.budget.reached", str(budget.project_id), *about, CONSUMER, data))
+        if budget.reached == 100:
+            await queue.close_project(conn, *about, policy.closing_reason(budget), CONSUMER)
+        elif budget.reached_before == 100:
+            await queue.open_project(conn, *about, CONSUMER)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from actors.costoptimizer.models import Bill, Cost, GroupBy, LeaseCost, Price, Usage
+from actors.costoptimizer.models import Bill, Budget, Cost, GroupBy, LeaseCost, Price, Usage
 from cluster.db import Connection, load_queries
 
 Q = load_queries(__package__ or "actors.costoptimizer")
@@ -66,3 +66,23 @@ async def insert_price(conn: Connection, price: Mapping[str, Any]) -> Price:
     row = await (await conn.execute(Q.insert_price, price)).fetchone()
     assert row is not None
     return Price(**row)
+
+
+async def set_budget(conn: Connection, org_id: UUID, project_id: UUID, micro_usd: int, period: str, set_by: str) -> None:
+    values = {"org_id": org_id, "project_id": project_id, "micro_usd": micro_usd, "period": period, "set_by": set_by}
+    await conn.execute(Q.set_budget, values)
+
+
+async def delete_budget(conn: Connection, project_id: UUID) -> bool:
+    """Whether there was one."""
+    return await (await conn.execute(Q.delete_budget, {"project_id": project_id})).fetchone() is not None
+
+
+async def find_budget(conn: Connection, project_id: UUID) -> Budget | None:
+    row = await (await conn.execute(Q.find_budget, {"project_id": project_id})).fetchone()
+    return Budget(**row) if row else None
+
+
+async def review_budgets(conn: Connection, project_id: UUID | None) -> list[Budget]:
+    """Those of all projects, or of one, that have reached something else than when one looked before."""
+    return [Budget(**row) for row in await (await conn.execute(Q.review_budgets, {"project_id": project_id})).fetchall()]

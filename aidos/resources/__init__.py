@@ -53,6 +53,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("graph", "lineage", "modelhub", "The graph from the raw file to the prediction."),
     Entry("endpoint", "endpoints", "deployengine", "Models that answer predictions over the Open Inference Protocol v2."),
     Entry("bill", "costs", "costoptimizer", "What leased resources cost."),
+    Entry("budget", "budgets", "costoptimizer", "What the project may cost a day, week or month."),
     Entry("price", "prices", "costoptimizer", "The organisation's price book."),
     Entry("event", "events", "events", "CloudEvents of the project."),
     Entry("project", "projects", "securityvault", "Where work is kept: each has members of its own."),

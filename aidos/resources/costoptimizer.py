@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from aidos.http.operation import Resource, operation
-from aidos.schemas.costoptimizer import BillRead, EstimateRead, OwnerBillRead, PriceBook, PriceRead, PriceSet
+from aidos.schemas.costoptimizer import BillRead, BudgetRead, BudgetSet, EstimateRead, OwnerBillRead, PriceBook, PriceRead, PriceSet
 
 _PERIOD: dict[str, Any] = {"from_": datetime, "to": datetime, "limit": int}
 
@@ -45,3 +45,15 @@ class Prices(Resource):
     set = operation(
         "PUT", "/v1/costoptimizer/prices/{resource}", body=PriceSet, returns=PriceRead, help="Set a price from now on, or later."
     )
+
+
+class Budgets(Resource):
+    """What the project may cost a day, week or month."""
+
+    noun = "budget"
+
+    get = operation("GET", "/v1/costoptimizer/budget", returns=BudgetRead, help="The project's budget, and what is spent of it.")
+    set = operation(
+        "PUT", "/v1/costoptimizer/budget", body=BudgetSet, returns=BudgetRead, help="Bound what the project costs a day, week or month."
+    )
+    delete = operation("DELETE", "/v1/costoptimizer/budget", help="Let nothing bound what the project costs.")

@@ -51,6 +51,21 @@ class PriceSet(Asked):
     effective_from: Moment | None = Field(None, description="When it begins; now where nothing is said.")
 
 
+class BudgetSet(Asked):
+    micro_usd: int = Field(gt=0, le=10**15, description="Micro-dollars that the project may cost a period.")
+    period: Literal["day", "week", "month"] = Field("month", description="Of UTC; a week begins on Monday.")
+
+
+class BudgetRead(Wire):
+    currency: Literal["USD"] = "USD"
+    micro_usd: int
+    period: str
+    since: datetime
+    until: datetime
+    spent_micro_usd: int = Field(description="In this period, up to now.")
+    reached: int = Field(description="0, 50, 80 or 100 per cent. At 100 no job starts, and those that run are asked to save and stop.")
+
+
 class CostRead(Wire):
     owner_kind: str | None
     owner_id: str | None

@@ -10,6 +10,8 @@ from actors.costoptimizer import service
 from actors.costoptimizer.models import GroupBy
 from aidos.schemas.costoptimizer import (
     BillRead,
+    BudgetRead,
+    BudgetSet,
     EstimateRead,
     LeaseCostRead,
     Moment,
@@ -68,3 +70,21 @@ async def set_price(resource: PricedResource, body: PriceSet, tx: TxDep) -> Pric
     """A price from now on, or from a later moment; what was used before keeps its price."""
     price = await service.set_price(tx.conn, tx.scope, resource, body.micro_usd, body.source, body.effective_from)
     return PriceRead.model_validate(price)
+
+
+@router.get("/budget", openapi_extra=needs("costoptimizer:read"))
+async def get_budget(tx: TxDep) -> BudgetRead:
+    """What the project may cost a period, and what is spent of it."""
+    return BudgetRead.model_validate(await service.get_budget(tx.conn, tx.scope))
+
+
+@router.put("/budget", openapi_extra=needs("org:manage"))
+async def set_budget(body: BudgetSet, tx: TxDep) -> BudgetRead:
+    """Bound what the project costs: at 50, 80 and 100 per cent an event says so, and at 100 no job starts and those that run save and stop."""
+    return BudgetRead.model_validate(await service.set_budget(tx.conn, tx.scope, body.micro_usd, body.period))
+
+
+@router.delete("/budget", status_code=204, openapi_extra=needs("org:manage"))
+async def delete_budget(tx: TxDep) -> None:
+    """Let nothing bound what the project costs."""
+    await service.delete_budget(tx.conn, tx.scope)

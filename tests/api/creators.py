@@ -324,6 +324,7 @@ async def create_costoptimizer(made: Made) -> None:
         await publish(conn, Event("trainos.lease.opened", owner, whoami["organisation_id"], whoami["project_id"], "test", data))
     while await consume_batch(made.edge.db, costoptimizer.CONSUMER, costoptimizer.record_leases):
         pass
+    await made.ask("PUT", "/v1/costoptimizer/budget", {"micro_usd": 10**15})
     made.note(owner_kind="job", owner_id=owner, resource="cpu")
 
 

@@ -324,7 +324,7 @@ def test_any_history_equals_plain_dictionaries(settings: Settings, monkeypatch: 
     asyncio.run(Objects(settings).ensure_bucket())
     run_state_machine_as_test(
         History,
-        settings=examples(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=examples(max_examples=72, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
     )
     assert History.steps >= 2000
     assert History.crossed >= 10

@@ -66,7 +66,7 @@ def on_nodes(asked: Gang, placement: Iterable[tuple[str, int]]) -> list[tuple[st
 
 def snapshot(nodes: Iterable[Node], waiting: Iterable[Workload] = (), running: Iterable[Running] = (), **more: Any) -> Snapshot:
     running = list(running)
-    for key in ("quotas", "usage"):
+    for key in ("quotas", "usage", "closed"):
         more[key] = {of(project): value for project, value in more.get(key, {}).items()}
     return Snapshot(NOW, cluster(nodes, running), list(waiting), running, **more)
 

@@ -170,6 +170,28 @@ class TestQuota:
         assert "quota" in (await reread(jobs[2])).reason
 
 
+class TestClosing:
+    async def test_of_a_closed_project_nothing_starts_and_what_runs_leaves_until_it_is_opened(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, scope: Scope, submit: Submit, reread: Reread
+    ) -> None:
+        runs, stays = await submit("runs", workers=1), await submit("stays", workers=1, preemptible=False)
+        await run_steps(database, reconciler)
+        for job in (runs, stays):
+            cluster.become((await reread(job)).submission_id or "", RayState.RUNNING)
+        await run_steps(database, reconciler)
+        async with database.platform() as conn:
+            await queue.close_project(conn, scope.org_id, scope.project, "its budget is spent", "tests")
+        await run_steps(database, reconciler)
+        assert await states(reread, runs, stays) == [JobState.PREEMPTING, JobState.RUNNING]
+        late = await submit("late")
+        await run_steps(database, reconciler)
+        assert ((await reread(late)).state, (await reread(late)).reason) == (JobState.QUEUED, "its budget is spent")
+        async with database.platform() as conn:
+            await queue.open_project(conn, scope.org_id, scope.project, "tests")
+        await run_steps(database, reconciler)
+        assert (await reread(late)).state is JobState.STARTING
+
+
 class TestPreemption:
     @pytest.fixture
     async def leaving(self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, reread: Reread) -> Job:

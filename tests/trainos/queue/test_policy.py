@@ -214,3 +214,21 @@ class TestDeterminism:
         nodes = [node(f"n{i}", cpu=4) for i in range(3)]
         turned = decide(nodes[turn:] + nodes[:turn], waiting[turn:] + waiting[:turn], running[turn:] + running[:turn])
         assert turned == policy.decide(snapshot(nodes, waiting, running))
+
+
+class TestClosed:
+    def test_of_a_closed_project_nothing_starts_and_it_keeps_nobody_waiting(self) -> None:
+        shut, other = job("shut", cpu=2, project="spent", age_s=2), job("other", cpu=8)
+        decision = decide(EIGHT_CPUS, [shut, other], closed={"spent": "its budget is spent"})
+        assert started(decision, shut, other) == ["other"] and reason(decision, shut) == "its budget is spent"
+
+    def test_what_runs_of_it_leaves_and_its_room_goes_to_others(self) -> None:
+        runs_on = runs(job("stays", cpu=1, project="spent"), "a", preemptible=False)
+        leaves, other = runs(job("leaves", cpu=7, project="spent"), "a"), job("other", cpu=7)
+        decision = decide(EIGHT_CPUS, [other], [runs_on, leaves], closed={"spent": "its budget is spent"})
+        assert [(item.id, item.by) for item in decision.preempted] == [(leaves.workload.id, None)]
+        assert "to save and stop" in reason(decision, other)
+
+    def test_it_is_asked_once(self) -> None:
+        leaving = runs(job("leaves", cpu=7, project="spent"), "a", leaving=True)
+        assert not decide(EIGHT_CPUS, [], [leaving], closed={"spent": "its budget is spent"}).preempted

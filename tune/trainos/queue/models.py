@@ -95,7 +95,8 @@ class Snapshot:
     """All that a decision rests on. ``waiting`` holds each project's first few by priority, then age, and its oldest.
 
     ``usage``: resource-seconds that each project used of late, halved every ``HALF_LIFE_S``, as of ``now`` (runs in progress included).
-    ``ceiling``: the nodes that an autoscaler could add up to its maximum, none where the cluster is fixed.
+    ``ceiling``: the nodes that an autoscaler could add up to its maximum, none where the cluster is fixed. ``closed``: the projects that may
+    hold nothing now, and why.
     """
 
     now: datetime
@@ -105,6 +106,7 @@ class Snapshot:
     quotas: Mapping[UUID, Quota] = field(default_factory=dict)
     usage: Mapping[UUID, Resources] = field(default_factory=dict)
     ceiling: Sequence[Node] = ()
+    closed: Mapping[UUID, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,10 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Preempted:
-    """Ask it to save and stop, for another. ``loss``: seconds since its latest checkpoint × its part of the cluster × priority weight."""
+    """Ask it to save and stop, for another; for nobody where its project was closed. ``loss``: seconds since its latest checkpoint × its part of the cluster × priority weight."""
 
     id: UUID
-    by: UUID
+    by: UUID | None
     loss: float
 
 

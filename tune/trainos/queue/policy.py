@@ -6,7 +6,8 @@ part of the cluster so gets it back from any backlog, and of what nobody owns no
 waited longer than ``PATIENCE_S``, then priority, then age. ``queued_at`` is since when it waits: a preempted workload queues anew.
 
 A workload that does not fit now fits once those leaving are gone, or makes others leave (``preemption``): its room is kept for it. The
-first that does neither gets a reservation (``reservation``), and what comes behind starts only where that is not delayed.
+first that does neither gets a reservation (``reservation``), and what comes behind starts only where that is not delayed. Of a project
+that is closed nothing starts, and what runs leaves.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class _Look:
         self._full: defaultdict[str, set[Shape]] = defaultdict(set)
 
     def decision(self) -> Decision:
+        for victim in self.preemption.of(self.snapshot.closed):
+            self.ledger.leave(victim.workload, victim.plan)
+            self.preempted.append(Preempted(victim.workload.id, None, victim.loss))
         for workload, shape, account in self._in_order():
             self._consider(workload, shape, account)
         explanation = _Explanation(self.ledger, self.blocker, self.waiting)
@@ -100,6 +104,9 @@ class _Look:
     def _consider(self, workload: Workload, shape: Shape, account: Account) -> None:
         if not self.ledger.nodes:
             self.waiting.append((workload, shape, Pending(workload.id, "no node of the cluster is up")))
+            return
+        if closed := self.snapshot.closed.get(workload.project_id):
+            self.waiting.append((workload, shape, Pending(workload.id, closed)))
             return
         if never := self._why_never(shape):
             self.refused.append(Pending(workload.id, never))

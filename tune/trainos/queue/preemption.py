@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -63,6 +63,10 @@ class Preemption:
         if reclaims and not over:
             self._hopeless.add(shape)
         return []
+
+    def of(self, projects: Collection[UUID]) -> list[Victim]:
+        """All that these run and that may be asked to leave."""
+        return [victim for victim in self._by_loss if victim.workload.project_id in projects] if projects else []
 
     def _outranked(self, claimant: Workload) -> list[Victim]:
         """Its own project's of lower priority, by loss."""

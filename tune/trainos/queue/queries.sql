@@ -1,5 +1,7 @@
 -- has_waiting --
-SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL) AS waiting;
+SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL)
+    OR EXISTS (SELECT FROM trainos.closures JOIN trainos.jobs USING (project_id)
+                WHERE state IN ('STARTING', 'RUNNING') AND origin = 'aidos' AND (spec -> 'preemptible') IS DISTINCT FROM 'false') AS waiting;
 
 -- count_queues --
 SELECT count(*) AS queues, now() AS at FROM (
@@ -62,6 +64,17 @@ VALUES (%(project_id)s, %(org_id)s, %(nominal)s, %(limits)s, %(user_limits)s, %(
 ON CONFLICT (project_id) DO UPDATE
    SET nominal = EXCLUDED.nominal, limits = EXCLUDED.limits, user_limits = EXCLUDED.user_limits, weight = EXCLUDED.weight,
        updated_by = EXCLUDED.updated_by, updated_at = now();
+
+-- close_project --
+INSERT INTO trainos.closures AS known (project_id, org_id, reason) VALUES (%(project_id)s, %(org_id)s, %(reason)s)
+ON CONFLICT (project_id) DO UPDATE SET reason = EXCLUDED.reason WHERE known.reason <> EXCLUDED.reason
+RETURNING 1;
+
+-- open_project --
+DELETE FROM trainos.closures WHERE project_id = %(project_id)s RETURNING 1;
+
+-- list_closures --
+SELECT project_id, reason FROM trainos.closures WHERE project_id = ANY(%(project_ids)s);
 
 -- list_quotas --
 SELECT project_id, nominal, limits, user_limits, weight FROM trainos.quotas WHERE project_id = ANY(%(project_ids)s);

@@ -16,7 +16,7 @@ from tune.trainos import admission
 from tune.trainos.models import Resources
 from tune.trainos.policy import decayed_use
 from tune.trainos.queue import policy, store
-from tune.trainos.queue.models import NOTHING, Decision, Node, Quota, Running, Snapshot, Workload
+from tune.trainos.queue.models import NOTHING, Decision, Node, Preempted, Quota, Running, Snapshot, Workload
 
 SETTLE_S = 60.0
 """After so long Ray's account of free resources shows what a job holds."""
@@ -48,6 +48,18 @@ async def list_history(conn: Connection, scope: Scope, days: int, limit: int) ->
     return await store.list_history(conn, scope.project, datetime.now(UTC) - timedelta(days=days), limit)
 
 
+async def close_project(conn: Connection, org_id: UUID, project_id: UUID, reason: str, actor: str) -> None:
+    """Start nothing of the project from the next look on, and have what runs save and stop; ``reason`` is why its jobs wait."""
+    if await store.close_project(conn, org_id, project_id, reason):
+        await publish(conn, Event("trainos.project.closed", str(project_id), org_id, project_id, actor, {"reason": reason}))
+
+
+async def open_project(conn: Connection, org_id: UUID, project_id: UUID, actor: str) -> None:
+    """Let its jobs start again."""
+    if await store.open_project(conn, project_id):
+        await publish(conn, Event("trainos.project.opened", str(project_id), org_id, project_id, actor, {}))
+
+
 async def has_waiting(conn: Connection) -> bool:
     """Whether a look could find anything."""
     return await store.has_waiting(conn)
@@ -60,8 +72,6 @@ async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) ->
     """
     await _settle_dependents(conn)
     snapshot = await read_snapshot(conn, nodes, _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE)
-    if not snapshot.waiting:
-        return Decision()
     decision = policy.decide(snapshot)
     young = {workload.id for workload in snapshot.waiting if (snapshot.now - workload.queued_at).total_seconds() < _YOUNG_S}
     decision = replace(
@@ -83,17 +93,22 @@ async def read_snapshot(conn: Connection, nodes: Sequence[Node], many: int, fewe
     for gang in running:
         held = decayed_use(gang.workload.gang.resources, (now - gang.started_at).total_seconds())
         usage[gang.workload.project_id] = usage.get(gang.workload.project_id, NOTHING) + held
-    return Snapshot(now, nodes, waiting, running, quotas, usage)
+    closed = await store.list_closures(conn, projects)
+    return Snapshot(now, nodes, waiting, running, quotas, usage, closed=closed)
 
 
 def _told(decision: Decision, waiting: Sequence[Workload], running: Sequence[Running]) -> dict[UUID, str]:
     """To whom each of the preempted is told to give way: by name within its project only."""
     claimants = {workload.id: workload for workload in waiting}
     projects = {gang.workload.id: gang.workload.project_id for gang in running}
-    return {
-        item.id: claimants[item.by].name if claimants[item.by].project_id == projects[item.id] else "another project's job"
-        for item in decision.preempted
-    }
+
+    def tell(item: Preempted) -> str:
+        if item.by is None:
+            return "nobody: its project is closed"
+        claimant = claimants[item.by]
+        return claimant.name if claimant.project_id == projects[item.id] else "another project's job"
+
+    return {item.id: tell(item) for item in decision.preempted}
 
 
 async def _settle_dependents(conn: Connection) -> None:

@@ -324,19 +324,20 @@ def forecast(
 
     ``expected_run_s``: how long a workload runs in all. Where it is not said its limit stands for it, then an hour; what has run longer
     than expected is taken to run as long again as it has (for a process's remaining life its age is the median: Harchol-Balter and
-    Downey, SIGMETRICS 1996). What does not start within so many ``looks`` is left out.
+    Downey, SIGMETRICS 1996). What does not start within so many ``looks`` is left out, and what is of a closed project.
     """
     simulation = Simulation(snapshot.nodes, snapshot.quotas, start=snapshot.now, usage=snapshot.usage)
     for running in snapshot.running:
         ran_s = (snapshot.now - running.started_at).total_seconds()
         left_s = _expected_s(running.workload, expected_run_s) - ran_s
         simulation.start_with(running, left_s if left_s > 0 else ran_s)
-    for workload in snapshot.waiting:
+    waiting = [workload for workload in snapshot.waiting if workload.project_id not in snapshot.closed]
+    for workload in waiting:
         simulation.submit(workload, _expected_s(workload, expected_run_s))
     simulation.run(looks=looks)
     return {
         workload.id: (snapshot.now + timedelta(seconds=execution.first_started_s), snapshot.now + timedelta(seconds=execution.ends_s))
-        for workload in snapshot.waiting
+        for workload in waiting
         if (execution := simulation.executions[workload.id]).first_started_s is not None
     }
 

@@ -34,7 +34,7 @@ def _workload(row: Mapping[str, Any], spec: JobSpec) -> Workload:
 
 
 async def has_waiting(conn: Connection) -> bool:
-    """Whether anything waits that nobody holds."""
+    """Whether anything waits that nobody holds, or runs where nothing should."""
     row = await (await conn.execute(Q.has_waiting)).fetchone()
     return row is not None and bool(row["waiting"])
 
@@ -158,6 +158,23 @@ async def set_quota(conn: Connection, org_id: UUID, project_id: UUID, quota: Quo
         "updated_by": updated_by,
     }
     await conn.execute(Q.set_quota, values)
+
+
+async def close_project(conn: Connection, org_id: UUID, project_id: UUID, reason: str) -> bool:
+    """Whether it was open, or closed for another reason."""
+    values = {"org_id": org_id, "project_id": project_id, "reason": reason}
+    return await (await conn.execute(Q.close_project, values)).fetchone() is not None
+
+
+async def open_project(conn: Connection, project_id: UUID) -> bool:
+    """Whether it was closed."""
+    return await (await conn.execute(Q.open_project, {"project_id": project_id})).fetchone() is not None
+
+
+async def list_closures(conn: Connection, project_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Why, of the projects that are closed."""
+    rows = await (await conn.execute(Q.list_closures, {"project_ids": list(project_ids)})).fetchall()
+    return {row["project_id"]: row["reason"] for row in rows}
 
 
 async def list_quotas(conn: Connection, project_ids: Collection[UUID]) -> dict[UUID, Quota]:

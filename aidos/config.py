@@ -122,12 +122,15 @@ class TrialConfig:
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     checkpoint: str | None = None
     """The folder with the state that it goes on from, and where it leaves its own."""
+    last_reports: str | None = None
+    """The file for what it has measured when it ends: that is sent with the word that it has ended."""
 
 
 def trial() -> TrialConfig:
-    """``AIDOS_TRIAL`` and ``AIDOS_TRIAL_CHECKPOINT``, as a study's job wrote them."""
+    """``AIDOS_TRIAL``, ``AIDOS_TRIAL_CHECKPOINT`` and ``AIDOS_TRIAL_LAST_REPORTS``, as a study's job wrote them."""
     told = json.loads(os.environ.get("AIDOS_TRIAL") or "{}")
-    return TrialConfig(**told, checkpoint=os.environ.get("AIDOS_TRIAL_CHECKPOINT"))
+    checkpoint, last_reports = os.environ.get("AIDOS_TRIAL_CHECKPOINT"), os.environ.get("AIDOS_TRIAL_LAST_REPORTS")
+    return TrialConfig(**told, checkpoint=checkpoint, last_reports=last_reports)
 
 
 def config_directory() -> Path:

@@ -332,6 +332,7 @@ class TrialFinish(Asked):
     attempt: int = Field(ge=1, le=2**31 - 1)
     exit_code: int = Field(ge=-(2**31), le=2**31 - 1)
     last_line: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] = ""
+    measured: list[Measured] = Field(default=[], max_length=MAX_MEASURED, description="What it measured since it last said so.")
 
 
 class TrialRead(Wire):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import json
 import os
 import sys
 import tempfile
@@ -52,6 +53,19 @@ def prepare() -> None:
         operation.read(Reply(200, {}, b'{"stop": false}'))
 
 
+def leave_reports(file: Path, measured: list[Measured]) -> None:
+    """For whoever waits for the program's end; in one write, since other processes of the trial may do so too."""
+    lines = [json.dumps(each.model_dump()) + "\n" for each in measured]
+    with file.open("ab", buffering=0) as kept:
+        kept.write("".join(lines).encode())
+
+
+def read_reports(file: Path) -> list[Measured]:
+    """What the trial's processes left, but for a line that was never finished."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [Measured(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
 class ActiveTrial:
     """A trial at work. ``params``: its parameters by name; ``number``: which it is of its study, None outside of one."""
 
@@ -74,8 +88,8 @@ class ActiveTrial:
         """Say what was measured at a step: the value of the (first) objective, or values by metric; whether the trial is to end now.
 
         Its last values are those that the trial is judged by. They become metrics of the trial's run too. In a study without a pruner
-        nothing is to be decided, and the trial goes on: reports are sent once a second and when the program ends. What they are refused
-        for is raised by a later one.
+        nothing is to be decided, and the trial goes on: reports are sent once a second, the last with the word that the program has
+        ended. What they are refused for is raised by a later one.
         Raises: TrialNotRunning where the study was stopped or the trial has begun anew elsewhere; InvalidPayload.
         """
         if not self._config.metric:
@@ -101,6 +115,8 @@ class ActiveTrial:
             with self._lock:
                 measured, self._unsent = self._unsent, []
             try:
+                if self._config.last_reports and not threading.main_thread().is_alive():
+                    return leave_reports(Path(self._config.last_reports), measured)
                 for start in range(0, len(measured), MAX_MEASURED):
                     self._send(measured[start : start + MAX_MEASURED])
             except Exception as error:

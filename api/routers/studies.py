@@ -144,5 +144,5 @@ async def report_trial(study: StudyName, number: Number, body: TrialReport, tx: 
 @router.post("/{study}/trials/{number}/finish", openapi_extra=QUIET)
 async def finish_trial(study: StudyName, number: Number, body: TrialFinish, tx: TxDep) -> TrialRead:
     """How the trial's program ended; only the study's own job may. The first word stays."""
-    found, trial = await service.finish_trial(tx.conn, tx.scope, study, number, body.attempt, body.exit_code, body.last_line)
+    found, trial = await service.finish_trial(tx.conn, tx.scope, study, number, body)
     return studies.read_trial(found, trial)

@@ -176,6 +176,22 @@ class TestStudySearcher:
         history = job.runs.history(str(trial.run_id), key="loss")
         assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(2500)]
 
+    @pytest.mark.parametrize("options", [["-u"], []], ids=["fresh", "forked"])
+    @pytest.mark.parametrize(("value", "state", "reason"), [("2.5", "COMPLETE", ""), ("float('nan')", "FAILED", "its last 'loss' is nan")])
+    def test_what_it_measured_last_counts_though_its_run_was_deleted(
+        self, begin: Any, client: Client, options: list[str], value: str, state: str, reason: str, tmp_path: Path
+    ) -> None:
+        script = tmp_path / "last.py"
+        script.write_text(f"import aidos\naidos.trial().report(1, {value})")
+        study, job = begin(command=[sys.executable, *options, str(script)])
+        searcher = StudySearcher(job, study)
+        config = searcher.suggest("a")
+        client.runs.delete(config["run"])
+        attend(job, searcher, config, "a")
+        trial = job.studies.trial("s", "0")
+        assert (trial.state, trial.reason, trial.step) == (state, reason, 1)
+        assert trial.values == ({"loss": 2.5} if state == "COMPLETE" else {})
+
     def test_a_metric_that_can_have_no_such_name_is_refused_at_once(self, begin: Any, tmp_path: Path) -> None:
         study, job = begin()
         (tmp_path / "train.py").write_text("import aidos\naidos.trial().report(1, {'a\\nb': 1.0})\nprint('the end')")

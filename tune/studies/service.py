@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from actors.modelhub import service as modelhub
+from actors.modelhub.errors import RunNotFound
 from actors.modelhub.models import Point, RunSpec, RunState
 from actors.securityvault.models import Scope
-from aidos.schemas.studies import Budget, Measured, Space, StudyCreate, TrialBegin, check_search
+from aidos.schemas.studies import Budget, Measured, Space, StudyCreate, TrialBegin, TrialFinish, check_search
 from cluster.db import Connection, new_id, unique
 from cluster.events import Event, publish
 from cluster.telemetry import current_traceparent
@@ -260,14 +261,18 @@ async def report_trial(conn: Connection, scope: Scope, name: str, number: int, a
     study = await _get_own(conn, scope, name)
     trial = await _lock_trial(conn, study, number)
     _require_running(study, trial, attempt)
-    await store.insert_reports(conn, study, number, measured)
-    now = datetime.now(UTC)
-    points = [Point(key, value, each.step, now) for each in measured for key, value in each.values.items()]
-    await modelhub.log_metrics(conn, scope, trial.run_id, points)
+    await _keep(conn, scope, study, trial, measured)
     stop = trial.stop_step is not None or await _judge(conn, study, trial, measured)
     step = max(each.step for each in measured)
     await store.note_step(conn, study, number, step, step if stop else None)
     return stop
+
+
+async def _keep(conn: Connection, scope: Scope, study: Study, trial: Trial, measured: Sequence[Measured], *, late: bool = False) -> None:
+    await store.insert_reports(conn, study, trial.number, measured)
+    now = datetime.now(UTC)
+    points = [Point(key, value, each.step, now) for each in measured for key, value in each.values.items()]
+    await modelhub.log_metrics(conn, scope, trial.run_id, points, late=late)
 
 
 async def _judge(conn: Connection, study: Study, trial: Trial, measured: Sequence[Measured]) -> bool:
@@ -279,17 +284,22 @@ async def _judge(conn: Connection, study: Study, trial: Trial, measured: Sequenc
     return policy.should_stop(pruner, objective, trial.number, own, await store.list_peers(conn, study, objective.metric, rung))
 
 
-async def finish_trial(
-    conn: Connection, scope: Scope, name: str, number: int, attempt: int, exit_code: int, last_line: str
-) -> tuple[Study, Trial]:
-    """Its program has ended. Told again of one that has, nothing changes. Raises: StudyOfAnotherJob, TrialNotFound, TrialNotRunning."""
+async def finish_trial(conn: Connection, scope: Scope, name: str, number: int, asked: TrialFinish) -> tuple[Study, Trial]:
+    """Its program has ended. Told again of one that has, nothing changes.
+
+    Raises: StudyOfAnotherJob, TrialNotFound, TrialNotRunning.
+    """
     study = await _get_own(conn, scope, name)
     trial = await _lock_trial(conn, study, number)
-    if trial.state.final and trial.attempt == attempt:
+    if trial.state.final and trial.attempt == asked.attempt:
         return study, trial
-    _require_running(study, trial, attempt)
+    _require_running(study, trial, asked.attempt)
+    if asked.measured:
+        with contextlib.suppress(RunNotFound):  # its user has deleted it
+            await _keep(conn, scope, study, trial, asked.measured, late=True)
+        await store.note_step(conn, study, number, max(each.step for each in asked.measured), None)
     values = await store.last_values(conn, study, number)
-    ended = policy.judge_trial(study.spec, exit_code, last_line, values, trial.stop_step)
+    ended = policy.judge_trial(study.spec, asked.exit_code, asked.last_line, values, trial.stop_step)
     finite = {metric: value for metric, value in values.items() if math.isfinite(value)}
     finished = await store.finish_trial(conn, study, number, ended.state, ended.reason, finite)
     await store.clear_restarts(conn, study)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune as ray_tune
 from ray.tune.result import DONE
 
+from actors.modelhub.errors import RunEnded, RunNotFound
 from aidos.client import Client
-from aidos.schemas.studies import TrialRead
+from aidos.schemas.studies import MAX_MEASURED, Measured, TrialRead
+from aidos.tracking.trial import read_reports
 from tune.studies.checkpoints import fetch_checkpoint, keep_checkpoint
 from tune.studies.child import KILLED, Child
 from tune.studies.errors import TrialNotRunning
@@ -44,17 +47,31 @@ def attend_trial(client: Client, child: Child, config: Mapping[str, Any]) -> tup
     dies, Ray kills its workers' children before the workers, and one that was told of the first would call the trial failed.
     """
     with tempfile.TemporaryDirectory(prefix="aidos-trial-") as folder:
-        environment = build_command_environment() | config["environment"] | {"AIDOS_TRIAL_CHECKPOINT": folder}
-        fetch_checkpoint(client, config["parent"], Path(folder))
+        checkpoint, reports = Path(folder, "checkpoint"), Path(folder, "reports")
+        checkpoint.mkdir()
+        own = {"AIDOS_TRIAL_CHECKPOINT": str(checkpoint), "AIDOS_TRIAL_LAST_REPORTS": str(reports)}
+        environment = build_command_environment() | config["environment"] | own
+        fetch_checkpoint(client, config["parent"], checkpoint)
         code, printed = child.run(config["command"], environment)
         last_line = printed[:1000]
         if code == KILLED:
             return None, last_line
         if code == 0:
-            keep_checkpoint(client, config, Path(folder))
-    study, number = config["study"], str(config["number"])
+            try:
+                keep_checkpoint(client, config, checkpoint)
+            except (RunEnded, RunNotFound) as refused:  # by its user, or by the worker that took the trial over
+                code, last_line = 1, str(refused)[:1000]
+        return _finish(client, config, code, last_line, read_reports(reports)), last_line
+
+
+def _finish(client: Client, config: Mapping[str, Any], code: int, last_line: str, measured: Sequence[Measured]) -> TrialRead:
+    """Say how it ended, and what it measured last."""
+    study, number, attempt = config["study"], str(config["number"]), config["attempt"]
+    *earlier, last = [measured[start : start + MAX_MEASURED] for start in range(0, max(1, len(measured)), MAX_MEASURED)]
     try:
-        ended = client.studies.finish_trial(study, number, attempt=config["attempt"], exit_code=code, last_line=last_line)
+        for each in earlier:
+            with contextlib.suppress(RunEnded, RunNotFound):  # by its user: its last values count all the same
+                client.studies.report_trial(study, number, attempt=attempt, measured=each)
+        return client.studies.finish_trial(study, number, attempt=attempt, exit_code=code, last_line=last_line, measured=last)
     except TrialNotRunning:
-        ended = client.studies.trial(study, number)
-    return ended, last_line
+        return client.studies.trial(study, number)

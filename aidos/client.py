@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aidos.resources.events import Events
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
     from aidos.resources.platform import Platform
+    from aidos.resources.schedules import Schedules
     from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, ServiceAccounts, Sessions, Users
     from aidos.resources.studies import Studies
     from aidos.resources.trainos import Checkpoints, Jobs, Queue, Quotas
@@ -110,6 +111,7 @@ class Client(_Nouns):
     reads: Reads
     reports: Reports
     runs: Runs
+    schedules: Schedules
     views: Views
     service_accounts: ServiceAccounts
     sessions: Sessions

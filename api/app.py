@@ -38,6 +38,7 @@ from api.routers import (
     modelhub,
     platform,
     reproductions,
+    schedules,
     studies,
     trainos,
 )
@@ -60,6 +61,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     governance.router,
     comparisons.router,
     trainos.router,
+    schedules.router,
     reproductions.router,
     studies.router,
     deployengine.router,

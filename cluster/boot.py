@@ -39,6 +39,7 @@ from serve_apps.deployengine.reconciler import reconcile_endpoints, report_endpo
 from tune.studies.reconciler import reconcile_studies
 from tune.trainos.queue.reconciler import admit_jobs, foresee_jobs
 from tune.trainos.reconciler import adopt_ray_jobs, reconcile_jobs, report_jobs
+from tune.trainos.schedules.reconciler import run_schedules
 
 SCHEMAS = (
     "cluster",
@@ -57,7 +58,7 @@ HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
     ("dataforge", (collect_garbage, import_objects, verify_commits)),
     ("modelhub", (inspect_versions, join_imports, forward_lineage)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),
-    ("trainos", (admit_jobs, foresee_jobs, reconcile_jobs, adopt_ray_jobs, report_jobs, reconcile_studies)),
+    ("trainos", (admit_jobs, foresee_jobs, run_schedules, reconcile_jobs, adopt_ray_jobs, report_jobs, reconcile_studies)),
     ("costoptimizer", (meter_usage, watch_budgets)),
 )
 """The named actors, and the loops that each runs."""

@@ -44,6 +44,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("job", "jobs", "trainos", "Programs that run on the cluster: training, tuning, pipelines."),
     Entry("queue", "queues", "trainos", "Who holds what, who waits, and why."),
     Entry("quota", "quotas", "trainos", "What a project may hold at once."),
+    Entry("schedule", "schedules", "schedules", "Jobs that are queued anew at the times of a cron expression."),
     Entry("checkpoint", "checkpoints", "trainos", "What a job can be taken up again from."),
     Entry("study", "studies", "studies", "Searches for good hyperparameters: spaces, samplers, budgets, trials."),
     Entry("experiment", "experiments", "modelhub", "Groups of runs that ask the same question."),

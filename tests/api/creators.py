@@ -292,6 +292,8 @@ async def create_trainos(made: Made) -> None:
     made.note(job=job["id"])
     made.note(checkpoint="latest")
     made.note(kind="job", name=job["id"])
+    schedule = {"name": f"{made.marker}-schedule", "cron": "0 3 * * *", "job": asked}
+    made.note(schedule=(await made.ask("POST", "/v1/trainos/schedules", schedule))["name"])
     await create_reproduction(made, asked)
     await create_studies(made)
     await create_reads(made)

@@ -45,6 +45,21 @@ class JobTooLarge(Conflict):
     detail = "Job '{job}' {reason}. Ask for less, or have nodes added."
 
 
+class ScheduleNotFound(NotFound):
+    title = "Schedule not found"
+    detail = "There is no schedule '{name}' here. 'aidos schedule list' shows the project's schedules."
+
+
+class ScheduleExists(Conflict):
+    title = "Schedule exists"
+    detail = "The project has a schedule '{name}' already. Choose another name, or delete it first."
+
+
+class ScheduleInvalid(InvalidPayload):
+    title = "Schedule is wrong"
+    detail = "{reason}. Write minute, hour, day of the month, month and day of the week, as '0 3 * * *', and a zone as Europe/Berlin."
+
+
 class DatasetReferenceInvalid(InvalidPayload):
     title = "Dataset reference is wrong"
     detail = "'{reference}' does not name a dataset's commit. Write NAME@REF, for example digits@main."

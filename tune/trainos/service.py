@@ -43,6 +43,7 @@ from tune.trainos.policy import decayed_use, find_expired, split_reference
 from tune.trainos.queue.capacity import check_fits
 
 SUBMISSION_PREFIX = "aidos-"
+_PLATFORM = f"{PrincipalKind.PLATFORM}:{UUID(int=0)}"
 HOLDING = frozenset({JobState.STARTING, JobState.RUNNING, JobState.PREEMPTING, JobState.CANCELLING})
 _FINAL_RUN_STATES = {JobState.SUCCEEDED: RunState.FINISHED, JobState.FAILED: RunState.FAILED, JobState.CANCELLED: RunState.KILLED}
 
@@ -114,13 +115,15 @@ def _row(scope: Scope, job_id: UUID, spec: JobSpec) -> dict[str, Any]:
         "priority": spec.priority,
         "waits": bool(spec.after),
         "created_by": scope.actor,
-        "submitter": Submitter(scope.role, _scopes(scope), scope.principal.user_id),
+        "submitter": submitter_of(scope),
         "traceparent": current_traceparent(),
     }
 
 
-def _scopes(scope: Scope) -> tuple[str, ...] | None:
-    return None if scope.principal.scopes is None else tuple(sorted(scope.principal.scopes))
+def submitter_of(scope: Scope) -> Submitter:
+    """What who acts may do, to be kept."""
+    scopes = None if scope.principal.scopes is None else tuple(sorted(scope.principal.scopes))
+    return Submitter(scope.role, scopes, scope.principal.user_id)
 
 
 async def adopt_job(conn: Connection, scope: Scope, ray: RayJob) -> Job | None:
@@ -185,10 +188,15 @@ async def count_live_jobs(conn: Connection) -> dict[str, int]:
 
 
 def _submitter_scope(job: Job) -> Scope:
-    by = job.submitter
+    return submitter_scope(job.org_id, job.project_id, job.project_name, job.submitter)
+
+
+def submitter_scope(org_id: UUID, project_id: UUID, project_name: str, by: Submitter, actor: str = _PLATFORM) -> Scope:
+    """The platform, in place of who submitted it and with the rights they had then; ``actor`` is on the record for it."""
+    kind, _, id = actor.partition(":")
     scopes = None if by.scopes is None else frozenset(by.scopes)
-    principal = Principal(PrincipalKind.PLATFORM, UUID(int=0), "platform", job.org_id, scopes=scopes, user_id=by.account_id)
-    return Scope(principal, job.org_id, job.project_id, job.project_name, Role(by.role) if by.role else None)
+    principal = Principal(PrincipalKind(kind), UUID(id), "platform", org_id, scopes=scopes, user_id=by.account_id)
+    return Scope(principal, org_id, project_id, project_name, Role(by.role) if by.role else None)
 
 
 async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:

@@ -1,0 +1,1 @@
+"""Jobs that are queued anew at the times of a cron expression."""

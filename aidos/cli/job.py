@@ -11,6 +11,8 @@ import typer
 
 from aidos.cli.session import session
 from aidos.cli.training import submission
+from aidos.errors import InvalidRequest
+from aidos.transfers.git_remote import resolve_commit
 from aidos.transfers.job_log import read_log, search_log
 
 if TYPE_CHECKING:
@@ -47,16 +49,25 @@ def submit(
     preemptible: Annotated[bool, typer.Option(help="Whether it may be asked to save a checkpoint and give way.")] = True,
     after: Annotated[list[str] | None, typer.Option(help="A job that must succeed before; again for more.")] = None,
     directory: Annotated[Path | None, typer.Option(help="What is packed (.); .gitignore and .aidosignore leave files out.")] = None,
+    git: Annotated[
+        str | None, typer.Option(help="URL of a public repository that the code is fetched from, in place of a directory.")
+    ] = None,
+    commit: Annotated[str, typer.Option(help="Of --git: a commit, branch or tag; fixed to a commit now.")] = "HEAD",
+    requirements: Annotated[str | None, typer.Option(help="A requirements file in it: packages that the job finds.")] = None,
     follow: Follow = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say when it would start and end, and its cost; queue nothing.")] = False,
 ) -> None:
     current = session()
+    if git and (directory or recipe):
+        raise InvalidRequest(reason="The code is either --git or a directory; a recipe lies in a directory.")
     with submission(name, command, dataset, directory, recipe) as asked:
-        code = None if dry_run else upload_code(current.client, asked.directory)
+        code = None if dry_run or git else upload_code(current.client, asked.directory)
     wanted: dict[str, Any] = {
         "name": asked.name,
         "command": asked.command,
         "code_sha256": code,
+        "code": {"git": git, "commit": resolve_commit(git, commit)} if git else None,
+        "requirements": requirements,
         "datasets": asked.datasets,
         "workers": workers,
         "cpus_per_worker": cpus_per_worker,

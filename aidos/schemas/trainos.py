@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -27,6 +28,34 @@ FilePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\\]{1,500}$"),
 """A relative path with forward slashes and without ``.`` and ``..``."""
 
 
+def _require_requirements(path: str) -> str:
+    if path.endswith((".yml", ".yaml")):
+        raise ValueError("must be a requirements file: a conda environment cannot be made here. Name its packages as pip does")
+    if path.endswith((".lock", ".toml")):
+        raise ValueError("must be a requirements file: `uv export --frozen --no-emit-project -o requirements.txt` writes a lock as one")
+    return path
+
+
+def _require_open(url: str) -> str:
+    if not re.fullmatch(r"(https?|git)://[^\s\x00-\x1f@]+", url):
+        raise ValueError("must be https://… with no user, password or token: what a job fetches anyone may read. Else pack the directory")
+    return url
+
+
+class GitCodeBody(Asked):
+    """Code as it is in a commit of a repository that anyone may read."""
+
+    git: Annotated[str, StringConstraints(max_length=500), AfterValidator(_require_open)]
+    commit: str = Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$", description="Its full id.")
+
+
+class GitCodeRead(Wire):
+    """Code as it is in a commit of a repository."""
+
+    git: str
+    commit: str
+
+
 class CodeUpload(Asked):
     """A packed directory that is to be uploaded."""
 
@@ -47,6 +76,10 @@ class JobCreate(Asked):
     name: Name
     command: list[Argument] = Field(min_length=1, max_length=500, description="The program and its arguments; `python` is the platform's.")
     code_sha256: Sha256 | None = Field(None, description="The uploaded package that the command runs in.")
+    code: GitCodeBody | None = Field(None, description="In place of a package: a commit, fetched when the job starts.")
+    requirements: Annotated[FilePath, AfterValidator(_require_requirements)] | None = Field(
+        None, description="A requirements file of the code: its packages are installed before the command starts, beside the platform's."
+    )
     datasets: list[Reference] = Field([], max_length=50, description="Datasets by reference, as `digits@main`; fixed to commits now.")
     workers: int = Field(1, ge=0, le=10_000, description="Workers, started all or none.")
     cpus_per_worker: float = Field(1.0, ge=0, le=10_000)
@@ -60,6 +93,12 @@ class JobCreate(Asked):
     priority: int = Field(0, ge=-1000, le=1000, description="Among the jobs of the project the higher goes first.")
     preemptible: bool = Field(True, description="Whether it may be asked to save a checkpoint and give way.")
     after: list[JobReference] = Field([], max_length=100, description="Jobs, by name or id, that must succeed before it starts.")
+
+    @model_validator(mode="after")
+    def _has_one_code(self) -> JobCreate:
+        if self.code is not None and self.code_sha256 is not None:
+            raise ValueError("code and code_sha256 name two codes: give one of them")
+        return self
 
 
 class JobOutlook(Wire):
@@ -106,6 +145,8 @@ class JobSpecRead(Wire):
 
     command: list[str]
     code_sha256: str | None
+    code: GitCodeRead | None
+    requirements: str | None
     workers: int
     cpus_per_worker: float
     gpus_per_worker: float

@@ -96,6 +96,31 @@ class TestJobs:
         client.jobs.cancel(str(job.id))
         assert client.runs.get(str(job.run_id)).state == "KILLED"
 
+    def test_its_states_are_told_as_they_come(
+        self, client: Client, database: Database, reconciler: JobReconciler, cluster: FakeCluster
+    ) -> None:
+        job = str(client.jobs.create("digits", command=["true"]).id)
+        told: list[str] = []
+
+        def listen() -> None:
+            for event in client.events.stream(type="trainos.job", subject=job):
+                told.append(event.type.rpartition(".")[2])
+                if told[-1] == "succeeded":
+                    return
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        # Whoever listens hears what happens from then on.
+        wait_until(lambda: client.jobs.hold(job) and client.jobs.release(job) and told, every_s=0.1)
+        steps(database, reconciler, 2)
+        name = client.jobs.get(job).submission_id or ""
+        for state in (RayState.RUNNING, RayState.SUCCEEDED):
+            cluster.become(name, state)
+            steps(database, reconciler, 1)
+        listener.join(timeout=30)
+        assert [state for state in told if state not in ("held", "released")] == ["starting", "running", "succeeded"]
+        assert [event.type for event in client.events.list(type="trainos.job", subject=job, limit=1)] == ["aidos.trainos.job.queued"]
+
     def test_bad_fields_are_422(self, client: Client, url: str, admin_key: str) -> None:
         bad: list[dict[str, object]] = [
             {"command": []},

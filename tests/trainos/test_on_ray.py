@@ -20,6 +20,7 @@ import pytest
 
 from actors.securityvault.models import Scope
 from aidos.transfers.job_log import search_log
+from aidos.transfers.packing import pack
 from cluster import embedded, launch, ray_head
 from cluster.db import Database
 from cluster.objects import Objects
@@ -28,6 +29,7 @@ from cluster.supervision import NotReady
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until, wait_until_async
 from tests.trainos.conftest import Submit, zip_of
+from tests.trainos.test_packages import LITTLE, write_wheel
 from tune.trainos import service
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState
 
@@ -83,6 +85,11 @@ while not aidos.preempted():
     time.sleep(0.05)
 print("ASKED", flush=True)
 time.sleep(600)
+"""
+PACKAGED = """
+import little, ray
+ray.init()
+print("ANSWERS", little.answer, ray.get(ray.remote(lambda: __import__("little").answer).remote()))
 """
 RANKS = """
 from ray.train import ScalingConfig
@@ -228,6 +235,20 @@ class TestEnd:
         code = await upload_code(zip_of(main_py=""))
         done = await finish(await submit(command=("python", "no-such-script.py"), code_sha256=code))
         assert (done.state, done.exit_code) == (JobState.FAILED, 2) and "no-such-script.py': [Errno 2] No such file" in done.reason
+
+    async def test_packages_are_in_driver_and_workers_and_one_that_there_is_not_is_told(
+        self, upload_code, submit: Submit, finish, read_log, tmp_path: Path
+    ) -> None:
+        write_wheel(tmp_path / "wheels")
+        files = {"main.py": PACKAGED, "good.txt": LITTLE, "bad.txt": "--no-index\nnot-there==9.9\n"}
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        code = await upload_code(pack(tmp_path).content)
+        jobs = [await submit(command=("python", "main.py"), code_sha256=code, requirements=name) for name in ("good.txt", "bad.txt")]
+        good, bad = [await finish(job) for job in jobs]
+        assert b"ANSWERS 42 42" in await read_log(good), good.reason
+        assert (bad.state, bad.exit_code) == (JobState.FAILED, 121)
+        assert "bad.txt cannot be installed: " in bad.reason and "No matching distribution found for not-there==9.9" in bad.reason
 
     async def test_children_do_not_outlive_it(self, start: Run, finish, read_log) -> None:
         job = await start(LEAVES_A_CHILD)

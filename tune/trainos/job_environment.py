@@ -12,6 +12,10 @@ from tune.trainos.models import Job
 
 # Where the platform keeps its keys is no business of a job's code. (Within one trust domain this is tidiness, not a wall.)
 _HIDDEN = ("AIDOS_HOME", "AIDOS_API_KEY")
+_REQUIREMENTS = "AIDOS_REQUIREMENTS"
+_PACKAGED_HOOK = "tune.trainos.packaged_worker.setup"
+# Ray's names: of what a driver reads as its job's configuration, and of the hook in its workers' environment.
+_JOB_CONFIG, _HOOK = "RAY_JOB_CONFIG_JSON_ENV_VAR", "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 
 STOP_GRACE_S = 3
 """From SIGTERM to SIGKILL. Ray's own SIGKILL comes later."""
@@ -36,6 +40,8 @@ def build_job_environment(job: Job, url: str, free_disk_bytes: int) -> dict[str,
     }
     if job.spec.code_sha256 is not None:
         environment["AIDOS_CODE_SHA256"] = job.spec.code_sha256
+    if job.spec.code is not None:
+        environment["AIDOS_CODE_COMMIT"] = job.spec.code.commit
     # Ray Train's patched print writes each line twice to the log.
     environment["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
     # A line of a worker's says which one's it is, and is never folded into another worker's.
@@ -74,7 +80,7 @@ def free_disk_bytes() -> int:
 
 def has_code() -> bool:
     """Whether the job has a code package, that Ray unpacked where this process runs."""
-    return "AIDOS_CODE_SHA256" in os.environ
+    return "AIDOS_CODE_SHA256" in os.environ or "AIDOS_CODE_COMMIT" in os.environ
 
 
 def build_command_environment() -> dict[str, str]:
@@ -82,6 +88,21 @@ def build_command_environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
     return environment
+
+
+def build_packaged_environment(folder: Path, requirements: str) -> dict[str, str]:
+    """For a command whose ``python`` is that of the virtual environment ``folder``, and whose Ray workers make theirs of ``requirements``."""
+    environment = os.environ | {"PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]), "VIRTUAL_ENV": str(folder)}
+    config = json.loads(environment.get(_JOB_CONFIG, "{}"))
+    runtime_env = config.setdefault("runtime_env", {})
+    runtime_env["worker_process_setup_hook"] = _PACKAGED_HOOK
+    runtime_env.setdefault("env_vars", {}).update({_REQUIREMENTS: requirements, _HOOK: _PACKAGED_HOOK})
+    return environment | {_JOB_CONFIG: json.dumps(config)}
+
+
+def find_requirements() -> Path:
+    """What this Ray worker's packages are to be made of. Raises: KeyError where its job asked for none."""
+    return Path(os.environ[_REQUIREMENTS])
 
 
 def set_token_file(path: Path) -> None:

@@ -80,12 +80,24 @@ class Input:
 
 
 @dataclass(frozen=True)
+class GitCode:
+    """Code as it is in a commit of a repository that anyone may read."""
+
+    git: str
+    commit: str
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """What is asked for; stored as JSON."""
 
     name: str
     command: tuple[str, ...]
     code_sha256: str | None = None
+    code: GitCode | None = None
+    """In place of an uploaded package."""
+    requirements: str | None = None
+    """A file of the code: packages that the job's processes find beside the platform's."""
     datasets: tuple[str, ...] = ()
     workers: int = 1
     cpus_per_worker: float = 1.0
@@ -111,12 +123,14 @@ class JobSpec:
         return workers + Resources(cpu=self.driver_cpus)
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "command": list(self.command), "datasets": list(self.datasets), "after": list(self.after)}
+        lists = {"command": list(self.command), "datasets": list(self.datasets), "after": list(self.after)}
+        return {**self.__dict__, **lists, "code": self.code.__dict__ if self.code else None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
         """Raises: TypeError where a field is unknown."""
-        return cls(**{**data, **{name: tuple(data[name]) for name in ("command", "datasets", "after") if name in data}})
+        tuples = {name: tuple(data[name]) for name in ("command", "datasets", "after") if name in data}
+        return cls(**{**data, **tuples, "code": GitCode(**data["code"]) if data.get("code") else None})
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.settings import Settings
 from tune.trainos.job_token import NAMESPACE
-from tune.trainos.models import Job, RayJob, RayState, Resources
+from tune.trainos.models import Job, JobSpec, RayJob, RayState, Resources
 from tune.trainos.queue.models import Node
 
 SETUP_HOOK = "tune.trainos.worker.setup"
+_ENTRYPOINT = (sys.executable, "-I", "-m", "tune.trainos.entrypoint", "--")
 _GIB = 2**30
 _SUPERVISOR_START = timedelta(seconds=60)
 
@@ -113,7 +114,7 @@ class RayCluster:
             runtime_env["working_dir"] = str(package)
         start = functools.partial(
             self._client.submit_job,
-            entrypoint=shlex.join([sys.executable, "-I", "-m", "tune.trainos.entrypoint", "--", *job.spec.command]),
+            entrypoint=shlex.join([*_ENTRYPOINT, *_packaged(job.spec)]),
             submission_id=job.submission_id,
             runtime_env=runtime_env,
             metadata={"aidos_job_id": str(job.id), "aidos_project_id": str(job.project_id), "job_name": job.name},
@@ -139,6 +140,12 @@ class RayCluster:
     async def drop_note(self, key: bytes) -> None:
         """Take it away."""
         await asyncio.to_thread(internal_kv._internal_kv_del, key, namespace=NAMESPACE)
+
+
+def _packaged(spec: JobSpec) -> tuple[str, ...]:
+    if spec.requirements is None:
+        return spec.command
+    return (sys.executable, "-I", "-m", "tune.trainos.packages", spec.requirements, "--", *spec.command)
 
 
 def _nodes() -> list[Node]:

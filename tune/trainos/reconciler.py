@@ -26,9 +26,10 @@ from cluster.reconciler import LostClaim, Reconciler
 from cluster.settings import Settings
 from tune.trainos import policy, service, store
 from tune.trainos.code_package import BadPackage, check_package
+from tune.trainos.git_code import fetch_commit
 from tune.trainos.job_environment import build_job_environment
 from tune.trainos.job_token import notice_key, token_key
-from tune.trainos.models import Job, JobState, Origin, Outcome, RayJob
+from tune.trainos.models import GitCode, Job, JobState, Origin, Outcome, RayJob
 from tune.trainos.ray_cluster import JobCluster, RayCluster
 
 CHUNK_BYTES = 2**20
@@ -121,17 +122,28 @@ class JobReconciler(Reconciler[Job]):
         return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0.3)
 
     async def _fetch_package(self, job: Job, folder: Path) -> Path | None:
-        if job.spec.code_sha256 is None:
+        path = folder / "code.zip"
+        if job.spec.code is not None:
+            await self._fetch_git(service.git_key(job.project_id, job.spec.code), job.spec.code, path)
+        elif job.spec.code_sha256 is not None:
+            await self._fetch_upload(service.code_key(job.project_id, job.spec.code_sha256), job.spec.code_sha256, path)
+        else:
             return None
-        path = folder / f"{job.spec.code_sha256}.zip"
-        key = service.code_key(job.project_id, job.spec.code_sha256)
-        if await self.objects.find(key) is None:
-            raise BadPackage(
-                f"the code package {job.spec.code_sha256} was never uploaded: PUT it to the URL that POST /v1/trainos/code gives"
-            )
-        await self.objects.download(key, str(path))
         await asyncio.to_thread(check_package, path, job.spec.code_sha256)
         return path
+
+    async def _fetch_upload(self, key: str, sha256: str, path: Path) -> None:
+        if await self.objects.find(key) is None:
+            raise BadPackage(f"the code package {sha256} was never uploaded: PUT it to the URL that POST /v1/trainos/code gives")
+        await self.objects.download(key, str(path))
+
+    async def _fetch_git(self, key: str, code: GitCode, path: Path) -> None:
+        """From the repository once; then what it was is kept, whatever becomes of the repository."""
+        if await self.objects.find(key) is not None:
+            await self.objects.download(key, str(path))
+            return
+        await asyncio.to_thread(fetch_commit, code.git, code.commit, path)
+        await self.objects.put(key, await asyncio.to_thread(path.read_bytes), "application/zip")
 
     async def _follow(self, job: Job, step: policy.Step) -> Outcome:
         changes: dict[str, object] = {}

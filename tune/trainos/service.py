@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from tune.trainos.models import (
     Checkpoint,
     CheckpointFile,
     CheckpointSpec,
+    GitCode,
     Input,
     Job,
     JobSpec,
@@ -51,6 +53,11 @@ _FINAL_RUN_STATES = {JobState.SUCCEEDED: RunState.FINISHED, JobState.FAILED: Run
 def code_key(project_id: UUID, sha256: str) -> str:
     """Where a code package lies; content-addressed, so packing the same directory twice uploads nothing."""
     return prefix_key(project_id, "code", project_id, f"{sha256}.zip")
+
+
+def git_key(project_id: UUID, code: GitCode) -> str:
+    """Where the package of a commit is kept once it was fetched. No client is given a URL to write there."""
+    return prefix_key(project_id, "code", project_id, f"git/{hashlib.sha256(f'{code.git} {code.commit}'.encode()).hexdigest()}.zip")
 
 
 async def find_code_upload(objects: Objects, scope: Scope, sha256: str, size_bytes: int) -> str | None:

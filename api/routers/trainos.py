@@ -68,7 +68,7 @@ async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
     return JobRead.model_validate(await service.submit_job(tx.conn, tx.scope, spec))
 
 
-@router.post("/jobs/outlook", openapi_extra=needs("trainos:read", transaction=False, audit=False))
+@router.post("/jobs/outlook", openapi_extra=needs("trainos:read", transaction=False, audit=False, limit="submit_limit_per_minute"))
 async def foretell_job(body: JobCreate, session: SessionDep) -> JobOutlook:
     """When a job would start and end if it were submitted now; nothing is queued."""
     return await foretell(session.edge.db, session.scope, JobSpec.from_json(body.model_dump()))

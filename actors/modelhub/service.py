@@ -171,7 +171,8 @@ async def update_run(
 async def finish_run(conn: Connection, scope: Scope, run_id: UUID, state: RunState = RunState.FINISHED) -> None:
     """End a run for the job that it belongs to; one that its user has ended or deleted stays as it is."""
     if await store.lock_run(conn, scope.project, run_id) is RunState.RUNNING:
-        await update_run(conn, scope, run_id, state=state)
+        await store.update_run(conn, scope.project, run_id, name=None, state=state)
+        await _emit(conn, scope, "run.ended", run_id, state=state)
 
 
 async def delete_run(conn: Connection, scope: Scope, run_id: UUID) -> None:

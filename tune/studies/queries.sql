@@ -78,7 +78,8 @@ RETURNING state = 'RUNNING' AND job_ids[cardinality(job_ids)] IS NOT DISTINCT FR
 
 -- insert_trial --
 INSERT INTO studies.trials (project_id, study_id, number, state, params, run_id, member, parent)
-VALUES (%(project_id)s, %(study_id)s, %(number)s, 'RUNNING', %(params)s, %(run_id)s, %(member)s, %(parent)s);
+VALUES (%(project_id)s, %(study_id)s, %(number)s, 'RUNNING', %(params)s, %(run_id)s, %(member)s, %(parent)s)
+RETURNING number, state, params, "values", step, stop_step, reason, attempt, run_id, member, parent, started_at, finished_at;
 
 -- begin_again --
 UPDATE studies.trials

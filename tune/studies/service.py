@@ -197,9 +197,9 @@ async def begin_trial(conn: Connection, scope: Scope, name: str, asked: TrialBeg
     number = sum(study.trials.values())
     job = await trainos.get_job(conn, scope, str(study.job_id))
     run = await modelhub.create_run(conn, scope, _build_run(study, job, number, asked.params))
-    await store.insert_trial(conn, study, number, run.id, asked)
+    trial = await store.insert_trial(conn, study, number, run.id, asked)
     await _publish(conn, scope, study, "trial.started", number=number)
-    return await get_trial(conn, scope, study, number)
+    return trial
 
 
 def _build_run(study: Study, job: Job, number: int, params: Mapping[str, Any]) -> RunSpec:

@@ -81,9 +81,12 @@ async def release_study(conn: Connection, study: Study, token: UUID, reason: str
     return bool(row["current"]) if row else None
 
 
-async def insert_trial(conn: Connection, study: Study, number: int, run_id: UUID, asked: TrialBegin) -> None:
+async def insert_trial(conn: Connection, study: Study, number: int, run_id: UUID, asked: TrialBegin) -> Trial:
     values = {"project_id": study.project_id, "study_id": study.id, "number": number, "run_id": run_id}
-    await conn.execute(Q.insert_trial, values | {"params": Jsonb(asked.params), "member": asked.member, "parent": asked.parent})
+    values |= {"params": Jsonb(asked.params), "member": asked.member, "parent": asked.parent}
+    row = await (await conn.execute(Q.insert_trial, values)).fetchone()
+    assert row is not None
+    return _trial(row)
 
 
 async def begin_again(conn: Connection, study: Study, number: int, lost: int | None) -> bool:

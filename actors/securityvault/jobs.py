@@ -41,6 +41,18 @@ async def issue_job_token(
     )
 
 
+async def role_today(conn: Connection, scope: Scope) -> Role | None:
+    """What is left of the role that a kept ``scope`` has in its project: None once its account has left that or was deactivated."""
+    if scope.principal.user_id is None:
+        return scope.role
+    account = await store.find_account(conn, scope.org_id, str(scope.principal.user_id))
+    if account is None or account.deactivated_at is not None:
+        return None
+    if account.org_admin or account.operator:
+        return scope.role
+    return policy.weaker(scope.role, (await store.list_roles(conn, scope.org_id, account.id)).get(scope.project))
+
+
 async def revoke_job_tokens(conn: Connection, job_id: UUID) -> None:
     """The job is over: its tokens are refused by every replica within a second of this transaction's commit."""
     await store.revoke_job_grant(conn, job_id)

@@ -32,7 +32,7 @@ from actors.securityvault.directory import (
     put_member,
 )
 from actors.securityvault.errors import OrganisationNotFound, ProjectNotFound
-from actors.securityvault.jobs import issue_job_token, revoke_job_tokens
+from actors.securityvault.jobs import issue_job_token, revoke_job_tokens, role_today
 from actors.securityvault.keyring import AUDIT_KEYS, Pepper, read_signing_keys
 from actors.securityvault.keys import create_key, list_keys, revoke_key, rotate_key
 from actors.securityvault.limits import Limit, RateLimiter
@@ -45,7 +45,7 @@ __all__ = [
     "bootstrap", "canonical", "create_key", "create_organisation", "create_project", "create_service_account", "create_user",
     "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_member", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
     "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "read_signing_keys", "refresh",
-    "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "rotate_key", "seal", "sign_in", "sign_out",
+    "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "role_today", "rotate_key", "seal", "sign_in", "sign_out",
     "verify_audit", "verify_chain", "write_audit",
 ]  # fmt: skip
 

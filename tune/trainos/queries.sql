@@ -15,7 +15,7 @@ SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, 
        ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
        token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
   FROM trainos.jobs
- WHERE project_id = %(project_id)s AND (name = %(name)s OR id::text = %(name)s)
+ WHERE project_id = %(project_id)s AND (name = %(name)s OR id = CASE WHEN %(name)s::text ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN %(name)s::text::uuid END)
  ORDER BY id::text = %(name)s DESC, id DESC
  LIMIT 1;
 

@@ -6,15 +6,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from actors.securityvault.models import Scope
+from actors.securityvault import service as securityvault
+from actors.securityvault.models import Role, Scope
 from aidos.client import Client
-from cluster.db import Connection, Database
+from cluster.db import Connection, Database, new_id
 from cluster.events import list_events
 from tests.trainos.test_api import command
 from tune.trainos import service as trainos
@@ -97,6 +99,25 @@ class TestRun:
         await run_due(world.database)
         (job,) = await world.jobs()
         assert job.submitter == trainos.submitter_of(world.scope) and job.created_by == world.scope.actor
+
+    async def test_of_who_left_the_project_no_job_is_queued_any_more(self, database: Database, scope: Scope) -> None:
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            ada, _ = await securityvault.create_user(conn, scope, f"ada-{new_id()}@example.org", None)
+            await securityvault.put_member(conn, scope, str(ada.id), Role.DEVELOPER)
+        world = World(database, replace(scope, role=Role.DEVELOPER, principal=replace(scope.principal, id=ada.id, user_id=ada.id)))
+        await world.create()
+        await world.make_due()
+        assert await run_due(database) and len(await world.jobs()) == 1
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET state = 'SUCCEEDED'")
+        async with world.tenant() as conn:
+            await securityvault.put_member(conn, scope, str(ada.id), Role.VIEWER)
+        await world.make_due()
+        assert await run_due(database) and "may submit no job here any more" in (await world.read()).last_reason
+        async with world.tenant() as conn:
+            await securityvault.delete_member(conn, scope, str(ada.id))
+        await world.make_due()
+        assert await run_due(database) and len(await world.jobs()) == 1
 
     async def test_a_time_at_which_the_last_job_has_not_ended_is_passed_over(self, world: World) -> None:
         await world.create()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from actors.securityvault import service as securityvault
 from actors.securityvault.models import Scope
+from actors.securityvault.policy import allows
 from cluster.db import Connection, new_id
 from cluster.events import Event, publish
 from tune.trainos import service as trainos
@@ -95,6 +98,10 @@ async def run_schedule(conn: Connection, id: UUID) -> bool:
     last = [] if schedule.last_job_id is None else await trainos.find_jobs(conn, scope, [schedule.last_job_id])
     if last and not last[0].state.final:
         await _pass_over(conn, schedule, f"job {last[0].id} of the time before has not ended")
+        return True
+    scope = replace(scope, role=await securityvault.role_today(conn, scope))
+    if not allows(scope, "trainos:write"):
+        await _pass_over(conn, schedule, f"{schedule.created_by}, who made it, may submit no job here any more: make it again")
         return True
     job = await trainos.submit_job(conn, scope, schedule.spec)
     await store.apply_schedule(conn, schedule.id, _next(schedule), job.id, "")

@@ -39,7 +39,7 @@ CHECKS = (
     "unsupported_method",
 )
 REFUSALS = ["400", "401", "403", "404", "405", "409", "412", "413", "422", "429"]
-EXAMPLES, CASES = 20, 50
+EXAMPLES, CASES = 35, 50
 """Random ones for each operation, beside the boundary cases that schemathesis makes of its schema; and what both come to at least."""
 ENDINGS = {"archive_project", "deactivate_user", "deactivate_service_account", "revoke_key", "rotate_key"}
 """They take from the run what it stands on, as every DELETE does: so they come last."""

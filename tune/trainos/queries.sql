@@ -92,12 +92,14 @@ SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, 
  LIMIT %(limit)s;
 
 -- admit_jobs --
+-- Here and below a CASE keeps the planner from counting on few rows: before a burst of jobs is analysed it would go through the whole
+-- queue for each of these ids.
 UPDATE trainos.jobs AS job
    SET state = 'STARTING', attempt = attempt + 1, submission_id = %(prefix)s || job.id || '-' || attempt + 1, started_at = NULL,
        lease_id = admitted.lease_id, placement = admitted.placement, admitted_at = now(), updated_at = now(), next_attempt_at = now(),
        preempted_at = NULL, attempts = 0
   FROM unnest(%(ids)s::uuid[], %(lease_ids)s::uuid[], %(placements)s::jsonb[]) AS admitted (id, lease_id, placement)
- WHERE job.id = admitted.id AND state = 'QUEUED' AND held_by IS NULL AND NOT waits
+ WHERE job.id = admitted.id AND CASE WHEN state = 'QUEUED' AND held_by IS NULL AND NOT waits THEN true END
 RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
           ray_session, log_directory, job.lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
           token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
@@ -107,7 +109,7 @@ UPDATE trainos.jobs AS job
    SET state = 'PREEMPTING', preempted_at = now(), preempted_for = chosen.for_name, reason = 'asked to give way to ' || chosen.for_name,
        updated_at = now(), next_attempt_at = now()
   FROM unnest(%(ids)s::uuid[], %(for_names)s::text[]) AS chosen (id, for_name)
- WHERE job.id = chosen.id AND state IN ('STARTING', 'RUNNING')
+ WHERE job.id = chosen.id AND CASE WHEN state IN ('STARTING', 'RUNNING') THEN true END
 RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
           ray_session, log_directory, job.lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
           token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
@@ -116,7 +118,7 @@ RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, 
 UPDATE trainos.jobs AS job
    SET reason = said.reason, updated_at = now()
   FROM unnest(%(ids)s::uuid[], %(reasons)s::text[]) AS said (id, reason)
- WHERE job.id = said.id AND state = 'QUEUED' AND held_by IS NULL AND job.reason <> said.reason;
+ WHERE job.id = said.id AND CASE WHEN state = 'QUEUED' AND held_by IS NULL AND job.reason <> said.reason THEN true END;
 
 -- end_waits --
 UPDATE trainos.jobs SET waits = false, due_at = now(), updated_at = now() WHERE id = ANY(%(ids)s) AND state = 'QUEUED';

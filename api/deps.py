@@ -225,13 +225,13 @@ class ApiRoute(APIRoute):
         done = False
         try:
             response = await self._handle(request)
+            if changing and response.status_code < 400:
+                await session.ensure_audited()
             done = response.status_code < 400
         finally:
             if answer:
                 async with session.transaction() as conn:
                     await (answer.keep(conn, response) if done else answer.forget(conn))
-        if changing and done:
-            await session.ensure_audited()
         return response
 
 

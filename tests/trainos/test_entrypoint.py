@@ -110,6 +110,11 @@ class TestFullDisk:
         assert code == 122 and "the disk was nearly full and the job held" in output.splitlines()[-1]
         assert "all of it" not in output and [path.name for path in tmp_path.rglob("*")] == ["main.py"]
 
+    def test_one_that_has_removed_its_temporary_folder_is_watched_all_the_same(self, tmp_path: Path) -> None:
+        here_only = FILLS.replace('(os.environ["TMPDIR"], ".")', '(".",)').replace("2**22", "2**23")
+        (tmp_path / "main.py").write_text(f"import os, shutil\nshutil.rmtree(os.environ['TMPDIR'])\n{here_only}")
+        assert run("python", "main.py", cwd=tmp_path, **TOO_LITTLE, **WITH_CODE)[0] == 122
+
     def test_one_that_wrote_little_goes_on(self, tmp_path: Path) -> None:
         (tmp_path / "main.py").write_text(FILLS.replace("2**22", "2**10"))
         assert run("python", "main.py", cwd=tmp_path, **TOO_LITTLE, **WITH_CODE) == (0, "all of it is written\n")

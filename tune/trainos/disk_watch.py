@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import shutil
 import threading
@@ -42,11 +44,18 @@ class DiskWatch:
 
     def _keep(self) -> None:
         while not self._over.wait(_LOOK_S):
-            free_bytes = min(shutil.disk_usage(folder).free for folder in self._folders)
-            if free_bytes < self._reserve_bytes and (held_bytes := self._held_bytes()) > MUCH_BYTES:
+            if self._free_bytes() < self._reserve_bytes and (held_bytes := self._held_bytes()) > MUCH_BYTES:
                 self._filled_bytes = held_bytes
                 self._end()
                 return
+
+    def _free_bytes(self) -> float:
+        """On the fuller of the disks; a folder that the job has removed says nothing."""
+        free_bytes = [math.inf]
+        for folder in self._folders:
+            with contextlib.suppress(FileNotFoundError):
+                free_bytes.append(shutil.disk_usage(folder).free)
+        return min(free_bytes)
 
     def _held_bytes(self) -> int:
         return sum(size for _, size in self._written())

@@ -183,6 +183,7 @@ class TestClosing:
             await queue.close_project(conn, scope.org_id, scope.project, "its budget is spent", "tests")
         await run_steps(database, reconciler)
         assert await states(reread, runs, stays) == [JobState.PREEMPTING, JobState.RUNNING]
+        assert (await reread(runs)).reason == "asked to give way to others: its budget is spent"
         late = await submit("late")
         await run_steps(database, reconciler)
         assert ((await reread(late)).state, (await reread(late)).reason) == (JobState.QUEUED, "its budget is spent")

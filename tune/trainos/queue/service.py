@@ -16,7 +16,7 @@ from tune.trainos import admission
 from tune.trainos.models import Resources
 from tune.trainos.policy import decayed_use
 from tune.trainos.queue import policy, store
-from tune.trainos.queue.models import NOTHING, Decision, Node, Preempted, Quota, Running, Snapshot, Workload
+from tune.trainos.queue.models import NOTHING, Decision, Node, Preempted, Quota, Snapshot
 
 SETTLE_S = 60.0
 """After so long Ray's account of free resources shows what a job holds."""
@@ -79,7 +79,7 @@ async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) ->
         refused=tuple(item for item in decision.refused if item.id in young),
         pending=decision.pending + tuple(item for item in decision.refused if item.id not in young),
     )
-    await _carry_out(conn, decision, _told(decision, snapshot.waiting, snapshot.running), explain)
+    await _carry_out(conn, decision, _told(decision, snapshot), explain)
     return decision
 
 
@@ -97,14 +97,14 @@ async def read_snapshot(conn: Connection, nodes: Sequence[Node], many: int, fewe
     return Snapshot(now, nodes, waiting, running, quotas, usage, closed=closed)
 
 
-def _told(decision: Decision, waiting: Sequence[Workload], running: Sequence[Running]) -> dict[UUID, str]:
-    """To whom each of the preempted is told to give way: by name within its project only."""
-    claimants = {workload.id: workload for workload in waiting}
-    projects = {gang.workload.id: gang.workload.project_id for gang in running}
+def _told(decision: Decision, snapshot: Snapshot) -> dict[UUID, str]:
+    """To whom each of the preempted is told to give way: by name within its project only; to others, and why, where its project is closed."""
+    claimants = {workload.id: workload for workload in snapshot.waiting}
+    projects = {gang.workload.id: gang.workload.project_id for gang in snapshot.running}
 
     def tell(item: Preempted) -> str:
         if item.by is None:
-            return "nobody: its project is closed"
+            return f"others: {snapshot.closed[projects[item.id]]}"
         claimant = claimants[item.by]
         return claimant.name if claimant.project_id == projects[item.id] else "another project's job"
 

@@ -24,7 +24,7 @@ from aidos.schemas.dataforge.versions import is_in_place, path_problem
 from aidos.transfers.concurrent import batches
 
 _SHOWN = 10
-_SETTLED_S = 2.0
+_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
 _GROUP = 16  # files a task: most are small
 _ASKED_AT_ONCE = 10_000
 _BROKEN = (sqlite3.Error, OSError, UnicodeEncodeError)  # the last of a name that is no UTF-8
@@ -125,6 +125,7 @@ class HashCache:
     def hash_all(self, files: Iterable[LocalFile], on_bytes: Callable[[int], None] = lambda _: None) -> dict[str, str]:
         """SHA-256 by the file's ``source``; ``on_bytes`` is told the size of each file as it is done. Raises: FileChanged."""
         files = list(files)
+        began_ns = time.time_ns()
         hashes = self._read(files)
         missing = [file for file in files if file.source not in hashes]
         on_bytes(sum(file.size_bytes for file in files) - sum(file.size_bytes for file in missing))
@@ -133,9 +134,7 @@ class HashCache:
             for group, found in zip(groups, pool.map(_hash_group, groups), strict=True):
                 hashes |= found
                 on_bytes(sum(file.size_bytes for file in group))
-        # A file that changed a moment ago can change again without a new time stamp.
-        settled_ns = time.time_ns() - int(_SETTLED_S * 1e9)
-        if settled := [(file, hashes[file.source]) for file in missing if file.mtime_ns < settled_ns]:
+        if settled := [(file, hashes[file.source]) for file in missing if _is_settled(file.mtime_ns, began_ns)]:
             self._write(settled)
         return hashes
 
@@ -183,6 +182,14 @@ class HashCache:
         rows = [(*file[1:], sha256) for file, sha256 in hashed]
         with contextlib.suppress(*_BROKEN), self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _is_settled(mtime_ns: int, read_ns: int) -> bool:
+    """Whether a change after it was read gets another time stamp: within a tick of the file system's clock it may not.
+
+    A tick is 2 s where whole seconds are kept (FAT; ext3 and HFS+: 1 s), and at most 10 ms where more is.
+    """
+    return mtime_ns < read_ns - (_TICK_NS if mtime_ns % 1_000_000_000 else _COARSE_TICK_NS)
 
 
 def _hash_group(files: list[LocalFile]) -> dict[str, str]:

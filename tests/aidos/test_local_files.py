@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from aidos.transfers.local_files import HashCache, walk
 
 LONG_AGO_NS = 10**18
+SECOND_NS = 10**9
 
 
 def sha256(data: bytes) -> str:
@@ -64,12 +66,21 @@ class TestHashCache:
         (folder / "a").unlink()
         assert hashes(cache, folder) == {name: sha256(name.encode()) for name in ("m", "n", "z")}
 
-    def test_a_file_that_changed_a_moment_ago_is_read_again(self, cache: HashCache, folder: Path) -> None:
-        (folder / "m").write_bytes(b"1")
-        times = (folder / "m").stat().st_mtime_ns
+    @pytest.mark.parametrize("coarse", [False, True], ids=["fine", "whole seconds"])
+    def test_a_file_that_changed_a_moment_ago_is_read_again(self, cache: HashCache, folder: Path, coarse: bool) -> None:
+        now = time.time_ns()
+        mark = now - now % SECOND_NS + (SECOND_NS if coarse else SECOND_NS + 1)  # as late as the clock, or a little more
+        write(folder / "m", b"1", mark)
         hashes(cache, folder)
-        write(folder / "m", b"2", times)
+        write(folder / "m", b"2", mark)
         assert hashes(cache, folder)["m"] == sha256(b"2")
+
+    def test_a_file_that_changed_a_second_ago_is_known_where_time_stamps_are_fine(self, cache: HashCache, folder: Path) -> None:
+        mark = (time.time_ns() - SECOND_NS) | 1
+        write(folder / "m", b"1", mark)
+        hashes(cache, folder)
+        write(folder / "m", b"2", mark)
+        assert hashes(cache, folder)["m"] == sha256(b"1")
 
     def test_a_broken_cache_only_costs_time(self, tmp_path: Path, folder: Path) -> None:
         (tmp_path / "broken").write_bytes(b"no database" * 100)

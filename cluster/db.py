@@ -52,10 +52,14 @@ def _begin(role: str, org: str, project: str) -> bytes:
 
 @functools.cache
 def load_queries(package: str) -> SimpleNamespace:
-    """The named blocks ``-- name --`` of ``queries.sql`` in ``package``, as attributes."""
+    """The named blocks ``-- name --`` of ``queries.sql`` in ``package``, as attributes. A block ``-- {name} --`` stands for ``{name}`` in them."""
     text = importlib.resources.files(package).joinpath("queries.sql").read_text()
-    parts = re.split(r"(?m)^-- (\w+) --\s*$", text)
-    return SimpleNamespace(**{name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)})
+    parts = re.split(r"(?m)^-- (\w+|\{\w+\}) --\s*$", text)
+    blocks = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
+    for shared in [name for name in blocks if name.startswith("{")]:
+        text = blocks.pop(shared)
+        blocks = {name: body.replace(shared, text) for name, body in blocks.items()}
+    return SimpleNamespace(**blocks)
 
 
 class Database:

@@ -121,6 +121,11 @@ class TestLoadQueries:
     def test_blocks_become_attributes(self) -> None:
         assert load_queries("cluster").release_lease.startswith("UPDATE cluster.leases")
 
+    def test_what_several_share_stands_in_each(self) -> None:
+        jobs = load_queries("tune.trainos")
+        assert "SELECT job.id, " in jobs.find_job and "RETURNING job.id, " in jobs.claim_job
+        assert not any("{" in name or "{job_columns}" in block for name, block in vars(jobs).items())
+
 
 class TestNewId:
     def test_ids_are_version_7_and_ordered(self) -> None:

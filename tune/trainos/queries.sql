@@ -1,36 +1,34 @@
+-- {job_columns} --
+job.id, job.org_id, job.project_id, job.project_name, job.name, job.origin, job.spec, job.inputs, job.state, job.reason, job.exit_code,
+job.run_id, job.attempt, job.submission_id, job.ray_session, job.log_directory, job.lease_id, job.created_by, job.submitter,
+job.traceparent, job.created_at, job.updated_at, job.started_at, job.finished_at, job.attempts, job.token_renewed_at, job.lock_token,
+job.admitted_at, job.priority, job.held_by, job.waits, job.due_at, job.preempted_at, job.preempted_for, job.preemptions, job.restarts
+
 -- insert_job --
-INSERT INTO trainos.jobs
+INSERT INTO trainos.jobs AS job
        (id, org_id, project_id, project_name, name, origin, spec, inputs, state, run_id, submission_id, cpu, gpu, memory_gib, created_by,
         submitter, traceparent, started_at, attempt, priority, waits, admitted_at)
 VALUES (%(id)s, %(org_id)s, %(project_id)s, %(project_name)s, %(name)s, %(origin)s, %(spec)s, %(inputs)s, %(state)s, %(run_id)s,
         %(submission_id)s, %(cpu)s, %(gpu)s, %(memory_gib)s, %(created_by)s, %(submitter)s, %(traceparent)s, %(started_at)s, %(attempt)s,
         %(priority)s, %(waits)s, CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE now() END)
 ON CONFLICT (submission_id) DO NOTHING
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- find_job --
-SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-       ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
-  FROM trainos.jobs
+SELECT {job_columns}
+  FROM trainos.jobs AS job
  WHERE project_id = %(project_id)s AND (name = %(name)s OR id = CASE WHEN %(name)s::text ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN %(name)s::text::uuid END)
  ORDER BY id::text = %(name)s DESC, id DESC
  LIMIT 1;
 
 -- find_jobs --
-SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-       ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
-  FROM trainos.jobs
+SELECT {job_columns}
+  FROM trainos.jobs AS job
  WHERE project_id = %(project_id)s AND id = ANY (%(ids)s);
 
 -- list_jobs --
-SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-       ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
-  FROM trainos.jobs
+SELECT {job_columns}
+  FROM trainos.jobs AS job
  WHERE project_id = %(project_id)s
    AND (%(state)s::text IS NULL OR state = %(state)s)
    AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
@@ -47,46 +45,36 @@ SELECT state, count(*) AS jobs
  GROUP BY state;
 
 -- cancel_job --
-UPDATE trainos.jobs
+UPDATE trainos.jobs AS job
    SET state = CASE WHEN state = 'QUEUED' THEN 'CANCELLED' ELSE 'CANCELLING' END,
        reason = %(reason)s, next_attempt_at = now(), updated_at = now(),
        finished_at = CASE WHEN state = 'QUEUED' THEN now() END,
        lock_token = CASE WHEN state = 'QUEUED' THEN NULL ELSE lock_token END,
        locked_until = CASE WHEN state = 'QUEUED' THEN NULL ELSE locked_until END
  WHERE id = %(id)s AND project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING')
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- fail_waiting --
-UPDATE trainos.jobs
+UPDATE trainos.jobs AS job
    SET state = 'FAILED', reason = %(reason)s, finished_at = now(), updated_at = now()
  WHERE id = %(id)s AND state = 'QUEUED'
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- hold_job --
-UPDATE trainos.jobs
+UPDATE trainos.jobs AS job
    SET held_by = %(held_by)s, reason = CASE WHEN %(held_by)s::text IS NULL THEN '' ELSE 'held by ' || %(held_by)s END, updated_at = now()
  WHERE id = %(id)s AND project_id = %(project_id)s AND state = 'QUEUED'
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- set_priority --
-UPDATE trainos.jobs
+UPDATE trainos.jobs AS job
    SET priority = %(priority)s, updated_at = now()
  WHERE id = %(id)s AND project_id = %(project_id)s AND finished_at IS NULL
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- list_queue --
-SELECT id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-       ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-       token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts
-  FROM trainos.jobs
+SELECT {job_columns}
+  FROM trainos.jobs AS job
  WHERE project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
  ORDER BY state = 'QUEUED', held_by IS NOT NULL, waits, priority DESC, queued_at, id
  LIMIT %(limit)s;
@@ -100,9 +88,7 @@ UPDATE trainos.jobs AS job
        preempted_at = NULL, attempts = 0
   FROM unnest(%(ids)s::uuid[], %(lease_ids)s::uuid[], %(placements)s::jsonb[]) AS admitted (id, lease_id, placement)
  WHERE job.id = admitted.id AND CASE WHEN state = 'QUEUED' AND held_by IS NULL AND NOT waits THEN true END
-RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, job.lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- preempt_jobs --
 UPDATE trainos.jobs AS job
@@ -110,9 +96,7 @@ UPDATE trainos.jobs AS job
        updated_at = now(), next_attempt_at = now()
   FROM unnest(%(ids)s::uuid[], %(for_names)s::text[]) AS chosen (id, for_name)
  WHERE job.id = chosen.id AND CASE WHEN state IN ('STARTING', 'RUNNING') THEN true END
-RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, job.lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- note_reasons --
 UPDATE trainos.jobs AS job
@@ -124,19 +108,17 @@ UPDATE trainos.jobs AS job
 UPDATE trainos.jobs SET waits = false, due_at = now(), updated_at = now() WHERE id = ANY(%(ids)s) AND state = 'QUEUED';
 
 -- claim_job --
-UPDATE trainos.jobs AS claimed
+UPDATE trainos.jobs AS job
    SET lock_token = %(token)s, locked_until = clock_timestamp() + make_interval(secs => %(lock_s)s)
- WHERE claimed.id IN (
-        SELECT id FROM trainos.jobs AS job
+ WHERE job.id IN (
+        SELECT id FROM trainos.jobs
          WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
            AND next_attempt_at <= clock_timestamp()
            AND (locked_until IS NULL OR locked_until < clock_timestamp())
          ORDER BY next_attempt_at
          LIMIT %(limit)s
            FOR UPDATE SKIP LOCKED)
-RETURNING id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- apply_job --
 WITH told AS (
@@ -160,9 +142,7 @@ UPDATE trainos.jobs AS job
        next_attempt_at = clock_timestamp() + make_interval(secs => CASE WHEN told.otherwise THEN 0 ELSE %(again_s)s END)
   FROM told
  WHERE job.id = told.id
-RETURNING job.id, org_id, project_id, project_name, name, origin, spec, inputs, state, reason, exit_code, run_id, attempt, submission_id,
-          ray_session, log_directory, lease_id, created_by, submitter, traceparent, created_at, updated_at, started_at, finished_at, attempts,
-          token_renewed_at, lock_token, admitted_at, priority, held_by, waits, due_at, preempted_at, preempted_for, preemptions, restarts;
+RETURNING {job_columns};
 
 -- charge_usage --
 INSERT INTO trainos.usage AS known (project_id, cpu_s, gpu_s, memory_gib_s, measured_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -94,10 +95,15 @@ def job() -> JobConfig:
 def preempted() -> bool:
     """Whether this job was asked to give way: it saves a checkpoint now, and is stopped once that is whole. False outside of a job.
 
-    A job that saves none within the time that it is given is stopped too, and goes on later from its latest one.
+    A job that saves none within the time that it is given is stopped too, and goes on later from its latest one. A command to which this
+    said True and that ends with exit code 0 has given way as well: the job is begun again, and one that had finished finds nothing to do.
     """
     token_file = os.environ.get("AIDOS_TOKEN_FILE")
-    return bool(token_file) and Path(str(token_file)).with_name("preempted").exists()
+    asked = bool(token_file) and Path(str(token_file)).with_name("preempted").exists()
+    if asked:
+        with contextlib.suppress(FileNotFoundError):  # the folder goes when the job's last process does
+            Path(str(token_file)).with_name("heard").touch()
+    return asked
 
 
 def ray_address() -> str:

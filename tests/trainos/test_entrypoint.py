@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 from tune.trainos.job_token import JobFiles, NoteFile
+from tune.trainos.models import GAVE_WAY
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +44,15 @@ class TestEntrypoint:
 
     def test_a_killed_command_is_128_and_the_signal(self) -> None:
         assert run("python", "-c", "import os; os.kill(os.getpid(), 9)")[0] == 137
+
+    @pytest.mark.parametrize(("asked", "ended_with", "told"), [(True, 0, GAVE_WAY), (True, 1, 1), (False, 0, 0)])
+    def test_a_command_that_hears_it_must_give_way_and_ends_well_has_given_way(
+        self, tmp_path: Path, asked: bool, ended_with: int, told: int
+    ) -> None:
+        if asked:
+            (tmp_path / "preempted").write_text("urgent")
+        script = f"import aidos; raise SystemExit({ended_with} if aidos.preempted() is {asked} else 99)"
+        assert run("python", "-c", script, AIDOS_TOKEN_FILE=str(tmp_path / "token"))[0] == told
 
     def test_python_is_the_platforms(self) -> None:
         assert run("python", "-c", "import sys; print(sys.executable)")[1].strip() == str(Path(sys.executable).parent / "python")

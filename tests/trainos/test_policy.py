@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tune.trainos import policy
 from tune.trainos.errors import DatasetReferenceInvalid
-from tune.trainos.models import TRANSITIONS, Checkpoint, Job, JobSpec, JobState, Origin, RayJob, RayState, Retention, Submitter
+from tune.trainos.models import GAVE_WAY, TRANSITIONS, Checkpoint, Job, JobSpec, JobState, Origin, RayJob, RayState, Retention, Submitter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -93,14 +93,23 @@ class TestDecide:
         assert (ended.state, ended.reason) == (JobState.FAILED, "ran longer than its limit of 10 s and was stopped")
 
     def test_one_that_must_give_way_is_stopped_once_it_has_saved_and_goes_back_to_the_queue(self) -> None:
-        leaving = job(JobState.PREEMPTING, preempted_for="urgent", attempt=2)
-        assert policy.decide(leaving, ray(RayState.RUNNING), "one", NOW, False).action == policy.FOLLOW
-        stop = policy.decide(leaving, ray(RayState.RUNNING), "one", NOW, True)
-        assert (stop.action, stop.state) == (policy.STOP, JobState.PREEMPTING)
+        leaving = job(JobState.PREEMPTING, preempted_for="urgent", preempted_at=NOW, attempt=2)
+        assert policy.decide(leaving, ray(RayState.RUNNING), "one", NOW, grace_s=60).action == policy.FOLLOW
+        saved = policy.decide(leaving, ray(RayState.RUNNING), "one", NOW, saved=True, grace_s=60)
+        late = policy.decide(leaving, ray(RayState.RUNNING), "one", NOW + timedelta(seconds=61), grace_s=60)
+        assert {(stop.action, stop.state) for stop in (saved, late)} == {(policy.STOP, JobState.PREEMPTING)}
         for gone in (ray(RayState.STOPPED), None):
             step = decide(leaving, gone)
             assert (step.action, step.state, step.reason) == (policy.GIVE_WAY, JobState.QUEUED, "attempt 2 gave way to urgent")
-        assert decide(leaving, ray(RayState.SUCCEEDED)).state is JobState.SUCCEEDED
+
+    def test_one_that_leaves_by_itself_with_work_left_gives_way_and_one_that_had_finished_succeeded(self) -> None:
+        leaving = job(JobState.PREEMPTING, preempted_for="urgent", preempted_at=NOW)
+        saved_and_ended = policy.decide(leaving, ray(RayState.SUCCEEDED, exit_code=0), "one", NOW, saved=True)
+        said_so = decide(leaving, ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=GAVE_WAY))
+        assert [(step.action, step.state) for step in (saved_and_ended, said_so)] == [(policy.GIVE_WAY, JobState.QUEUED)] * 2
+        assert decide(leaving, ray(RayState.SUCCEEDED, exit_code=0)).state is JobState.SUCCEEDED
+        assert decide(leaving, ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=1)).state is JobState.FAILED
+        assert decide(job(), ray(RayState.FAILED, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", exit_code=GAVE_WAY)).state is JobState.FAILED
 
     def test_giving_way_does_not_count_as_a_loss(self) -> None:
         lost = ray(RayState.FAILED, error_type="JOB_SUPERVISOR_ACTOR_DIED")
@@ -134,7 +143,7 @@ class TestDecide:
         assert decide(job(), ray(RayState.STOPPED)).state is JobState.CANCELLED
 
     @given(
-        st.sampled_from([JobState.STARTING, JobState.RUNNING, JobState.CANCELLING]),
+        st.sampled_from([JobState.STARTING, JobState.RUNNING, JobState.PREEMPTING, JobState.CANCELLING]),
         st.sampled_from([None, *RayState]),
         st.sampled_from([None, "JOB_SUPERVISOR_ACTOR_DIED", "JOB_ENTRYPOINT_COMMAND_ERROR"]),
         st.integers(1, 9),

@@ -15,8 +15,8 @@ from cluster.events import list_events
 from cluster.objects import Objects
 from tests.trainos.conftest import Submit, make_due, take_step, zip_of
 from tests.trainos.fake_cluster import FakeCluster
-from tune.trainos import service, store
-from tune.trainos.models import Job, JobState, Outcome, RayJob, RayState, Resources
+from tune.trainos import admission, service, store
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, Outcome, RayJob, RayState, Resources
 from tune.trainos.queue.reconciler import Admission
 from tune.trainos.reconciler import CHUNK_BYTES, GIVE_UP_ATTEMPTS, JobReconciler, adopt_once
 
@@ -202,6 +202,22 @@ class TestFollow:
             "trainos.lease.closed",
             "trainos.job.succeeded",
         ]
+
+    async def test_one_that_saves_and_ends_by_itself_when_asked_to_give_way_goes_back_to_the_queue(
+        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, reread
+    ) -> None:
+        job = await submit()
+        name = await self.start(database, reconciler, cluster, job, reread)
+        async with database.platform() as conn:
+            await admission.preempt_jobs(conn, {job.id: "urgent"})
+        asked, file = await reread(job), CheckpointFile("state", "0" * 64, 1)
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            saved = {service.checkpoint_key(job, file): 1}
+            await service.create_checkpoint(conn, scope, asked, CheckpointSpec(1, (file,), {}), saved)
+        cluster.become(name, RayState.SUCCEEDED, exit_code=0)
+        await run_steps(database, reconciler)
+        found = await reread(job)
+        assert (found.state, found.preemptions, found.reason) == (JobState.QUEUED, 1, "attempt 1 gave way to urgent")
 
     async def test_the_lease_says_driver_and_workers(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, scope: Scope, reread

@@ -2,7 +2,7 @@
 
 Passes its signals on, and leaves no process behind, and no temporary file. The job's token is already in a file: Ray's worker that began
 this process ran ``worker.setup``. So Ray is not imported here, which every job would wait for. The exit code is the command's, 128 + N
-for one that signal N killed.
+for one that signal N killed, and ``GAVE_WAY`` for one that heard that it must give way and ended with 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 import psutil
 
 from tune.trainos.disk_watch import DiskWatch
-from tune.trainos.job_environment import STOP_GRACE_S, build_command_environment, free_disk_bytes, has_code
+from tune.trainos.job_environment import STOP_GRACE_S, build_command_environment, free_disk_bytes, has_code, has_heard
+from tune.trainos.models import GAVE_WAY
 
 NOT_FOUND, NOT_EXECUTABLE, DISK_FILLED = 127, 126, 122
 _PR_SET_CHILD_SUBREAPER = 36
@@ -70,6 +71,8 @@ def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> i
             "ended, and what it had written there was removed. Write less, or push what is to stay with aidos.push"
         )
         return DISK_FILLED
+    if code == 0 and has_heard():
+        return GAVE_WAY
     return code if code >= 0 else 128 - code
 
 

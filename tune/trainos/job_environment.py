@@ -83,6 +83,12 @@ def has_code() -> bool:
     return "AIDOS_CODE_SHA256" in os.environ or "AIDOS_CODE_COMMIT" in os.environ
 
 
+def has_heard() -> bool:
+    """Whether the command asked, by ``aidos.preempted()``, and was told to give way."""
+    token_file = os.environ.get("AIDOS_TOKEN_FILE")
+    return token_file is not None and Path(token_file).with_name("heard").exists()
+
+
 def build_command_environment() -> dict[str, str]:
     """For the user's command: this process's environment, with the platform's Python first on the path."""
     environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}

@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+GAVE_WAY = 75
+"""Exit code of a command that was asked to give way and left with work left: EX_TEMPFAIL of ``sysexits.h``, "try again later"."""
+
 
 class JobState(enum.StrEnum):
     """Where a job is. Final: SUCCEEDED, FAILED, CANCELLED."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tune.trainos.errors import DatasetReferenceInvalid
-from tune.trainos.models import Checkpoint, Job, JobState, RayJob, RayState, Resources, Retention
+from tune.trainos.models import GAVE_WAY, Checkpoint, Job, JobState, RayJob, RayState, Resources, Retention
 
 # Failures of Ray itself; JOB_ENTRYPOINT_COMMAND_ERROR is the user's command, RUNTIME_ENV_SETUP_FAILURE the user's package.
 _PLATFORM_ERRORS = frozenset(
@@ -52,22 +52,22 @@ class Step:
     pause_s: float = 0.0
 
 
-def decide(job: Job, ray: RayJob | None, session: str, now: datetime, may_give_way: bool = False) -> Step:
+def decide(job: Job, ray: RayJob | None, session: str, now: datetime, saved: bool = False, grace_s: float = math.inf) -> Step:
     """The next step of an admitted job. ``ray`` is None where Ray does not know the submission; ``session`` is Ray's present one.
 
-    ``may_give_way``: a job that was asked to has saved a checkpoint since, or its time for that is over.
+    ``saved``: a job that was asked to give way has saved a checkpoint since; ``grace_s`` is the time that it has for that.
     """
     if ray is None:
         return _unknown_to_ray(job)
     if not ray.ended:
-        return _alive(job, ray, now, may_give_way)
+        return _alive(job, ray, now, saved, grace_s)
+    if job.state is JobState.PREEMPTING and _has_given_way(ray, saved):
+        return _give_way(job)
     if job.state is JobState.CANCELLING and ray.state is not RayState.SUCCEEDED:
         return Step(END, JobState.CANCELLED, job.reason or "cancelled", ray.exit_code)
     if ray.state is RayState.SUCCEEDED:
         return Step(END, JobState.SUCCEEDED, "", 0)
     if ray.state is RayState.STOPPED:
-        if job.state is JobState.PREEMPTING:
-            return _give_way(job)
         if timed_out(job, now):
             return Step(END, JobState.FAILED, f"ran longer than its limit of {job.spec.timeout_s} s and was stopped")
         return Step(END, JobState.CANCELLED, "stopped through Ray")
@@ -89,14 +89,24 @@ def _unknown_to_ray(job: Job) -> Step:
     return _retry(job, "the Ray cluster restarted and no longer knows the job")
 
 
-def _alive(job: Job, ray: RayJob, now: datetime, may_give_way: bool) -> Step:
+def _alive(job: Job, ray: RayJob, now: datetime, saved: bool, grace_s: float) -> Step:
     if job.state is JobState.CANCELLING:
         return Step(STOP, JobState.CANCELLING, job.reason)
     if timed_out(job, now):
         return Step(STOP, job.state, f"ran longer than its limit of {job.spec.timeout_s} s")
     if job.state is JobState.PREEMPTING:
-        return Step(STOP if may_give_way else FOLLOW, job.state, job.reason)
+        late = job.preempted_at is not None and (now - job.preempted_at).total_seconds() > grace_s
+        return Step(STOP if saved or late else FOLLOW, job.state, job.reason)
     return Step(FOLLOW, JobState.RUNNING if ray.state is RayState.RUNNING else job.state)
+
+
+def _has_given_way(ray: RayJob, saved: bool) -> bool:
+    """Of one that was asked to and has ended: it was stopped, or left by itself with work left.
+
+    Exit code 0 alone does not tell who left from who had just finished. Whoever saved since has left, though it end before it is
+    stopped: one that had nothing more to do finds that out in its next attempt.
+    """
+    return ray.state is RayState.STOPPED or ray.exit_code == GAVE_WAY or (ray.state is RayState.SUCCEEDED and saved)
 
 
 def _give_way(job: Job) -> Step:

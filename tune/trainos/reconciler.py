@@ -78,7 +78,8 @@ class JobReconciler(Reconciler[Job]):
         ray_job = await self.ray.find(job.submission_id)
         session = self.ray.session()
         drained = await self._keep_log(job, ray_job)
-        step = policy.decide(job, ray_job, session.name, datetime.now(UTC), await self._may_give_way(job))
+        saved, grace_s = await self._has_saved_since_asked(job), self.settings.preemption_grace_s
+        step = policy.decide(job, ray_job, session.name, datetime.now(UTC), saved, grace_s)
         if step.action == policy.SUBMIT:
             return await self._submit(job)
         if step.action == policy.STOP:
@@ -97,11 +98,9 @@ class JobReconciler(Reconciler[Job]):
             changes["restarts"] = job.restarts + 1
         return Outcome(step.state, step.reason, step.exit_code, changes)
 
-    async def _may_give_way(self, job: Job) -> bool:
+    async def _has_saved_since_asked(self, job: Job) -> bool:
         if job.state is not JobState.PREEMPTING or job.preempted_at is None:
             return False
-        if datetime.now(UTC) > job.preempted_at + timedelta(seconds=self.settings.preemption_grace_s):
-            return True
         async with self.db.platform() as conn:
             return await service.has_saved_since(conn, job, job.preempted_at)
 

@@ -23,7 +23,7 @@ from data_pipelines.dataforge.labelling.errors import FormatCannotHold, ItemUnkn
 from data_pipelines.dataforge.labelling.formats.catalogue import FORMATS
 from data_pipelines.dataforge.labelling.formats.common import Paths
 from data_pipelines.dataforge.labelling.labels import check_value, draws_on_images, to_schema, with_told_size
-from data_pipelines.dataforge.labelling.models import Exported, Labelling, Record, Size, Task, Value
+from data_pipelines.dataforge.labelling.models import Exported, Labelling, Record, Size, Source, Task, Value
 from data_pipelines.dataforge.labelling.projects import get_labelling, get_open_labelling, publish
 from data_pipelines.dataforge.labelling.queue import decided
 from data_pipelines.dataforge.models import Blob, Commit, CommitSpec, File, Pack, RefKind, RefSpec, StoredBlob
@@ -210,21 +210,35 @@ async def _apply(conn: Connection, scope: Scope, labelling: Labelling, schema: L
         return
     answers = [(task, record) for task, record in matched if record.annotator and as_ is LabelsAs.LABELS]
     await _import_answers(conn, scope, labelling, answers)
-    labels = {task.id: record.value for task, record in matched if not record.annotator or as_ is LabelsAs.GOLD}
-    await store.decide_tasks(conn, scope.project, labels, scope.principal.name, gold=as_ is LabelsAs.GOLD)
+    gold = as_ is LabelsAs.GOLD
+    labels = {task.id: record.value for task, record in matched if not record.annotator or gold}
+    for task, _ in await store.lock_tasks(conn, scope.project, labelling.id, set(labels)):
+        there = (task.state, task.source, task.label) == (TaskState.DONE, Source.IMPORTED, labels[task.id])
+        if there and (not gold or task.gold == task.label):
+            del labels[task.id]
+    await store.decide_tasks(conn, scope.project, labels, scope.principal.name, gold=gold)
 
 
 async def _import_answers(conn: Connection, scope: Scope, labelling: Labelling, answers: Matched) -> None:
-    """Answers of annotators by name, who need not be known here; tasks that have enough of them are decided."""
-    ids = {}
-    for name in sorted({record.annotator for _, record in answers}):
-        annotator = await store.enter_annotator(conn, scope.project, labelling.id, uuid.uuid5(labelling.id, name), name)
-        ids[name] = annotator.annotator_id
-    locked = await store.lock_tasks(conn, scope.project, labelling.id, {task.id for task, _ in answers})
-    given = {(task.id, ids[record.annotator]): record.value for task, record in answers}
+    """Answers of annotators by name, who need not be known here; tasks that have enough of them are decided.
+
+    An answer that is there already is none, so that a file that is imported again leaves no second version.
+    """
+    known = {
+        name: await store.enter_annotator(conn, scope.project, labelling.id, uuid.uuid5(labelling.id, name), name)
+        for name in sorted({record.annotator for _, record in answers})
+    }
+    locked = [task.id for task, _ in await store.lock_tasks(conn, scope.project, labelling.id, {task.id for task, _ in answers})]
+    submissions = await store.list_submissions(conn, scope.project, labelling.id, locked)
+    there = {(each.task_id, each.annotator): each.value for each in submissions}
+    told = [(task.id, known[record.annotator], record.value) for task, record in answers]
+    given = {(task, who.annotator_id): value for task, who, value in told if there.get((task, who.annotator)) != value}
     await store.import_annotations(conn, scope.project, labelling.id, given)
-    submissions = await store.list_submissions(conn, scope.project, labelling.id, [task.id for task, _ in locked])
-    for task, held in await store.lock_tasks(conn, scope.project, labelling.id, [task.id for task, _ in locked]):
+    changed = sorted({task for task, _ in given})
+    submissions = await store.list_submissions(conn, scope.project, labelling.id, changed)
+    for task, held in await store.lock_tasks(conn, scope.project, labelling.id, changed):
         own = [each for each in submissions if each.task_id == task.id]
         counted = dataclasses.replace(task, taken=held, submitted=len(own))
-        await store.save_task(conn, scope.project, counted if task.source else decided(labelling, counted, own))
+        await store.save_task(
+            conn, scope.project, counted if task.source in (Source.REVIEW, Source.IMPORTED) else decided(labelling, counted, own)
+        )

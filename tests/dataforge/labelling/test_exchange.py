@@ -51,6 +51,14 @@ async def take_in(
     )
 
 
+async def everything(pets: Setting) -> tuple[Any, Any]:
+    """The tasks as they are, and every answer that there ever was."""
+    async with pets.transaction() as conn:
+        asked = "SELECT task_id, annotator_id, version, value FROM dataforge.label_versions ORDER BY task_id, annotator_id, version"
+        versions = await (await conn.execute(asked)).fetchall()
+    return await pets.tasks(), [tuple(row.values()) for row in versions]
+
+
 async def start_anew(pets: Setting) -> None:
     """The same project without an answer."""
     async with pets.transaction() as conn:
@@ -154,6 +162,30 @@ class TestImports:
         with pytest.raises(error, match=place):
             await take_in(pets, "csv", {"l.csv": b"path,kind\n0001.png,cat\n" + line + b"\n"})
         assert [task.label for task in await pets.tasks()] == [None, None]
+
+    @pytest.mark.parametrize("format", ["jsonl", "csv", "labelstudio", "coco"])
+    async def test_of_the_same_file_again_change_nothing(self, pets: Setting, format: str) -> None:
+        await pets.make(3, overlap=2)
+        for name, answers in (("ada", [CAT, DOG]), ("bob", [CAT, OWL])):
+            for answer in answers:
+                await pets.answer(pets.annotator(name), answer)
+        files = fetch(await export(pets, format, annotations=True))
+        await start_anew(pets)
+        for become in LabelsAs:
+            first = await take_in(pets, format, files, become)
+            before = await everything(pets)
+            assert await take_in(pets, format, files, become) == first
+            assert await everything(pets) == before
+
+    async def test_of_a_file_that_was_changed_change_what_it_changes(self, pets: Setting) -> None:
+        await pets.make(2)
+        lines = [{"path": f"{at:04}.png", "value": CAT, "annotator": "ada"} for at in range(2)]
+        await take_in(pets, "jsonl", {"l.jsonl": "".join(f"{json.dumps(line)}\n" for line in lines).encode()})
+        lines[1]["value"] = DOG
+        await take_in(pets, "jsonl", {"l.jsonl": "".join(f"{json.dumps(line)}\n" for line in lines).encode()})
+        assert [task.label for task in await pets.tasks()] == [CAT, DOG]
+        _, versions = await everything(pets)
+        assert [(version, value) for _, _, version, value in versions if value == DOG] == [(2, DOG)] and len(versions) == 3
 
     async def test_stand_above_answers_until_a_reviewer_says_otherwise(self, pets: Setting) -> None:
         await pets.make(1)

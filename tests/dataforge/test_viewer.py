@@ -22,6 +22,7 @@ import pytest_asyncio
 from PIL import Image
 
 from aidos.errors import InvalidPayload
+from aidos.schemas.common import decode_cursor
 from data_pipelines.dataforge.tables import service
 from data_pipelines.dataforge.tables.cache import Cache
 from data_pipelines.dataforge.tables.confinement import landlock_version
@@ -238,12 +239,60 @@ class TestLargeFiles:
         again = json.loads((await service.list_rows(empty_viewer, file, RowsSpec(columns=("id", "c"), limit=5, after=900_085))).body)
         assert [row[0] for row in again["rows"]] == list(range(900_085, 900_090)) and large.read_bytes < read_bytes + 10**6
 
-    async def test_are_read_whole_for_what_needs_all_rows(self, empty_viewer: Viewer, large: Store) -> None:
+    @pytest.mark.parametrize(
+        ("spec", "ids", "most_bytes"),
+        [
+            (RowsSpec(filter="id BETWEEN 499990 AND 500005", limit=30), list(range(499_990, 500_006)), 7 * 10**6),
+            (RowsSpec(filter="id % 500000 = 7"), [7, 500_007], 15 * 10**6),
+            (RowsSpec(filter="id % 250000 = 7", offset=1, limit=2, columns=("id",)), [250_007, 500_007], 15 * 10**6),
+            (RowsSpec(filter="id % 250000 = 7", after=300_000, limit=5, columns=("id",)), [500_007, 750_007], 15 * 10**6),
+            (RowsSpec(sort=("-id",), offset=10, limit=3), [999_989, 999_988, 999_987], 15 * 10**6),
+            (RowsSpec(sort=("-id",), filter="id < 30000", limit=2, columns=("id", "a")), [29_999, 29_998], 6 * 10**6),
+        ],
+    )
+    async def test_are_read_in_part_for_a_filter_and_an_order(
+        self, empty_viewer: Viewer, large: Store, spec: RowsSpec, ids: list[int], most_bytes: int
+    ) -> None:
         file = large.locate()
-        page = json.loads((await service.list_rows(empty_viewer, file, RowsSpec(filter="id % 500000 = 7"))).body)
-        assert [row[0] for row in page["rows"]] == [7, 500_007] and large.read_bytes == file.size_bytes
-        await service.list_rows(empty_viewer, file, RowsSpec(offset=500))
-        assert large.read_bytes == file.size_bytes
+        page = json.loads((await service.list_rows(empty_viewer, file, spec)).body)
+        assert [row[0] for row in page["rows"]] == page["row_numbers"] == ids
+        assert large.read_bytes < most_bytes < file.size_bytes // 4
+
+    async def test_are_paged_by_a_cursor_through_what_a_filter_leaves(self, empty_viewer: Viewer, large: Store) -> None:
+        found, after = [], 0
+        while after is not None:
+            spec = RowsSpec(filter="id % 250000 = 7", limit=1, columns=("id",), after=after)
+            page = json.loads((await service.list_rows(empty_viewer, large.locate(), spec)).body)
+            found += [row[0] for row in page["rows"]]
+            after = (decode_cursor(page["next_cursor"], [str, int]) or [None, None])[1]
+        assert found == [7, 250_007, 500_007, 750_007]
+
+    async def test_are_read_in_part_for_sql_and_differences(self, empty_viewer: Viewer, large: Store) -> None:
+        file = large.locate()
+        answer = await service.run_query(
+            empty_viewer, {"t": file}, "SELECT count(*), min(id), max(id) FROM t WHERE id >= 10", 1, arrow=False
+        )
+        assert json.loads(answer.body)["rows"] == [[999_990, 10, 999_999]] and large.read_bytes < file.size_bytes // 4
+        with pytest.raises(QueryFailed, match="nothing"):
+            await service.run_query(empty_viewer, {"t": file}, "SELECT nothing FROM t", 1, arrow=False)
+        small = place(empty_viewer, "few.parquet", table(10))
+        joined = "SELECT count(*) FROM t JOIN few USING (id)"
+        answer = await service.run_query(empty_viewer, {"few": small, "t": file}, joined, 1, arrow=False)
+        assert json.loads(answer.body)["rows"] == [[10]] and large.read_bytes < file.size_bytes // 4
+
+    async def test_are_fetched_once_whoever_asks_again(self, empty_viewer: Viewer, large: Store) -> None:
+        spec = RowsSpec(sort=("-a",), limit=5, columns=("id", "a"))
+        first = (await service.list_rows(empty_viewer, large.locate(), spec)).body
+        read_bytes = large.read_bytes
+        assert (await service.list_rows(empty_viewer, large.locate(), spec)).body == first and large.read_bytes == read_bytes
+
+    async def test_may_be_larger_than_the_cache_while_an_answer_takes_less(self, tmp_path: Path, large: Store) -> None:
+        viewer = Viewer(tmp_path, 40 * 2**20)
+        page = json.loads((await service.list_rows(viewer, large.locate(), RowsSpec(filter="id % 500000 = 7"))).body)
+        assert [row[0] for row in page["rows"]] == [7, 500_007]
+        with pytest.raises(FileTooLarge):
+            await service.run_query(viewer, {"t": large.locate()}, "SELECT sum(a + b + c + d + e) FROM t", 1, arrow=False)
+        viewer.close()
 
     async def test_are_checked_whole_before_they_are_called_broken(self, empty_viewer: Viewer, large: Store) -> None:
         file = large.locate()

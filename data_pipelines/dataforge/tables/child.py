@@ -11,20 +11,22 @@ import contextlib
 import gzip
 import json
 import os
+import queue
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 from PIL import Image
 
 from data_pipelines.dataforge.files.quarantine import BadFile
-from data_pipelines.dataforge.tables import confinement, images, reading, text
+from data_pipelines.dataforge.tables import confinement, images, parts, reading, text
 from data_pipelines.dataforge.tables.models import CONVERTED_BYTES, MEMORY_BYTES, Answer
 from data_pipelines.dataforge.tables.statements import Refused
 
@@ -71,7 +73,8 @@ def load() -> None:
                 text.convert(connection, folder / path, path, folder / "b.parquet")
         for arrow in (False, True):
             with reading.connect(1) as connection:
-                reading.run_query(connection, {"t": folder / "t.parquet"}, "SELECT a, b, now() FROM t", 10, arrow, {})
+                table = {"t": _open_in_parts(connection, {0: (folder / "t.parquet").stat().st_size}, lambda *_: folder / "t.parquet")[0]}
+                reading.run_query(connection, table, "SELECT a, b, now() FROM t", 10, arrow, {})
         images.build_thumbnail(folder / "i.png", 4)
 
 
@@ -82,26 +85,36 @@ def serve(peer: socket.socket, folder: Path) -> None:
     confinement.confine(folder / "in", folder / "out", MEMORY_BYTES + _BESIDE_BYTES, CONVERTED_BYTES)
     connection.execute(f"SET threads = {THREADS}")
     peer.sendall(b"ready\n")
-    line = peer.makefile("rb").readline()
+    said = peer.makefile("rb")
+    line = said.readline()
     if not line:
         return
-    threading.Thread(target=_end_with, args=(peer,), daemon=True).start()
+    brought: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(said, brought), daemon=True).start()
     question = json.loads(line)
     confinement.end_after(question["time_s"])
-    answer = respond(connection, folder, question)
+
+    def fetch(number: int, start: int, end: int) -> Path:
+        with confinement.untimed():
+            peer.sendall(json.dumps({"part": [number, start, end]}).encode() + b"\n")
+            brought.get()
+        return folder / "in" / f"{number}-{start}-{end}"
+
+    answer = respond(connection, folder, question, fetch)
     peer.sendall(json.dumps({**answer.facts, "size_bytes": len(answer.body)}).encode() + b"\n" + answer.body)
 
 
-def _end_with(peer: socket.socket) -> None:
-    """End when nobody waits for the answer any more."""
-    peer.recv(1)
+def _listen(said: BinaryIO, brought: queue.SimpleQueue[bytes]) -> None:
+    """A line for each part that was brought. End when nobody waits for the answer any more."""
+    for line in said:
+        brought.put(line)
     os._exit(0)
 
 
-def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any]) -> Answer:
+def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any], fetch: parts.Fetch) -> Answer:
     """The answer, or what stands against it as ``error`` and ``reason``."""
     try:
-        return _answer(connection, folder, question)
+        return _answer(connection, folder, question, fetch)
     except Refused as refused:
         return Answer(b"", {"error": "refused", "reason": str(refused)})
     except BadFile as reason:
@@ -113,23 +126,30 @@ def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
         return Answer(b"", {"error": "failed" if asked else "unreadable", "reason": _reason(error, folder, question["paths"], asked)})
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any]) -> Answer:
-    files, head = [folder / "in" / str(number) for number in range(len(question["paths"]))], question.get("head", {})
+def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any], fetch: parts.Fetch) -> Answer:
+    whole, head = [folder / "in" / str(number) for number in range(len(question["paths"]))], question.get("head", {})
+    in_parts = _open_in_parts(connection, {int(number): size_bytes for number, size_bytes in question["in_parts"].items()}, fetch)
+    files = [in_parts.get(number, str(file)) for number, file in enumerate(whole)]
     match question["kind"]:
         case "schema":
             return reading.read_schema(connection, files[0], head)
         case "rows":
             return reading.read_rows(connection, files[0], question["asked"], head)
-        case "parts":
-            return reading.list_parts(connection, files[0], question["asked"])
         case "query":
             tables = dict(zip(question["tables"], files, strict=True))
             return reading.run_query(connection, tables, question["sql"], question["limit"], question["arrow"], head)
         case "convert":
-            return text.convert(connection, files[0], question["paths"][0], folder / "out" / "table")
+            return text.convert(connection, whole[0], question["paths"][0], folder / "out" / "table")
         case "thumbnail":
-            return images.build_thumbnail(files[0], question["size"])
+            return images.build_thumbnail(whole[0], question["size"])
     raise AssertionError(question["kind"])
+
+
+def _open_in_parts(connection: duckdb.DuckDBPyConnection, sizes: Mapping[int, int], fetch: parts.Fetch) -> dict[int, str]:
+    """The names by which DuckDB reads files of which there are only parts, by number; ``sizes`` are theirs, in bytes."""
+    if sizes:
+        connection.register_filesystem(parts.PartFiles(sizes, fetch))
+    return {number: parts.locate(number) for number in sizes}
 
 
 def _reason(error: duckdb.Error, folder: Path, paths: list[str], asked: bool) -> str:
@@ -145,7 +165,7 @@ def _reason(error: duckdb.Error, folder: Path, paths: list[str], asked: bool) ->
 
 def _name_files(text: str, folder: Path, paths: list[str]) -> str:
     for number, path in enumerate(paths):
-        text = text.replace(str(folder / "in" / str(number)), path)
+        text = text.replace(str(folder / "in" / str(number)), path).replace(parts.locate(number), path)
     return text
 
 

@@ -7,10 +7,12 @@ thread that asks for it and those that it starts, so it is asked for while there
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -51,6 +53,14 @@ def end_after(seconds: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds * 4) + 1,) * 2)
+
+
+@contextlib.contextmanager
+def untimed() -> Iterator[None]:
+    """While this process waits for bytes its time does not pass; what is left of it afterwards is as before."""
+    left_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, left_s)
 
 
 def _restrict_files(readable: Path, writable: Path) -> None:

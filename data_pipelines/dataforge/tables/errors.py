@@ -12,7 +12,10 @@ class NoTable(InvalidPayload):
 
 class FileTooLarge(InvalidPayload):
     title = "The file is too large to be shown"
-    detail = "'{path}' has {size_bytes} bytes; as {format}, files of up to {limit_bytes} are shown. Commit it as Parquet, or download it."
+    detail = (
+        "'{path}' has {size_bytes} bytes of {format}, and at most {limit_bytes} of a file are read for an answer. "
+        "Ask for fewer columns or rows of a Parquet file; commit others as Parquet, or download it."
+    )
 
 
 class FileUnreadable(InvalidPayload):

@@ -19,7 +19,6 @@ _AS_THEY_ARE = frozenset(
     {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE"}
 )
 _EXACT_INT = 2**53
-_GAP_BYTES = 2**19
 _NESTED = ("STRUCT", "MAP", "UNION", "VARIANT")
 
 
@@ -32,19 +31,6 @@ def find_format(path: str) -> tuple[Format, str]:
     if found is None or (packing and found is Format.PARQUET):
         raise NoTable(path=path, endings=f"{', '.join(_ENDINGS)} (text also with {' or '.join(_PACKED)})")
     return found, {".gz": "gzip", ".zst": "zstd"}.get(packing, "none")
-
-
-def join_parts(parts: Sequence[Sequence[int]], footer: tuple[int, int]) -> list[tuple[int, int]] | None:
-    """Parts of a file in order, near ones as one; None where they are most of it, or no parts of it: they come from a stranger's footer."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted([*map(tuple, parts), footer]):
-        if not 0 <= start < end <= footer[1]:
-            return None
-        if joined and start <= joined[-1][1] + _GAP_BYTES:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((start, end))
-    return joined if sum(end - start for start, end in joined) <= footer[1] // 2 else None
 
 
 def quote(name: str) -> str:

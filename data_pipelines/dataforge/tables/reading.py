@@ -45,74 +45,55 @@ def connect(threads: int) -> duckdb.DuckDBPyConnection:
     )
 
 
-def lock(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+def lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str | Path]) -> None:
     """Only these files from now on."""
     connection.execute(f"SET allowed_paths = [{', '.join(quote_text(file) for file in files)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
 
-def read_schema(connection: duckdb.DuckDBPyConnection, file: Path, head: dict[str, Any]) -> Answer:
+def read_schema(connection: duckdb.DuckDBPyConnection, file: str, head: dict[str, Any]) -> Answer:
     """Columns and how many rows."""
     lock(connection, [file])
     found = _columns(connection, _table(file))
     return _to_answer({**head, "columns": [column.__dict__ for column in found], "rows": _count(connection, file)})
 
 
-def read_rows(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str, Any], head: dict[str, Any]) -> Answer:
+def read_rows(connection: duckdb.DuckDBPyConnection, file: str, asked: dict[str, Any], head: dict[str, Any]) -> Answer:
     """A page. Unsorted it goes by row number, so that row groups before it are not read, and the page after it begins where it ended.
 
-    Sorted, only the sorting columns are read for all rows, and the others for the rows of the page.
+    For a filter and an order only their own columns are read of all rows, and the others of the rows of the page.
     """
     lock(connection, [file])
     known = _columns(connection, _table(file))
     shown = _choose(known, asked["columns"])
     where = _where(connection, asked["filter"], file)
     row, numbered = _number(known, file)
-    total = None if asked["filter"] else _count(connection, file)
     limit, offset, after = asked["limit"], asked["offset"], asked["after"]
-    if asked["sort"]:
-        start = after if after is not None else offset
-        keys = ", ".join(_order(known, each) for each in asked["sort"])
-        picked = f"SELECT {row} FROM {numbered} WHERE {where} ORDER BY {keys}, {row} LIMIT {limit + 1} OFFSET {start}"
-        numbers = [number for (number,) in connection.execute(picked).fetchall()]
-        chosen, order = f"{row} IN ({', '.join(map(str, numbers)) or 'NULL'})", {number: at for at, number in enumerate(numbers)}
+    keys = [_order(known, each) for each in asked["sort"]]
+    if keys or asked["filter"]:
+        first, skipped = (after, 0) if after is not None and not keys else (0, offset if after is None else after)
+        picked = f"SELECT {row} FROM {numbered} WHERE {where} AND {row} >= {first} ORDER BY {', '.join([*keys, row])}"
+        numbers = [number for (number,) in connection.execute(f"{picked} LIMIT {limit + 1} OFFSET {skipped}").fetchall()]
+        chosen = f"{row} IN ({', '.join(map(str, numbers)) or 'NULL'})"
     else:
-        start, order = None, None
-        skipped = 0 if after is not None or not asked["filter"] else offset
-        first = after if after is not None else 0 if asked["filter"] else offset
-        last = "" if asked["filter"] else f" AND {row} <= {first + limit}"
-        chosen = f"{where} AND {row} >= {first}{last} ORDER BY {row} LIMIT {limit + 1} OFFSET {skipped}"
+        first = offset if after is None else after
+        numbers = list(range(first, first + limit + 1))
+        chosen = f"{row} >= {first} AND {row} <= {first + limit}"
     cells = ", ".join([row, *(to_cell_sql(quote(column.name), column.type) for column in shown)])
-    fetched = connection.execute(f"SELECT {cells} FROM {numbered} WHERE {chosen}")
-    rows = _fetch(fetched) if order is None else iter(sorted(fetched.fetchall(), key=lambda row: order[row[0]]))
+    fetched = connection.execute(f"SELECT {cells} FROM {numbered} WHERE {chosen} ORDER BY {row}")
+    place = {number: at for at, number in enumerate(numbers)}
+    rows = iter(sorted(fetched.fetchall(), key=lambda row: place[row[0]])) if keys else _fetch(fetched)
     page = _Page(shown, limit)
     following = page.fill(rows, numbered=True)
-    after = None if following is None else following if start is None else start + len(page.rows)
+    after = None if following is None else skipped + len(page.rows) if keys else following
     cursor = None if after is None else encode_cursor(head["commit_id"], after)
-    numbers = page.numbers
-    return page.to_answer({**head, "row_numbers": numbers, "total_rows": total, "next_cursor": cursor})
-
-
-def list_parts(connection: duckdb.DuckDBPyConnection, file: Path, asked: dict[str, Any]) -> Answer:
-    """Which bytes hold the rows of a page by row number: the column chunks of its row groups. Only the footer is read."""
-    lock(connection, [file])
-    first = asked["offset"] if asked["after"] is None else asked["after"]
-    chunks = connection.execute(f"""
-        WITH chunks AS (
-            SELECT row_group_id AS number, row_group_num_rows AS rows, path_in_schema AS path, total_compressed_size AS size_bytes,
-                   least(data_page_offset, coalesce(nullif(dictionary_page_offset, 0), data_page_offset)) AS start
-              FROM parquet_metadata({quote_text(file)})),
-        groups AS (SELECT number, any_value(rows) AS rows FROM chunks GROUP BY number),
-        placed AS (SELECT number, rows, sum(rows) OVER (ORDER BY number) - rows AS first FROM groups)
-        SELECT path, start, start + size_bytes FROM chunks JOIN placed USING (number)
-         WHERE placed.first <= {first + asked["limit"]} AND placed.first + placed.rows > {first} ORDER BY start""").fetchall()
-    wanted = tuple(f"{name}, " for name in asked["columns"])
-    return Answer(json.dumps([[start, end] for path, start, end in chunks if not wanted or f"{path}, ".startswith(wanted)]).encode())
+    total = None if asked["filter"] else _count(connection, file)
+    return page.to_answer({**head, "row_numbers": page.numbers, "total_rows": total, "next_cursor": cursor})
 
 
 def run_query(
-    connection: duckdb.DuckDBPyConnection, tables: dict[str, Path], sql: str, limit: int, arrow: bool, head: dict[str, Any]
+    connection: duckdb.DuckDBPyConnection, tables: dict[str, str], sql: str, limit: int, arrow: bool, head: dict[str, Any]
 ) -> Answer:
     """One SELECT over files by the names of tables. Raises: Refused."""
     for name, file in tables.items():
@@ -183,16 +164,16 @@ def _to_arrow(result: duckdb.DuckDBPyRelation, limit: int) -> Answer:
     return Answer(target.getvalue(), {"truncated": not whole})
 
 
-def _table(file: Path) -> str:
+def _table(file: str) -> str:
     return f"read_parquet({quote_text(file)})"
 
 
-def quote_text(file: Path) -> str:
+def quote_text(file: str | Path) -> str:
     """A path as SQL has it."""
     return "'" + str(file).replace("'", "''") + "'"
 
 
-def _number(known: Sequence[Column], file: Path) -> tuple[str, str]:
+def _number(known: Sequence[Column], file: str) -> tuple[str, str]:
     """The name of the rows' number, from 0, and the table that has it. A file with such a column of its own is counted through."""
     names = {column.name.lower() for column in known}
     if "file_row_number" not in names:
@@ -205,7 +186,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[Column]:
     return [Column(name, kind) for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()]
 
 
-def _count(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
+def _count(connection: duckdb.DuckDBPyConnection, file: str) -> int:
     (rows,) = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({quote_text(file)})").fetchone() or (0,)
     return int(rows)
 
@@ -231,7 +212,7 @@ def _order(known: Sequence[Column], asked: str) -> str:
     return f"{quote(_find(known, asked[1:] if descending else asked).name)} {'DESC' if descending else 'ASC'} NULLS LAST"
 
 
-def _where(connection: duckdb.DuckDBPyConnection, condition: str, file: Path) -> str:
+def _where(connection: duckdb.DuckDBPyConnection, condition: str, file: str) -> str:
     """A condition over the columns, checked as part of the statement that it becomes. Raises: Refused."""
     if not condition:
         return "true"

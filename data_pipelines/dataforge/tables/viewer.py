@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from data_pipelines.dataforge.tables.errors import (
     ViewerBusy,
 )
 from data_pipelines.dataforge.tables.models import CONVERSION_S, MEMORY_BYTES, TIME_S, Answer, Format, Located
-from data_pipelines.dataforge.tables.policy import find_format, join_parts
+from data_pipelines.dataforge.tables.policy import find_format
 
 ROOT = Path(__file__).resolve().parents[3]
 AT_ONCE = 4
@@ -44,8 +44,7 @@ AT_ONCE = 4
 WAITING = 64
 READY = 2
 WHOLE_BYTES = 64 * 2**20
-"""Parquet files up to here are always fetched whole."""
-FOOTER_BYTES, MAX_FOOTER_BYTES = 2**19, 2**25
+"""Parquet files up to here are always fetched whole, larger ones as far as they are read."""
 _GRACE_S = 5
 _READY_S = 60
 _LINE_BYTES = 2**20
@@ -94,13 +93,11 @@ class Viewer:
         """Ask something of tables, each brought into Parquet. Raises: NoTable and as ``ask``."""
         formats = [find_format(file.path) for file in files]
         async with self._turn(files[0].project_id):
-            if self._takes_little(files[0], question) and (answer := await self._ask_of_parts(files[0], question)):
-                return answer
-            child = await self._take()
-            with self._using(child):
-                for number, (file, (format, packing)) in enumerate(zip(files, formats, strict=True)):
-                    await self._provide_table(file, format, packing, child.folder / "in" / str(number))
-                return await self._converse(child, files, question, formats[0][0].value)
+            large = {at for at, (file, (format, _)) in enumerate(zip(files, formats, strict=True)) if self._is_large(file, format)}
+            if large:
+                with contextlib.suppress(FileUnreadable):  # only a whole file can be held against its SHA-256
+                    return await self._ask(files, formats, question, large)
+            return await self._ask(files, formats, question, frozenset())
 
     async def ask_thumbnail(self, file: Located, size: int) -> bytes:
         """A thumbnail, kept in the cache. Raises: as ``ask_table``."""
@@ -117,57 +114,38 @@ class Viewer:
                 await self.cache.link(f"{_name(file)}.{size}.webp", shown, make, derived=True)
                 return await asyncio.to_thread(shown.read_bytes)
 
-    def _takes_little(self, file: Located, question: Mapping[str, Any]) -> bool:
-        """Whether the footer and some row groups of a large file that is not here can answer it."""
-        asked = question.get("asked", {})
-        little = question["kind"] == "schema" or (question["kind"] == "rows" and not asked["filter"] and not asked["sort"])
-        return (
-            little and find_format(file.path)[0] is Format.PARQUET and file.size_bytes > WHOLE_BYTES and not self.cache.holds(_name(file))
+    def _is_large(self, file: Located, format: Format) -> bool:
+        return format is Format.PARQUET and file.size_bytes > WHOLE_BYTES and not self.cache.holds(_name(file))
+
+    async def _ask(
+        self, files: Sequence[Located], formats: Sequence[tuple[Format, str]], question: Mapping[str, Any], in_parts: Collection[int]
+    ) -> Answer:
+        """With those of the files that are not ``in_parts`` brought whole."""
+        child = await self._take()
+        with self._using(child):
+            for number, (file, (format, packing)) in enumerate(zip(files, formats, strict=True)):
+                if number not in in_parts:
+                    await self._provide_table(file, format, packing, child.folder / "in" / str(number))
+            sizes = {number: files[number].size_bytes for number in in_parts}
+            return await self._converse(child, files, {**question, "in_parts": sizes}, formats[0][0].value)
+
+    async def _provide_part(self, file: Located, part: Part, target: Path, format: str) -> None:
+        start, end = part
+        if not 0 <= start < end <= file.size_bytes:
+            raise FileUnreadable(path=file.path, format=format, reason=f"it has no bytes {start} to {end}.")
+        await self.cache.link(
+            f"{_name(file)}.{start}-{end}", target, lambda path: asyncio.to_thread(fetch_part, self.http, file, part, path)
         )
 
-    async def _ask_of_parts(self, file: Located, question: Mapping[str, Any]) -> Answer | None:
-        """The answer out of the parts of a Parquet file that it needs. None: ask the whole file, which also says what is wrong with it."""
-        child = await self._take()
-        with self._using(child), contextlib.suppress(FileUnreadable):
-            footer = await self._find_footer(file, child.folder)
-            if question["kind"] == "schema":
-                return await self._ask_with_holes(child, file, [footer], question)
-            found = await self._ask_with_holes(child, file, [footer], {**question, "kind": "parts"})
-            if parts := join_parts(json.loads(found.body), footer):
-                following = await self._take()
-                with self._using(following):
-                    return await self._ask_with_holes(following, file, parts, question)
-        return None
-
-    async def _ask_with_holes(self, child: _Child, file: Located, parts: Sequence[Part], question: Mapping[str, Any]) -> Answer:
-        """Ask of a file of which only the parts are there. No column chunk begins with the zeros of a hole: one that is read is an error."""
-        with (child.folder / "in" / "0").open("wb") as target:
-            target.truncate(file.size_bytes)
-            for part in parts:
-                held = await self._provide_part(file, part, child.folder)
-                await asyncio.to_thread(_copy, held, target.fileno(), part[0])
-        return await self._converse(child, [file], question, Format.PARQUET.value)
-
-    async def _find_footer(self, file: Located, folder: Path) -> Part:
-        """Where a Parquet file's footer is: its length stands before the last four bytes."""
-        end = file.size_bytes
-        ending = await self._provide_part(file, (end - FOOTER_BYTES, end), folder)
-        size_bytes = 8 + int.from_bytes((await asyncio.to_thread(ending.read_bytes))[-8:-4], "little")
-        return end - (size_bytes if FOOTER_BYTES < size_bytes <= MAX_FOOTER_BYTES else FOOTER_BYTES), end
-
-    async def _provide_part(self, file: Located, part: Part, folder: Path) -> Path:
-        held = folder / f"{part[0]}-{part[1]}"
-        if not held.exists():
-            await self.cache.link(
-                f"{_name(file)}.{held.name}", held, lambda path: asyncio.to_thread(fetch_part, self.http, file, part, path)
-            )
-        return held
-
     async def _provide(self, file: Located, target: Path, format: str) -> None:
-        limit_bytes = self.cache.limit_bytes // 2
-        if file.size_bytes > limit_bytes:
-            raise FileTooLarge(path=file.path, size_bytes=file.size_bytes, limit_bytes=limit_bytes, format=format)
+        self._check_size(file, file.size_bytes, format)
         await self.cache.link(_name(file), target, lambda path: asyncio.to_thread(fetch, self.http, file, path))
+
+    def _check_size(self, file: Located, read_bytes: int, format: str) -> None:
+        """Raises: FileTooLarge where so much of a file is more than half the cache."""
+        limit_bytes = self.cache.limit_bytes // 2
+        if read_bytes > limit_bytes:
+            raise FileTooLarge(path=file.path, size_bytes=file.size_bytes, limit_bytes=limit_bytes, format=format)
 
     async def _provide_table(self, file: Located, format: Format, packing: str, target: Path) -> None:
         if format is Format.PARQUET:
@@ -274,11 +252,19 @@ class Viewer:
 
     async def _converse(self, child: _Child, files: Sequence[Located], question: Mapping[str, Any], format: str) -> Answer:
         time_s = question.get("time_s", self.time_s)
-        too_much = TooMuchWork(limit_s=time_s, memory_bytes=MEMORY_BYTES)
+        too_much, brought_bytes = TooMuchWork(limit_s=time_s, memory_bytes=MEMORY_BYTES), Counter[int]()
         try:
-            async with asyncio.timeout(time_s + _GRACE_S):
-                child.writer.write(json.dumps({**question, "time_s": time_s, "paths": [file.path for file in files]}).encode() + b"\n")
-                facts = json.loads(await child.reader.readline() or b"{}")
+            async with asyncio.timeout(time_s + _GRACE_S) as limit:
+                asked = {"in_parts": {}, **question, "time_s": time_s, "paths": [file.path for file in files]}
+                child.writer.write(json.dumps(asked).encode() + b"\n")
+                while "part" in (facts := json.loads(await child.reader.readline() or b"{}")):
+                    with _untimed(limit):
+                        number, start, end = facts["part"]
+                        brought_bytes[number] += end - start
+                        self._check_size(files[number], brought_bytes[number], format)
+                        target = child.folder / "in" / f"{number}-{start}-{end}"
+                        await self._provide_part(files[number], (start, end), target, format)
+                        child.writer.write(b"\n")
                 if "size_bytes" not in facts:
                     raise ViewerAway(retry_after_s=5) if self._process is None or self._process.poll() is not None else too_much
                 answer = Answer(await child.reader.readexactly(facts["size_bytes"]), facts)
@@ -309,11 +295,14 @@ def _to_error(error: str, reason: str, files: Sequence[Located], format: str) ->
     return None
 
 
-def _copy(source: Path, target: int, at: int) -> None:
-    with source.open("rb") as held:
-        os.lseek(target, at, os.SEEK_SET)
-        while os.sendfile(target, held.fileno(), None, 2**30):
-            pass
+@contextlib.contextmanager
+def _untimed(limit: asyncio.Timeout) -> Iterator[None]:
+    """Bytes that are on their way take none of a question's time."""
+    loop, when = asyncio.get_running_loop(), limit.when()
+    began = loop.time()
+    limit.reschedule(None)
+    yield
+    limit.reschedule(None if when is None else when + loop.time() - began)
 
 
 def _name(file: Located) -> str:

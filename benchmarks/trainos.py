@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -66,6 +66,21 @@ class Queued:
     project: UUID
     cpus: float
     seconds: float
+
+
+@dataclass(order=True, frozen=True)
+class Lease:
+    """A workload that runs, by when it will have ended."""
+
+    ends_s: float
+    began_s: float
+    item: Queued = field(compare=False)
+
+    def charge(self, used: dict[UUID, float]) -> float:
+        """Add what it leased until now to its project's; the seconds of it."""
+        held_s = time.monotonic() - self.began_s
+        used[self.item.project] = used.get(self.item.project, 0.0) + self.item.cpus * held_s
+        return held_s
 
 
 def main() -> int:
@@ -127,38 +142,37 @@ async def submit(db: Database, queued: Sequence[Queued], weights: Mapping[UUID, 
 
 
 async def run(db: Database, nodes: Nodes, queued: Sequence[Queued], seconds: float = 3600.0) -> dict[UUID, float]:
-    """Admit and end them on the clock until none is left or the time is over; CPU seconds that each project used by then."""
+    """Admit and end them on the clock until none is left or the time is over; CPU seconds that each project's leases were by then."""
     admission, known = Admission(db, nodes, "benchmark"), {item.id: item for item in queued}
-    running: list[tuple[float, UUID]] = []
+    running: list[Lease] = []
     used: dict[UUID, float] = {}
     began, left = time.monotonic(), len(known)
     while left and time.monotonic() - began < seconds:
         decision = await admission.look()
         now = time.monotonic()
         for item in decision.admitted:
-            heapq.heappush(running, (now + known[item.id].seconds, item.id))
-        ended: list[Queued] = []
-        while running and running[0][0] <= now:
-            ended.append(known[heapq.heappop(running)[1]])
+            heapq.heappush(running, Lease(now + known[item.id].seconds, now, known[item.id]))
+        ended: list[Lease] = []
+        while running and running[0].ends_s <= now:
+            ended.append(heapq.heappop(running))
         if ended:
             left -= len(ended)
             await end(db, ended, used)
         elif not decision.admitted and running:
-            await asyncio.sleep(running[0][0] - now)
-    for ends_s, id in running:
-        item = known[id]
-        used[item.project] = used.get(item.project, 0.0) + item.cpus * (item.seconds - max(0.0, ends_s - time.monotonic()))
+            await asyncio.sleep(running[0].ends_s - now)
+    for lease in running:
+        lease.charge(used)
     return used
 
 
-async def end(db: Database, ended: Sequence[Queued], used: dict[UUID, float]) -> None:
-    """Their time is over: the jobs end, and their use is charged."""
+async def end(db: Database, ended: Sequence[Lease], used: dict[UUID, float]) -> None:
+    """Their time is over: the jobs end, and what they leased is charged."""
     charged: dict[UUID, float] = {}
-    for item in ended:
-        charged[item.project] = charged.get(item.project, 0.0) + decayed_use(Resources(item.cpus), item.seconds).cpu
-        used[item.project] = used.get(item.project, 0.0) + item.cpus * item.seconds
+    for lease in ended:
+        held_s = lease.charge(used)
+        charged[lease.item.project] = charged.get(lease.item.project, 0.0) + decayed_use(Resources(lease.item.cpus), held_s).cpu
     async with db.platform() as conn:
-        await conn.execute(END, {"ids": [item.id for item in ended], "projects": list(charged), "used": list(charged.values())})
+        await conn.execute(END, {"ids": [lease.item.id for lease in ended], "projects": list(charged), "used": list(charged.values())})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from minio.error import S3Error
 
 from aidos.config import read_config
 from cluster import embedded, launch, postgres_server, ray_head, s3_server
+from cluster.sandbox.outside import find_refusal
 from cluster.settings import Settings, ambient_environment
 from cluster.status import list_external, list_programs
 from cluster.supervision import NotReady, Supervisor
@@ -56,7 +57,7 @@ Check = Callable[[Settings], Iterator[Finding]]
 
 def examine(settings: Settings) -> list[Finding]:
     """Every check; none of them changes anything."""
-    return _run(settings, (*BEFORE_START, check_ports, check_running))
+    return _run(settings, (*BEFORE_START, check_sandbox, check_ports, check_running))
 
 
 def refuse_unsafe(settings: Settings) -> None:
@@ -178,6 +179,18 @@ def _check_system_group(settings: Settings) -> Iterator[Finding]:
         return
     detail = f"a node carries the label {ray_head.SYSTEM_LABEL}" if ok else ray_head.NO_SYSTEM_NODE
     yield Finding("ray label", ok, detail, "" if ok else ray_head.SYSTEM_REMEDY)
+
+
+def check_sandbox(settings: Settings) -> Iterator[Finding]:
+    """By making one."""
+    refusal = find_refusal()
+    detail = refusal or "this node can run untrusted code in a sandbox"
+    remedy = (
+        "untrusted jobs fail here: it takes Linux 5.12, user namespaces (user.max_user_namespaces above 0) and libseccomp2"
+        if refusal
+        else ""
+    )
+    yield Finding("sandbox", refusal is None, detail, remedy, warning=True)
 
 
 BEFORE_START: tuple[Check, ...] = (check_versions, check_disk, check_memory, check_clock, check_home, check_external, check_ray_security)

@@ -54,12 +54,15 @@ def submit(
     ] = None,
     commit: Annotated[str, typer.Option(help="Of --git: a commit, branch or tag; fixed to a commit now.")] = "HEAD",
     requirements: Annotated[str | None, typer.Option(help="A requirements file in it: packages that the job finds.")] = None,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="The code is untrusted: no network, no other's files, CPUs alone.")] = False,
     follow: Follow = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say when it would start and end, and its cost; queue nothing.")] = False,
 ) -> None:
     current = session()
     if git and (directory or recipe):
         raise InvalidRequest(reason="The code is either --git or a directory; a recipe lies in a directory.")
+    if sandbox and recipe:
+        raise InvalidRequest(reason="A recipe is the platform's own code, on Ray: it needs no --sandbox and runs in none.")
     with submission(name, command, dataset, directory, recipe) as asked:
         code = None if dry_run or git else upload_code(current.client, asked.directory)
     wanted: dict[str, Any] = {
@@ -81,6 +84,7 @@ def submit(
         "priority": priority,
         "preemptible": preemptible,
         "after": after or [],
+        "trust": "untrusted" if sandbox else "trusted",
     }
     if dry_run:
         current.show(foretell(current.client, wanted))

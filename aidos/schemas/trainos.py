@@ -93,6 +93,10 @@ class JobCreate(Asked):
     priority: int = Field(0, ge=-1000, le=1000, description="Among the jobs of the project the higher goes first.")
     preemptible: bool = Field(True, description="Whether it may be asked to save a checkpoint and give way.")
     after: list[JobReference] = Field([], max_length=100, description="Jobs, by name or id, that must succeed before it starts.")
+    trust: Literal["trusted", "untrusted"] = Field(
+        "trusted",
+        description="`untrusted`: in a sandbox without network, whose one worker is the command; on CPUs, in 2 GiB of memory unless it asks for more.",
+    )
 
     @model_validator(mode="after")
     def _has_one_code(self) -> JobCreate:
@@ -158,6 +162,7 @@ class JobSpecRead(Wire):
     preemptible: bool
     after: list[str]
     resume_from: str | None = Field(description="The job, as `ID` or `ID@STEP`, whose checkpoint this one begins with.")
+    trust: str = Field(description="`trusted`, or `untrusted` for one that runs in a sandbox.")
 
 
 class ForecastRead(Wire):

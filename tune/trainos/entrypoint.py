@@ -42,10 +42,10 @@ def run(command: Sequence[str], environment: dict[str, str]) -> int:
         try:
             child = subprocess.Popen(command, env=environment | {"TMPDIR": temporary}, cwd=working)
         except FileNotFoundError:
-            _say(f"there is no command {command[0]!r} in the package or on the path")
+            say(f"there is no command {command[0]!r} in the package or on the path")
             return NOT_FOUND
         except OSError as error:
-            _say(f"{command[0]!r} cannot be run: {error.strerror}")
+            say(f"{command[0]!r} cannot be run: {error.strerror}")
             return NOT_EXECUTABLE
         return _follow(child, Path(temporary), working)
 
@@ -66,7 +66,7 @@ def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> i
     code = child.wait()
     end()
     if filled_bytes := disk.close():
-        _say(
+        say(
             f"the disk was nearly full and the job held {filled_bytes / 2**30:.1f} GiB of it in its working and temporary folders: it was "
             "ended, and what it had written there was removed. Write less, or push what is to stay with aidos.push"
         )
@@ -76,7 +76,8 @@ def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> i
     return code if code >= 0 else 128 - code
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line of the platform's in the job's log."""
     sys.stderr.write(f"aidos: {text}\n")
     sys.stderr.flush()
 

@@ -55,6 +55,11 @@ class ScheduleExists(Conflict):
     detail = "The project has a schedule '{name}' already. Choose another name, or delete it first."
 
 
+class SandboxUnfit(InvalidPayload):
+    title = "Job does not fit a sandbox"
+    detail = "Untrusted job '{job}' {reason}."
+
+
 class ScheduleInvalid(InvalidPayload):
     title = "Schedule is wrong"
     detail = "{reason}. Write minute, hour, day of the month, month and day of the week, as '0 3 * * *', and a zone as Europe/Berlin."

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune.trainos.models import Job
+from tune.trainos.models import Job, Trust
 
 # Where the platform keeps its keys is no business of a job's code. (Within one trust domain this is tidiness, not a wall.)
 _HIDDEN = ("AIDOS_HOME", "AIDOS_API_KEY")
@@ -21,7 +21,16 @@ STOP_GRACE_S = 3
 """From SIGTERM to SIGKILL. Ray's own SIGKILL comes later."""
 
 
-def build_job_environment(job: Job, url: str, free_disk_bytes: int) -> dict[str, str]:
+_SANDBOX_MEMORY, _SANDBOX_STORE = "AIDOS_SANDBOX_MEMORY_BYTES", "AIDOS_SANDBOX_STORE"
+# What untrusted code finds of all that its node's processes have: all others are left out, whatever they are.
+_SHOWN_IN_SANDBOX = (
+    *("AIDOS_PROJECT", "AIDOS_JOB_ID", "AIDOS_JOB_NAME", "AIDOS_JOB_ATTEMPT", "AIDOS_RUN_ID", "AIDOS_DATASETS", "AIDOS_INPUT_COMMITS"),
+    *("AIDOS_WORKERS", "AIDOS_CPUS_PER_WORKER", "AIDOS_GPUS_PER_WORKER", "AIDOS_RESUME_FROM"),
+    *("AIDOS_CODE_SHA256", "AIDOS_CODE_COMMIT", "TRACEPARENT"),
+)
+
+
+def build_job_environment(job: Job, url: str, store_url: str, free_disk_bytes: int) -> dict[str, str]:
     """What every process of the job finds in its environment."""
     datasets = {item.reference: str(item.commit_id) for item in job.inputs}
     environment = {
@@ -38,6 +47,8 @@ def build_job_environment(job: Job, url: str, free_disk_bytes: int) -> dict[str,
         "AIDOS_FREE_DISK_BYTES": str(free_disk_bytes),
         "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_S + 5),
     }
+    if job.spec.trust is Trust.UNTRUSTED:
+        environment |= {_SANDBOX_STORE: store_url, _SANDBOX_MEMORY: str(int(job.spec.resources.memory_gib * 2**30))}
     if job.spec.code_sha256 is not None:
         environment["AIDOS_CODE_SHA256"] = job.spec.code_sha256
     if job.spec.code is not None:
@@ -87,6 +98,49 @@ def has_heard() -> bool:
     """Whether the command asked, by ``aidos.preempted()``, and was told to give way."""
     token_file = os.environ.get("AIDOS_TOKEN_FILE")
     return token_file is not None and Path(token_file).with_name("heard").exists()
+
+
+def is_sandboxed_with_code() -> bool:
+    """Whether the process of a job belongs to an untrusted one, whose code is unpacked in its sandbox and nowhere else."""
+    return _SANDBOX_STORE in os.environ and has_code()
+
+
+@dataclass(frozen=True)
+class SandboxOrder:
+    """What the process that makes an untrusted job's sandbox was told."""
+
+    environment: dict[str, str]
+    """Of the job's command."""
+    gateway: str
+    store: str
+    """URLs, as they are outside."""
+    memory_bytes: int
+    code_sha256: str | None
+    files: Path
+    """Where ``JobFiles`` are."""
+
+
+def read_sandbox_order(gateway: str, proxy: str, exchange: str) -> SandboxOrder:
+    """``gateway``, ``proxy`` and ``exchange`` are what the sandbox calls the platform, its way there, and the folder of notes."""
+    python = Path(sys.executable).parent
+    environment = {name: os.environ[name] for name in _SHOWN_IN_SANDBOX if name in os.environ} | {
+        "AIDOS_URL": gateway,
+        # There is none: the broker adds it. Notes to the job lie beside it.
+        "AIDOS_TOKEN_FILE": f"{exchange}/token",
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy),
+        "PATH": os.pathsep.join([str(python), os.defpath]),
+        "HOME": "/job",
+        "TMPDIR": "/tmp",  # noqa: S108 (the sandbox's own)
+        "LANG": "C.UTF-8",
+    }
+    return SandboxOrder(
+        environment,
+        os.environ["AIDOS_URL"],
+        os.environ[_SANDBOX_STORE],
+        int(os.environ[_SANDBOX_MEMORY]),
+        os.environ.get("AIDOS_CODE_SHA256"),
+        Path(os.environ["AIDOS_TOKEN_FILE"]).parent,
+    )
 
 
 def build_command_environment() -> dict[str, str]:

@@ -28,6 +28,11 @@ def token_key(job_id: str, attempt: int) -> bytes:
     return f"job-token/{job_id}/{attempt}".encode()
 
 
+def code_key(job_id: str, attempt: int) -> bytes:
+    """The key of the presigned URL of an untrusted attempt's code package, which Ray may not unpack: it would run parts of it."""
+    return f"job-code/{job_id}/{attempt}".encode()
+
+
 def notice_key(job_id: str, attempt: int) -> bytes:
     """The key under which an attempt is asked to save and give way."""
     return f"job-notice/{job_id}/{attempt}".encode()
@@ -72,11 +77,14 @@ class NoteFile:
 
 
 class JobFiles:
-    """What the platform tells a process of a job, in a directory of its own: ``token``, and ``preempted`` once it must give way."""
+    """What the platform tells a process of a job, in a directory of its own: ``token``, ``preempted`` once it must give way, and of an
+    untrusted job with ``code`` where that is to be had."""
 
-    def __init__(self, read: Callable[[bytes], bytes | None], job_id: str, attempt: int) -> None:
+    def __init__(self, read: Callable[[bytes], bytes | None], job_id: str, attempt: int, code: bool = False) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="aidos-job-"))
         keys = {"token": token_key(job_id, attempt), "preempted": notice_key(job_id, attempt)}
+        if code:
+            keys["code"] = code_key(job_id, attempt)
         self._files = [NoteFile(self._directory / name, functools.partial(read, key)) for name, key in keys.items()]
 
     def start(self) -> Path:

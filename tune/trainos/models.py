@@ -51,6 +51,13 @@ class Origin(enum.StrEnum):
     RAY = "ray"
 
 
+class Trust(enum.StrEnum):
+    """Where a job's code runs: in Ray workers, where it can do what the cluster can, or in a sandbox."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a job leases while it runs: its driver and all its workers together."""
@@ -116,6 +123,7 @@ class JobSpec:
     after: tuple[str, ...] = ()
     resume_from: str | None = None
     """``JOB_ID`` or ``JOB_ID@STEP``: the job whose checkpoint this one begins with."""
+    trust: Trust = Trust.TRUSTED
 
     @property
     def resources(self) -> Resources:
@@ -133,7 +141,8 @@ class JobSpec:
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
         """Raises: TypeError where a field is unknown."""
         tuples = {name: tuple(data[name]) for name in ("command", "datasets", "after") if name in data}
-        return cls(**{**data, **tuples, "code": GitCode(**data["code"]) if data.get("code") else None})
+        code, trust = GitCode(**data["code"]) if data.get("code") else None, Trust(data.get("trust", Trust.TRUSTED))
+        return cls(**{**data, **tuples, "code": code, "trust": trust})
 
 
 @dataclass(frozen=True)

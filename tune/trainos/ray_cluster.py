@@ -26,11 +26,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.settings import Settings
 from tune.trainos.job_token import NAMESPACE
-from tune.trainos.models import Job, JobSpec, RayJob, RayState, Resources
+from tune.trainos.models import Job, JobSpec, RayJob, RayState, Resources, Trust
 from tune.trainos.queue.models import Node
 
 SETUP_HOOK = "tune.trainos.worker.setup"
-_ENTRYPOINT = (sys.executable, "-I", "-m", "tune.trainos.entrypoint", "--")
+_PYTHON = (sys.executable, "-I", "-m")
 _GIB = 2**30
 _SUPERVISOR_START = timedelta(seconds=60)
 
@@ -114,11 +114,11 @@ class RayCluster:
             runtime_env["working_dir"] = str(package)
         start = functools.partial(
             self._client.submit_job,
-            entrypoint=shlex.join([*_ENTRYPOINT, *_packaged(job.spec)]),
+            entrypoint=shlex.join(_entrypoint(job.spec)),
             submission_id=job.submission_id,
             runtime_env=runtime_env,
             metadata={"aidos_job_id": str(job.id), "aidos_project_id": str(job.project_id), "job_name": job.name},
-            entrypoint_num_cpus=job.spec.driver_cpus or None,
+            **_leased(job.spec),
         )
         await asyncio.to_thread(start)
 
@@ -142,10 +142,18 @@ class RayCluster:
         await asyncio.to_thread(internal_kv._internal_kv_del, key, namespace=NAMESPACE)
 
 
-def _packaged(spec: JobSpec) -> tuple[str, ...]:
-    if spec.requirements is None:
-        return spec.command
-    return (sys.executable, "-I", "-m", "tune.trainos.packages", spec.requirements, "--", *spec.command)
+def _entrypoint(spec: JobSpec) -> tuple[str, ...]:
+    if spec.trust is Trust.UNTRUSTED:
+        return (*_PYTHON, "tune.trainos.sandboxed", "--", *spec.command)
+    packages = (*_PYTHON, "tune.trainos.packages", spec.requirements, "--") if spec.requirements is not None else ()
+    return (*_PYTHON, "tune.trainos.entrypoint", "--", *packages, *spec.command)
+
+
+def _leased(spec: JobSpec) -> dict[str, Any]:
+    """What Ray holds for the command itself: an untrusted one asks for nothing later."""
+    if spec.trust is Trust.UNTRUSTED:
+        return {"entrypoint_num_cpus": spec.resources.cpu or None, "entrypoint_memory": int(spec.resources.memory_gib * _GIB)}
+    return {"entrypoint_num_cpus": spec.driver_cpus or None}
 
 
 def _nodes() -> list[Node]:

@@ -28,8 +28,8 @@ from tune.trainos import policy, service, store
 from tune.trainos.code_package import BadPackage, check_package
 from tune.trainos.git_code import fetch_commit
 from tune.trainos.job_environment import build_job_environment
-from tune.trainos.job_token import notice_key, token_key
-from tune.trainos.models import GitCode, Job, JobState, Origin, Outcome, RayJob
+from tune.trainos.job_token import code_key, notice_key, token_key
+from tune.trainos.models import GitCode, Job, JobState, Origin, Outcome, RayJob, Trust
 from tune.trainos.ray_cluster import JobCluster, RayCluster
 
 CHUNK_BYTES = 2**20
@@ -89,8 +89,8 @@ class JobReconciler(Reconciler[Job]):
             return Outcome(job.state, job.reason, again_s=0)
         if step.action == policy.FOLLOW:
             return await self._follow(job, step)
-        for key in (token_key(str(job.id), job.attempt), notice_key(str(job.id), job.attempt)):
-            await self.ray.drop_note(key)
+        for key in (token_key, notice_key, code_key):
+            await self.ray.drop_note(key(str(job.id), job.attempt))
         changes: dict[str, object] = {"due_at": datetime.now(UTC) + timedelta(seconds=step.pause_s)}
         if step.action == policy.GIVE_WAY:
             changes["preemptions"] = job.preemptions + 1
@@ -110,22 +110,26 @@ class JobReconciler(Reconciler[Job]):
             await self._renew_token(job)
             # What the job's code asks of the platform is the submit's child in the trace.
             traced = replace(job, traceparent=telemetry.current_traceparent())
-            environment = build_job_environment(traced, self.settings.url, self.settings.free_disk_bytes)
+            environment = build_job_environment(traced, self.settings.url, self.settings.s3_endpoint, self.settings.free_disk_bytes)
             with tempfile.TemporaryDirectory(prefix="aidos-code-") as folder:
                 try:
                     package = await self._fetch_package(job, Path(folder))
                 except BadPackage as bad:
                     return Outcome(JobState.FAILED, str(bad))
                 await self.ray.submit(job, package, environment)
+                if package is not None and job.spec.trust is Trust.UNTRUSTED:
+                    # Python runs what lies in Ray's working directory under names that it knows: nothing of it may lie there.
+                    await self.ray.put_note(code_key(str(job.id), job.attempt), self.objects.presign_get(_package_key(job)))
+                    package = None
         changes = {"ray_session": session.name, "log_directory": session.log_directory, "token_renewed_at": datetime.now(UTC)}
         return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0.3)
 
     async def _fetch_package(self, job: Job, folder: Path) -> Path | None:
         path = folder / "code.zip"
         if job.spec.code is not None:
-            await self._fetch_git(service.git_key(job.project_id, job.spec.code), job.spec.code, path)
+            await self._fetch_git(_package_key(job), job.spec.code, path)
         elif job.spec.code_sha256 is not None:
-            await self._fetch_upload(service.code_key(job.project_id, job.spec.code_sha256), job.spec.code_sha256, path)
+            await self._fetch_upload(_package_key(job), job.spec.code_sha256, path)
         else:
             return None
         await asyncio.to_thread(check_package, path, job.spec.code_sha256)
@@ -206,6 +210,12 @@ async def reconcile_jobs(host: Host) -> None:
 async def report_jobs(host: Host) -> None:
     """How many jobs there are in each state, for the dashboards."""
     await host.report(metrics.JOBS, [state for state in JobState if not state.final], service.count_live_jobs)
+def _package_key(job: Job) -> str:
+    if job.spec.code is not None:
+        return service.git_key(job.project_id, job.spec.code)
+    return service.code_key(job.project_id, str(job.spec.code_sha256))
+
+
 
 
 async def adopt_ray_jobs(host: Host) -> None:

@@ -44,6 +44,7 @@ from tune.trainos.models import (
 from tune.trainos.policy import decayed_use, find_expired, split_reference
 from tune.trainos.queue.capacity import check_fits
 
+from tune.trainos.trust import fit_sandbox
 SUBMISSION_PREFIX = "aidos-"
 _PLATFORM = f"{PrincipalKind.PLATFORM}:{UUID(int=0)}"
 HOLDING = frozenset({JobState.STARTING, JobState.RUNNING, JobState.PREEMPTING, JobState.CANCELLING})
@@ -70,9 +71,10 @@ async def find_code_upload(objects: Objects, scope: Scope, sha256: str, size_byt
 async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
     """Queue a job: its datasets become commits now, its run is begun and the lineage written.
 
-    Raises: JobTooLarge, DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
+    Raises: SandboxUnfit, JobTooLarge, DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
     """
     await check_fits(conn, spec)
+    spec = fit_sandbox(spec)
     after = sorted({(await get_job(conn, scope, name)).id for name in spec.after})
     return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets], after)
 
@@ -364,14 +366,14 @@ async def expire_checkpoints(conn: Connection, scope: Scope, job: Job, keep: Ret
 async def resume_job(conn: Connection, scope: Scope, name: str, step: int | None, workers: int | None) -> Job:
     """Queue a job like one that has ended, on the same code and commits, that begins with its checkpoint.
 
-    Raises: JobNotFound, JobNotEnded, CheckpointNotFound, JobTooLarge.
+    Raises: JobNotFound, JobNotEnded, CheckpointNotFound, SandboxUnfit, JobTooLarge.
     """
     job = await get_job(conn, scope, name)
     if not job.state.final:
         raise JobNotEnded(job=job.name, state=job.state)
     await get_checkpoint(conn, scope, job, "latest" if step is None else str(step))
     begin = str(job.id) if step is None else f"{job.id}@{step}"
-    spec = replace(job.spec, resume_from=begin, workers=job.spec.workers if workers is None else workers)
+    spec = fit_sandbox(replace(job.spec, resume_from=begin, workers=job.spec.workers if workers is None else workers))
     await check_fits(conn, spec)
     resumed = await submit_pinned(conn, scope, spec, job.inputs)
     before, after = (Node(NodeKind.JOB, str(each.id), each.name) for each in (job, resumed))

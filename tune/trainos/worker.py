@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray._private.worker import global_worker
 
-from tune.trainos.job_environment import find_attempt, set_token_file
+from tune.trainos.job_environment import find_attempt, is_sandboxed_with_code, set_token_file
 from tune.trainos.job_token import NAMESPACE, JobFiles
 
 
@@ -13,5 +13,9 @@ def setup() -> None:
     attempt = find_attempt()
     if attempt is None:
         return
-    files = JobFiles(lambda key: global_worker.gcs_client.internal_kv_get(key, NAMESPACE, timeout=5), attempt.job_id, attempt.number)
+
+    def read(key: bytes) -> bytes | None:
+        return global_worker.gcs_client.internal_kv_get(key, NAMESPACE, timeout=5)
+
+    files = JobFiles(read, attempt.job_id, attempt.number, code=is_sandboxed_with_code())
     set_token_file(files.start())

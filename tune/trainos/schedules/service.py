@@ -17,10 +17,11 @@ from tune.trainos.models import JobSpec
 from tune.trainos.schedules import store
 from tune.trainos.schedules.models import Schedule
 from tune.trainos.schedules.policy import next_time
+from tune.trainos.trust import fit_sandbox
 
 
 async def create_schedule(conn: Connection, scope: Scope, name: str, cron: str, timezone: str, spec: JobSpec) -> Schedule:
-    """From now on a job of this spec is queued at each time of ``cron``. Raises: ScheduleInvalid, ScheduleExists."""
+    """From now on a job of this spec is queued at each time of ``cron``. Raises: ScheduleInvalid, ScheduleExists, SandboxUnfit."""
     values = {
         "id": new_id(),
         "org_id": scope.org_id,
@@ -29,7 +30,7 @@ async def create_schedule(conn: Connection, scope: Scope, name: str, cron: str, 
         "name": name,
         "cron": cron,
         "timezone": timezone,
-        "spec": spec,
+        "spec": fit_sandbox(spec),
         "submitter": trainos.submitter_of(scope),
         "created_by": scope.actor,
         "next_at": next_time(cron, timezone, datetime.now(UTC)),

@@ -48,6 +48,7 @@ from cluster.events import Wakeup
 from cluster.objects import Objects
 from cluster.settings import Settings
 from data_pipelines.dataforge.tables.viewer import Viewer
+from tune.trainos.tunnel import OpenTunnel, refuse_tunnel
 
 # FastAPI silences this where it makes a body's field; the schemas of ours are built at their first use.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
@@ -76,11 +77,11 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
-def build_edge(settings: Settings) -> Edge:
-    """What a gateway process holds, not yet open: ``Edge.running`` opens it."""
+def build_edge(settings: Settings, open_tunnel: OpenTunnel = refuse_tunnel) -> Edge:
+    """What a gateway process holds, not yet open: ``Edge.running`` opens it. ``open_tunnel`` is its way to the cluster's nodes."""
     db = Database(settings)
     viewer = Viewer(settings.home / "cache" / "viewer", settings.viewer_cache_bytes)
-    return Edge(db, Objects(settings), Wakeup(db), securityvault.Authenticator(db, settings), viewer)
+    return Edge(db, Objects(settings), Wakeup(db), securityvault.Authenticator(db, settings), viewer, open_tunnel)
 
 
 def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:

@@ -36,6 +36,7 @@ from cluster.db import Connection, Database
 from cluster.events import Wakeup, changes
 from cluster.objects import Objects
 from data_pipelines.dataforge.tables.viewer import Viewer
+from tune.trainos.tunnel import OpenTunnel, refuse_tunnel
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 PUBLIC = "public"
@@ -67,6 +68,7 @@ class Edge:
     wakeup: Wakeup
     vault: securityvault.Authenticator
     viewer: Viewer
+    open_tunnel: OpenTunnel = refuse_tunnel
 
     @functools.cached_property
     def sink(self) -> PointSink:

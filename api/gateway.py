@@ -10,6 +10,7 @@ from api.app import build_app, build_edge
 from cluster import metrics, telemetry
 from cluster.logfile import open_log
 from cluster.settings import SYSTEM_GROUP, Settings, get_settings
+from tune.trainos.ray_tunnel import build_open_tunnel
 
 __all__ = ["Gateway", "build_app", "build_edge", "build_gateway_app"]
 
@@ -23,7 +24,7 @@ def build_gateway() -> Asgi:
     settings = get_settings()
     telemetry.configure(settings, "gateway", open_log(settings.home, "gateway"))
     metrics.start(ray_metrics, "gateway")
-    app = build_app(build_edge(settings), open_edge=True)
+    app = build_app(build_edge(settings, build_open_tunnel(settings)), open_edge=True)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aidos.cli import job_tunnel
 from aidos.cli.session import session
 from aidos.cli.training import submission
 from aidos.errors import InvalidRequest
@@ -28,6 +29,7 @@ def register(group: typer.Typer) -> None:
     """Add the verbs to ``aidos job``."""
     group.command("submit", help="Pack a directory and run a command of it on the cluster: … -- python train.py")(submit)
     group.command("logs", help="Print what a job printed.")(logs)
+    job_tunnel.register(group)
     group.command("wait", help="Wait until a job has ended; exit 1 unless it succeeded.")(wait)
 
 

@@ -128,6 +128,28 @@ class JobResume(Asked):
     workers: int | None = Field(None, ge=0, le=10_000, description="Another number of workers than it had.")
 
 
+class TerminalBody(Asked):
+    """The terminal that a command is to have."""
+
+    kind: str = Field("xterm-256color", pattern=r"^[A-Za-z0-9._+-]{1,60}$", description="`TERM` of the command.")
+    columns: int = Field(80, ge=1, le=10_000)
+    rows: int = Field(24, ge=1, le=10_000)
+
+
+class TunnelAsk(Asked):
+    """What is wanted of a running job: a command beside its own, or one of its ports."""
+
+    command: list[Argument] = Field([], max_length=500, description="The program and its arguments.")
+    terminal: TerminalBody | None = Field(None, description="Without one the command has three pipes.")
+    port: int | None = Field(None, ge=1, le=65_535, description="A TCP port at which a process of the job's command listens.")
+
+    @model_validator(mode="after")
+    def _asks_for_one(self) -> TunnelAsk:
+        if bool(self.command) == (self.port is not None):
+            raise ValueError("ask for a command or for a port")
+        return self
+
+
 class InputRead(Wire):
     """A dataset at the commit that the job reads."""
 

@@ -36,7 +36,9 @@ from aidos.schemas.trainos import (
 from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
 from api.forecasts import foretell, read_jobs
 from api.pages import id_of, key_of, page_of, whole_below
+from api.sockets import add_socket
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
+from api.tunnels import enter_job
 from cluster.db import Connection
 from tune.trainos import admission, service
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention
@@ -44,9 +46,11 @@ from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
 from tune.trainos.queue.models import Quota
 from tune.trainos.queue.trace import to_quota
+from tune.trainos.tunnel import PERMISSION as TUNNEL_PERMISSION
 
 _STREAM_BATCH = 100
 router = APIRouter(prefix="/v1/trainos", tags=["trainos"], route_class=ApiRoute)
+add_socket(router, "/jobs/{job}/tunnel", TUNNEL_PERMISSION, enter_job)
 
 JobName = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$", description="Id of the job, or a name: then its newest job.")]
 CheckpointName = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$", description="`latest`, a step or an id.")]

@@ -12,13 +12,14 @@ from api.app import build_app, build_edge
 from cluster.settings import Settings
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until
+from tune.trainos.tunnel import OpenTunnel, refuse_tunnel
 
 
 @contextlib.contextmanager
-def serve(settings: Settings, port: int | None = None) -> Iterator[str]:
+def serve(settings: Settings, port: int | None = None, open_tunnel: OpenTunnel = refuse_tunnel) -> Iterator[str]:
     """Run the API in a thread of its own; its address."""
     port = port or find_free_ports(1)
-    app = build_app(build_edge(settings), open_edge=True)
+    app = build_app(build_edge(settings, open_tunnel), open_edge=True)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -22,6 +22,7 @@ import psutil
 from tune.trainos.disk_watch import DiskWatch
 from tune.trainos.job_environment import STOP_GRACE_S, build_command_environment, free_disk_bytes, has_code, has_heard
 from tune.trainos.models import GAVE_WAY
+from tune.trainos.tunnel_end import open_to_tunnels
 
 NOT_FOUND, NOT_EXECUTABLE, DISK_FILLED = 127, 126, 122
 _PR_SET_CHILD_SUBREAPER = 36
@@ -63,7 +64,8 @@ def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> i
         signal.signal(number, stop)
     disk = DiskWatch({temporary, working}, free_disk_bytes(), end)
     disk.start()
-    code = child.wait()
+    with open_to_tunnels(child.pid, working):
+        code = child.wait()
     end()
     if filled_bytes := disk.close():
         say(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aidos.errors import Conflict, InvalidPayload, NotFound
+from aidos.errors import Conflict, InvalidPayload, NotFound, Unavailable
 
 
 class JobNotFound(NotFound):
@@ -38,6 +38,16 @@ class JobNotWaiting(Conflict):
 class JobNotEnded(Conflict):
     title = "Job has not ended"
     detail = "Job '{job}' is {state}: only a job that has ended is resumed. 'aidos job wait {job}' waits for it, 'aidos job cancel {job}' ends it."
+
+
+class JobNotRunning(Conflict):
+    title = "Job does not run"
+    detail = "Job '{job}' is {state}: only a job whose command runs can be entered. 'aidos job get {job}' says what it waits for."
+
+
+class JobUnreachable(Unavailable):
+    title = "Job cannot be entered now"
+    detail = "Nothing answers for job '{job}' on its node: its command is about to begin or has just ended. Try again in {retry_after_s} s."
 
 
 class JobTooLarge(Conflict):

@@ -21,6 +21,7 @@ from api.deps import Edge
 from api.dispatch import RouteIndex
 from api.health import VERSION, Health
 from api.protocols.mlflow import artifacts as mlflow_artifacts
+from api.protocols.mlflow import evaluation as mlflow_evaluation
 from api.protocols.mlflow import logged as mlflow_logged
 from api.protocols.mlflow import registry as mlflow_registry
 from api.protocols.mlflow import traces as mlflow_traces
@@ -73,6 +74,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     mlflow_logged.router,
     mlflow_registry.router,
     mlflow_traces.router,
+    mlflow_evaluation.router,
     openlineage.router,
 )
 

@@ -267,6 +267,13 @@ async def create_by_mlflow(made: Made, run_id: str) -> None:
     said = {"assessment": {"assessment_name": made.marker, "feedback": {"value": True}}}
     given = (await made.ask("POST", f"/api/3.0/mlflow/traces/{info['trace_id']}/assessments", said))["assessment"]["assessment_id"]
     made.note(trace_id=info["trace_id"], assessment_id=given)
+    asked = {"name": made.marker, "experiment_ids": [experiment], "tags": json.dumps({made.marker: made.marker})}
+    dataset = (await made.ask("POST", "/api/3.0/mlflow/datasets/create", asked))["dataset"]["dataset_id"]
+    records = json.dumps([{"inputs": {made.marker: made.marker}}])
+    await made.ask("POST", f"/api/3.0/mlflow/datasets/{dataset}/records", {"records": records})
+    scorer = {"experiment_id": experiment, "name": made.marker, "serialized_scorer": made.marker}
+    await made.ask("POST", "/api/3.0/mlflow/scorers/register", scorer)
+    made.note(dataset_id=dataset, key=made.marker, experiment_id=experiment)
 
 
 def _graph(marker: str) -> bytes:

@@ -17,10 +17,11 @@ from actors.modelhub.artifacts.models import Location, OwnerKind
 from actors.modelhub.errors import ModelExists, ModelNotFound
 from actors.modelhub.governance import service as governance
 from actors.modelhub.logged import service as logged
-from actors.modelhub.models import Model, ModelFile, ModelVersion, Run, VersionOrigin
+from actors.modelhub.models import Finding, Model, ModelFile, ModelVersion, Run, VersionOrigin
 from actors.modelhub.registry import store
 from actors.modelhub.registry.errors import InvalidAlias, InvalidModelName, InvalidSource, InvalidStage
 from actors.modelhub.search import service as search
+from actors.modelhub.search.conditions import IS_PROMPT
 from actors.modelhub.tracking import service as tracking
 from actors.securityvault.models import Scope
 from aidos.errors import NotFound
@@ -28,6 +29,8 @@ from cluster.db import Connection, unique
 
 STAGES = {stage.lower(): stage for stage in ("None", "Staging", "Production", "Archived")}
 MOST_FILES = 2000
+NOT_SERVED = Finding("prompt", "high", "", "a prompt is read, not served")
+"""Why a prompt is there at once, for clients to read, and no model."""
 _NAME = re.compile(r"[^/:\x00-\x1f\x7f]{1,255}")
 _ALIAS = re.compile(r"(?!(?:latest|[vV]?\d+)$)[\w-]{1,255}")
 _LOGGED = re.compile(r"m-[0-9a-f]{32}")
@@ -81,16 +84,22 @@ async def set_model_tags(conn: Connection, scope: Scope, name: str, tags: Mappin
 async def create_version(
     conn: Connection, scope: Scope, name: str, origin: VersionOrigin, run_id: str, description: str, tags: Mapping[str, str]
 ) -> ModelVersion:
-    """Register what lies at ``origin.source``, PENDING until inspected. Raises: ModelNotFound, RunNotFound, InvalidSource."""
+    """Register what lies at ``origin.source``, PENDING until inspected. A prompt has no files; its text is a tag.
+
+    Raises: ModelNotFound, RunNotFound, InvalidSource.
+    """
     await service.get_model(conn, scope, name)
     run = await tracking.get_run(conn, scope, run_id) if run_id else None
-    files, made_by, logged_model = await _resolve(conn, scope, origin)
-    if not files:
+    is_prompt = tags.get(IS_PROMPT) == "true"
+    files, made_by, logged_model = ([], None, None) if is_prompt else await _resolve(conn, scope, origin)
+    if not files and not is_prompt:
         raise InvalidSource(source=origin.source, reason="there are no files")
     flavour = policy.choose_flavour([file.path for file in files])
     known = VersionOrigin(origin.source, origin.run_link, logged_model)
     made = await service.register_files(conn, scope, name, flavour, files, run=run or made_by, description=description, origin=known)
     await store.set_version_tags(conn, scope.project, made.id, tags)
+    if is_prompt:
+        await store.keep_prompt(conn, scope.project, made.id, NOT_SERVED)
     return await get_version(conn, scope, name, str(made.version))
 
 

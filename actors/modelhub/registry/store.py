@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
+from actors.modelhub.models import Finding
 from cluster.db import Connection, load_queries
 
 Q = load_queries(__package__ or "actors.modelhub.registry")
@@ -26,6 +29,12 @@ async def set_model_tags(conn: Connection, project_id: UUID, id: UUID, tags: Map
 
 async def delete_model_tag(conn: Connection, project_id: UUID, id: UUID, key: str) -> None:
     await conn.execute(Q.delete_model_tag, {"project_id": project_id, "id": id, "key": key})
+
+
+async def keep_prompt(conn: Connection, project_id: UUID, id: UUID, finding: Finding) -> None:
+    """As inspected, with the finding."""
+    values = {"reason": finding.detail, "findings": Jsonb([finding.__dict__])}
+    await conn.execute(Q.keep_prompt, {"project_id": project_id, "id": id, **values})
 
 
 async def update_version(

@@ -51,6 +51,14 @@ SELECT l.id, l.project_id, l.experiment_id, e.name AS experiment, l.run_id, l.na
  ORDER BY {order}
  LIMIT %(limit)s OFFSET %(offset)s;
 
+-- search_evaluation_datasets --
+SELECT d.id, d.project_id, d.name, d.tags, d.schema, d.experiment_ids, d.created_by, d.updated_by, d.created_at, d.updated_at,
+       (SELECT count(*) FROM modelhub.evaluation_records r WHERE r.project_id = d.project_id AND r.dataset_id = d.id) AS records
+  FROM modelhub.evaluation_datasets d
+ WHERE d.project_id = %(project_id)s AND {where}
+ ORDER BY {order}
+ LIMIT %(limit)s OFFSET %(offset)s;
+
 -- search_traces --
 SELECT t.id, t.project_id, t.trace_id, t.experiment_id, e.name AS experiment, t.client_request_id, t.request_preview, t.response_preview,
        t.requested_at, t.duration_ms, t.state, t.metadata, t.tags,

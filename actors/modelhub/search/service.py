@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
+from actors.modelhub.evaluation.models import EvaluationDataset
 from actors.modelhub.logged.models import LoggedModel
 from actors.modelhub.models import Experiment, Model, ModelVersion, Run
 from actors.modelhub.search import store
@@ -47,6 +48,11 @@ LOGGED_MODELS = Vocabulary(
     numbers=_TIMES,
     entities=frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG}),
     aliases={"creation_time": "creation_timestamp", "last_updated_time": "last_updated_timestamp"},
+)
+EVALUATION_DATASETS = Vocabulary(
+    texts=frozenset({"name", "created_by", "last_updated_by"}),
+    numbers=frozenset({"created_time", "last_update_time"}),
+    entities=frozenset({Entity.TAG}),
 )
 TRACES = Vocabulary(
     texts=frozenset({"request_id", "client_request_id", "name", "run_id", "status", "experiment_id"}),
@@ -193,6 +199,19 @@ async def find_latest_versions(conn: Connection, scope: Scope, model_ids: Sequen
 
 async def find_logged_models(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[LoggedModel]:
     return await store.search_logged_models(conn, scope.project, Search(), ids=ids)
+
+
+async def search_evaluation_datasets(
+    conn: Connection, scope: Scope, experiments: Sequence[UUID] | None, question: Question
+) -> tuple[list[EvaluationDataset], str]:
+    """Of these experiments, or all; newest first unless ordered. Raises: InvalidFilter, InvalidOrder, InvalidPageToken."""
+    within = None if experiments is None else sorted(map(str, experiments))
+    search = read_search(question, EVALUATION_DATASETS, within)
+    return cut(question, search, await store.search_evaluation_datasets(conn, scope.project, search, experiments=experiments), within)
+
+
+async def find_evaluation_datasets(conn: Connection, scope: Scope, ids: Sequence[UUID]) -> list[EvaluationDataset]:
+    return await store.search_evaluation_datasets(conn, scope.project, Search(), ids=ids)
 
 
 async def search_traces(conn: Connection, scope: Scope, experiments: Sequence[UUID], question: Question) -> tuple[list[Trace], str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString
 from uuid import UUID
 
+from actors.modelhub.evaluation.models import EvaluationDataset
 from actors.modelhub.logged.models import LoggedModel
 from actors.modelhub.models import Experiment, Model, ModelVersion, Run
 from actors.modelhub.search.conditions import Statement, Table
@@ -106,6 +107,19 @@ LOGGED_MODELS = Table(
     repeated=frozenset({Entity.METRIC}),
 )
 
+EVALUATION_DATASETS = Table(
+    "d",
+    {
+        "name": "d.name",
+        "created_by": "d.created_by",
+        "last_updated_by": "d.updated_by",
+        "created_time": _ms("d.created_at"),
+        "last_update_time": _ms("d.updated_at"),
+    },
+    {Entity.TAG: "jsonb_each_text(d.tags) x WHERE true"},
+    newest="d.created_at DESC, d.id DESC",
+)
+
 TRACES = Table(
     "t",
     {
@@ -192,6 +206,19 @@ async def search_logged_models(
     statement.restrict(search.comparisons, search.lifecycle)
     cursor = await conn.execute(statement.compose(Q.search_logged_models, search.order), statement.values)
     return [LoggedModel.from_row(row) for row in await cursor.fetchall()]
+
+
+async def search_evaluation_datasets(
+    conn: Connection, project_id: UUID, search: Search, *, experiments: Sequence[UUID] | None = None, ids: Sequence[UUID] | None = None
+) -> list[EvaluationDataset]:
+    statement = Statement(EVALUATION_DATASETS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    if experiments is not None:
+        statement.require("d.experiment_ids && {value}", list(experiments))
+    if ids is not None:
+        statement.require("d.id = ANY({value})", list(ids))
+    statement.restrict(search.comparisons)
+    cursor = await conn.execute(statement.compose(Q.search_evaluation_datasets, search.order), statement.values)
+    return [EvaluationDataset.from_row(row) for row in await cursor.fetchall()]
 
 
 async def search_traces(

@@ -70,6 +70,10 @@ class JobConfig:
     resumed_job: str | None = None
     resumed_step: int | None = None
     """The job whose checkpoint this one begins with, and its step; the latest where that is None."""
+    array_id: str | None = None
+    array_index: int | None = None
+    array_size: int | None = None
+    """Of a job of an array: which one it is, and of how many."""
 
 
 def job() -> JobConfig:
@@ -88,8 +92,15 @@ def job() -> JobConfig:
         gpus_per_worker=float(environment.get("AIDOS_GPUS_PER_WORKER", "0")),
         datasets=json.loads(environment.get("AIDOS_DATASETS", "{}")),
         resumed_job=resumed_job or None,
-        resumed_step=int(resumed_step) if resumed_step else None,
+        resumed_step=_whole(resumed_step),
+        array_id=environment.get("AIDOS_ARRAY_ID"),
+        array_index=_whole(environment.get("AIDOS_ARRAY_INDEX")),
+        array_size=_whole(environment.get("AIDOS_ARRAY_SIZE")),
     )
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text else None
 
 
 def preempted() -> bool:

@@ -49,7 +49,8 @@ def submit(
     max_restarts_on_errors: Annotated[int, typer.Option(help="How often it is begun again after it failed by itself.")] = 0,
     priority: Annotated[int, typer.Option(help="Among the jobs of the project the higher goes first.")] = 0,
     preemptible: Annotated[bool, typer.Option(help="Whether it may be asked to save a checkpoint and give way.")] = True,
-    after: Annotated[list[str] | None, typer.Option(help="A job that must succeed before; again for more.")] = None,
+    after: Annotated[list[str] | None, typer.Option(help="A job or array that must succeed before; again for more.")] = None,
+    array: Annotated[str | None, typer.Option(help="A job for each index, as 0-99, 1,3,7-9 or 0-15:4; with %8: 8 of them at once.")] = None,
     directory: Annotated[Path | None, typer.Option(help="What is packed (.); .gitignore and .aidosignore leave files out.")] = None,
     git: Annotated[
         str | None, typer.Option(help="URL of a public repository that the code is fetched from, in place of a directory.")
@@ -86,6 +87,7 @@ def submit(
         "priority": priority,
         "preemptible": preemptible,
         "after": after or [],
+        "array": array,
         "trust": "untrusted" if sandbox else "trusted",
     }
     if dry_run:
@@ -142,7 +144,7 @@ def upload_code(client: Client, directory: Path) -> str:
 def foretell(client: Client, wanted: dict[str, Any]) -> dict[str, Any]:
     """When such a job would start and end, and what it would cost: as such jobs run mostly, and as the longest of them."""
     outlook = client.jobs.outlook(**wanted)
-    asked = outlook.resources.model_dump()
+    asked = {name: amount * outlook.jobs for name, amount in outlook.resources.model_dump().items()}
     likely, most = (client.costs.estimate(**asked, seconds=seconds) for seconds in (outlook.run_s, outlook.run_at_most_s))
     costs = {"micro_usd": likely.micro_usd, "at_most_micro_usd": most.micro_usd, "an_hour_micro_usd": likely.micro_usd_an_hour}
     return outlook.model_dump() | {"cost": costs}

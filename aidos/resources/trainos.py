@@ -51,7 +51,9 @@ class Jobs(Resource):
         positional=("name",),
         help="When a job would start and end if it were submitted now.",
     )
-    list = operation("GET", "/v1/trainos/jobs", returns=JobRead, paged=True, query={"state": str}, help="The project's jobs, newest first.")
+    list = operation(
+        "GET", "/v1/trainos/jobs", returns=JobRead, paged=True, query={"state": str, "array": str}, help="The project's jobs, newest first."
+    )
     get = operation("GET", _ONE, returns=JobRead, query={"wait": str}, help="One job; --wait 30s answers once it has ended.")
     cancel = operation("POST", f"{_ONE}/cancel", returns=JobRead, help="End a job.")
     update = operation("PATCH", _ONE, body=JobChange, returns=JobRead, help="Give a job another priority.")

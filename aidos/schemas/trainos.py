@@ -10,8 +10,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from aidos.schemas.common import Asked, Name, Wire
+from aidos.schemas.job_arrays import ArrayRead, ArrayText
 
 MAX_CODE_BYTES = 50_000_000
+_LONGEST_ARRAY_NAME = 93
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Argument = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 JobReference = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
@@ -93,6 +95,9 @@ class JobCreate(Asked):
     priority: int = Field(0, ge=-1000, le=1000, description="Among the jobs of the project the higher goes first.")
     preemptible: bool = Field(True, description="Whether it may be asked to save a checkpoint and give way.")
     after: list[JobReference] = Field([], max_length=100, description="Jobs, by name or id, that must succeed before it starts.")
+    array: ArrayText | None = Field(
+        None, description="Queue a job for each index, as `0-99`, `1,3,7-9` or `0-15:4`; with `%8` behind at most 8 of them at once."
+    )
     trust: Literal["trusted", "untrusted"] = Field(
         "trusted",
         description="`untrusted`: in a sandbox without network, whose one worker is the command; on CPUs, in 2 GiB of memory unless it asks for more.",
@@ -102,13 +107,16 @@ class JobCreate(Asked):
     def _has_one_code(self) -> JobCreate:
         if self.code is not None and self.code_sha256 is not None:
             raise ValueError("code and code_sha256 name two codes: give one of them")
+        if self.array is not None and len(self.name) > _LONGEST_ARRAY_NAME:
+            raise ValueError(f"the name of an array has at most {_LONGEST_ARRAY_NAME} characters: those of its jobs end with their index")
         return self
 
 
 class JobOutlook(Wire):
     """What a job would do if it were submitted now."""
 
-    resources: ResourcesRead
+    resources: ResourcesRead = Field(description="Of the job, or of each job of an array.")
+    jobs: int = Field(description="How many jobs it would be.")
     run_s: float = Field(description="How long it runs: the median of such jobs, else its limit, else an hour.")
     run_at_least_s: float = Field(description="Nine of ten such jobs run longer.")
     run_at_most_s: float = Field(description="Nine of ten such jobs run shorter.")
@@ -183,6 +191,7 @@ class JobSpecRead(Wire):
     max_restarts_on_errors: int
     preemptible: bool
     after: list[str]
+    array: str | None = Field(description="Of an array: the indices of its jobs.")
     resume_from: str | None = Field(description="The job, as `ID` or `ID@STEP`, whose checkpoint this one begins with.")
     trust: str = Field(description="`trusted`, or `untrusted` for one that runs in a sandbox.")
 
@@ -214,7 +223,7 @@ class JobRead(Wire):
     id: UUID
     name: str
     state: str = Field(description="QUEUED, STARTING, RUNNING, PREEMPTING, CANCELLING, SUCCEEDED, FAILED or CANCELLED.")
-    reason: str = Field(description="Why it waits, failed or was cancelled.")
+    reason: str = Field(description="Why it waits, failed or was cancelled; else of an array how many of its jobs are in which state.")
     exit_code: int | None
     origin: str = Field(description="`aidos`, or `ray` where an operator submitted it to Ray.")
     spec: JobSpecRead
@@ -225,6 +234,7 @@ class JobRead(Wire):
     preemptions: int = Field(description="How many attempts gave way to others; they do not count as failures.")
     restarts: int = Field(description="How many attempts failed by themselves and were made again.")
     priority: int
+    array: ArrayRead | None = Field(description="The array that it is, or that it is a job of.")
     held_by: str | None = Field(description="Who keeps it back in the queue.")
     due_at: datetime | None = Field(description="Before this it is not begun again.")
     admitted_at: datetime | None = Field(description="When its present attempt was let in.")

@@ -55,6 +55,9 @@ add_socket(router, "/jobs/{job}/tunnel", TUNNEL_PERMISSION, enter_job)
 JobName = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$", description="Id of the job, or a name: then its newest job.")]
 CheckpointName = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]*$", description="`latest`, a step or an id.")]
 After = Annotated[int, Query(ge=0, le=2**31 - 2, description="`last_seq` of the page before.")]
+Array = Annotated[
+    str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Of this array the jobs, in place of all arrays as one job.")
+]
 State = Annotated[str | None, Query(max_length=20, pattern=r"^[A-Z]+$", description="Only jobs in this state.")]
 
 
@@ -69,7 +72,12 @@ async def upload_code(body: CodeUpload, session: SessionDep) -> CodeUploadRead:
 async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
     """Queue a job; follow it with `GET …?wait=30s` and its logs."""
     spec = JobSpec.from_json(body.model_dump())
-    return JobRead.model_validate(await service.submit_job(tx.conn, tx.scope, spec))
+    return await _changed(tx, await service.submit_job(tx.conn, tx.scope, spec))
+
+
+async def _changed(tx: TxDep, job: Job) -> JobRead:
+    """What was changed; of what waits no forecast, which is as old as the queue was before."""
+    return (await read_jobs(tx.conn, tx.scope, [job]))[0] if job.is_array else JobRead.model_validate(job)
 
 
 @router.post("/jobs/outlook", openapi_extra=needs("trainos:read", transaction=False, audit=False, limit="submit_limit_per_minute"))
@@ -79,9 +87,9 @@ async def foretell_job(body: JobCreate, session: SessionDep) -> JobOutlook:
 
 
 @router.get("/jobs", openapi_extra=needs("trainos:read"))
-async def list_jobs(tx: TxDep, page: PageDep, state: State = None) -> PageOf[JobRead]:
-    """The project's jobs, newest first."""
-    found = await service.list_jobs(tx.conn, tx.scope, state, id_of(page.cursor), page.limit)
+async def list_jobs(tx: TxDep, page: PageDep, state: State = None, array: Array = None) -> PageOf[JobRead]:
+    """The project's jobs, newest first: an array as one, or with `array` the jobs of one."""
+    found = await service.list_jobs(tx.conn, tx.scope, state, id_of(page.cursor), page.limit, array)
     reads = page_of(JobRead, found, page.limit, "id")
     reads.items = await read_jobs(tx.conn, tx.scope, found)
     return reads
@@ -98,25 +106,25 @@ async def get_job(job: JobName, session: SessionDep, wait: WaitS) -> JobRead:
 @router.post("/jobs/{job}/cancel", status_code=202, openapi_extra=needs("trainos:write"))
 async def cancel_job(job: JobName, tx: TxDep) -> JobRead:
     """End a job: at once while it waits, else as soon as Ray has stopped it."""
-    return JobRead.model_validate(await service.cancel_job(tx.conn, tx.scope, job))
+    return await _changed(tx, await service.cancel_job(tx.conn, tx.scope, job))
 
 
 @router.patch("/jobs/{job}", openapi_extra=needs("trainos:write"))
 async def change_job(job: JobName, body: JobChange, tx: TxDep) -> JobRead:
     """Give a job another priority among those of its project."""
-    return JobRead.model_validate(await admission.set_priority(tx.conn, tx.scope, job, body.priority))
+    return await _changed(tx, await admission.set_priority(tx.conn, tx.scope, job, body.priority))
 
 
 @router.post("/jobs/{job}/hold", openapi_extra=needs("trainos:write"))
 async def hold_job(job: JobName, tx: TxDep) -> JobRead:
     """Keep a job that waits from starting, in its place."""
-    return JobRead.model_validate(await admission.hold_job(tx.conn, tx.scope, job))
+    return await _changed(tx, await admission.hold_job(tx.conn, tx.scope, job))
 
 
 @router.post("/jobs/{job}/release", openapi_extra=needs("trainos:write"))
 async def release_job(job: JobName, tx: TxDep) -> JobRead:
     """Let a job that was held start in its turn."""
-    return JobRead.model_validate(await admission.release_job(tx.conn, tx.scope, job))
+    return await _changed(tx, await admission.release_job(tx.conn, tx.scope, job))
 
 
 @router.get("/queue", openapi_extra=needs("trainos:read"))

@@ -20,7 +20,7 @@ import pytest
 import aidos
 from actors.securityvault.models import Scope
 from aidos.client import Client
-from aidos.errors import Forbidden, InvalidRequest, NotFound
+from aidos.errors import Forbidden, InvalidPayload, InvalidRequest, NotFound
 from aidos.schemas.trainos import CheckpointFileBody
 from aidos.transfers import checkpoints as checkpoints_module
 from cluster.db import Database
@@ -172,6 +172,50 @@ class TestLogs:
         assert (shown.returncode, shown.stdout) == (0, "2: zweite Zeile: ä\n"), shown.stderr
         as_json = command("job", "logs", job, "--search", "last", "--json", cwd=tmp_path)
         assert json.loads(as_json.stdout) == {"number": 3, "rank": None, "text": "last"}
+
+
+class TestArrays:
+    def test_an_array_is_listed_as_one_job_and_its_jobs_when_they_are_asked_for(self, client: Client) -> None:
+        array, other = client.jobs.create("sweep", command=["true"], array="0-3:3%1"), client.jobs.create("other", command=["true"])
+        assert array.array is not None and (array.array.size, array.array.at_once, array.array.counts) == (2, 1, {"QUEUED": 2})
+        assert array.run_id is None and array.reason == "2 QUEUED" and array.spec.array == "0-3:3%1"
+        assert [job.id for job in client.jobs.list()] == [other.id, array.id]
+        for asked in ("sweep", str(array.id)):
+            assert [(job.name, job.array and job.array.index) for job in client.jobs.list(array=asked)] == [("sweep_3", 3), ("sweep_0", 0)]
+        assert not list(client.jobs.list(array="sweep", state="RUNNING")) and not list(client.jobs.list(array="other"))
+        assert [job.name for job in client.queues.get().items] == ["sweep_0", "other", "sweep"]
+        assert client.jobs.hold("sweep").held_by and client.jobs.get("sweep_3").held_by and not client.jobs.release("sweep").held_by
+        assert client.jobs.update("sweep", priority=5).priority == 5 == client.jobs.get("sweep_0").priority
+        cancelled = client.jobs.cancel("sweep")
+        assert cancelled.array and (cancelled.state, cancelled.array.counts) == ("CANCELLING", {"CANCELLED": 2})
+
+    def test_what_names_no_jobs_or_too_many_is_refused(self, client: Client) -> None:
+        for array, name in (("3-1", "sweep"), ("0-10000", "sweep"), ("0-1", "a" * 94)):
+            with pytest.raises(InvalidPayload, match="array"):
+                client.jobs.create(name, command=["true"], array=array)
+        assert not list(client.jobs.list())
+
+    def test_the_outlook_and_its_cost_are_of_all_its_jobs(self, client: Client, tmp_path: Path) -> None:
+        one, many = (
+            json.loads(command("job", "submit", "--dry-run", "--json", "--name", "sweep", *array, "--", "true", cwd=tmp_path).stdout)
+            for array in ([], ["--array", "0-99"])
+        )
+        assert (one["jobs"], many["jobs"]) == (1, 100) and many["cost"]["an_hour_micro_usd"] == 100 * one["cost"]["an_hour_micro_usd"] > 0
+
+    def test_the_command_submits_lists_and_waits_for_it_as_one(
+        self, client: Client, tmp_path: Path, database: Database, reconciler: JobReconciler, cluster: FakeCluster
+    ) -> None:
+        made = command("job", "submit", "--name", "sweep", "--array", "0-1", "--workers", "0", "--json", "--", "true", cwd=tmp_path)
+        assert json.loads(made.stdout)["array"]["counts"] == {"QUEUED": 2}
+        assert re.search(r"sweep +.*QUEUED +2 QUEUED", command("job", "list", cwd=tmp_path).stdout)
+        unfolded = command("job", "list", "--array", "sweep", "--json", cwd=tmp_path)
+        assert [job["name"] for job in json.loads(unfolded.stdout)] == ["sweep_1", "sweep_0"]
+        steps(database, reconciler, 2)
+        for job, state in zip(client.jobs.list(array="sweep"), (RayState.SUCCEEDED, RayState.FAILED), strict=True):
+            cluster.become(job.submission_id or "", state, exit_code=0)
+        steps(database, reconciler, 2)
+        waited = command("job", "wait", "sweep", cwd=tmp_path)
+        assert waited.returncode == 1 and "of 2 jobs 1 failed" in waited.stdout
 
 
 class TestCommand:

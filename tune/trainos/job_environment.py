@@ -59,6 +59,12 @@ def build_job_environment(job: Job, url: str, store_url: str, free_disk_bytes: i
     environment |= {"RAY_TRAIN_CALLBACKS": "tune.trainos.ranks.Ranks", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
     # Code finds the files of its package where it starts, in Ray Tune's trials too.
     environment["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    if job.array_id is not None:
+        environment |= {
+            "AIDOS_ARRAY_ID": str(job.array_id),
+            "AIDOS_ARRAY_INDEX": str(job.array_index),
+            "AIDOS_ARRAY_SIZE": str(job.array_size),
+        }
     if job.spec.resume_from is not None:
         environment["AIDOS_RESUME_FROM"] = job.spec.resume_from
     if job.run_id is not None:

@@ -123,6 +123,8 @@ class JobSpec:
     after: tuple[str, ...] = ()
     resume_from: str | None = None
     """``JOB_ID`` or ``JOB_ID@STEP``: the job whose checkpoint this one begins with."""
+    array: str | None = None
+    """The indices of the jobs of an array, as ``aidos.schemas.job_arrays`` reads them."""
     trust: Trust = Trust.TRUSTED
 
     @property
@@ -163,8 +165,18 @@ class Submitter:
 
 
 @dataclass(frozen=True)
+class Array:
+    """The array that a job is, or that it has a place in: then with its index. ``at_once``: how many of ``size`` may run."""
+
+    id: UUID
+    index: int | None
+    size: int
+    at_once: int | None
+
+
+@dataclass(frozen=True)
 class Job:
-    """A job as it is stored. ``submission_id`` names its current attempt in Ray."""
+    """A job as it is stored. ``submission_id`` names its current attempt in Ray. An array is one that runs nothing itself."""
 
     id: UUID
     org_id: UUID
@@ -202,10 +214,25 @@ class Job:
     preempted_for: str | None = None
     preemptions: int = 0
     restarts: int = 0
+    is_array: bool = False
+    array_id: UUID | None = None
+    array_index: int | None = None
+    array_size: int | None = None
+    array_limit: int | None = None
 
     @property
     def resources(self) -> Resources:
         return self.spec.resources
+
+    @property
+    def array(self) -> Array | None:
+        """None for a job that has to do with none."""
+        return None if self.array_size is None else Array(self.array_id or self.id, self.array_index, self.array_size, self.array_limit)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its states are told: for a job of an array that has never begun its array tells."""
+        return self.array_id is None or self.attempt > 0
 
 
 @dataclass(frozen=True)

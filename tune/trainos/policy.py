@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,6 +39,7 @@ SUBMIT, STOP, FOLLOW, END = "SUBMIT", "STOP", "FOLLOW", "END"
 RETRY, RESTART, GIVE_WAY = "RETRY", "RESTART", "GIVE_WAY"
 """Back to the queue: lost by the platform, failed by itself, asked to make room."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
+_NOT_DONE = {JobState.FAILED: "failed", JobState.CANCELLED: "were cancelled"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,15 @@ def _retry(job: Job, reason: str) -> Step:
 def _pause(times: int) -> float:
     """Seconds before the next attempt: none at first, then twice as long each time."""
     return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (times - 1)) if times > 0 else 0.0
+
+
+def end_of_array(counts: Mapping[JobState, int], cancelled: bool) -> tuple[JobState, str]:
+    """How an array ends whose jobs have all ended, so many in each state, and why; ``cancelled``: as a whole."""
+    told = " and ".join(f"{counts[state]} {word}" for state, word in _NOT_DONE.items() if counts.get(state))
+    if not told and not cancelled:
+        return JobState.SUCCEEDED, ""
+    state = JobState.FAILED if counts.get(JobState.FAILED) and not cancelled else JobState.CANCELLED
+    return state, f"of {sum(counts.values())} jobs {told or 'all succeeded before'}"
 
 
 def timed_out(job: Job, now: datetime) -> bool:

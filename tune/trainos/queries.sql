@@ -2,17 +2,32 @@
 job.id, job.org_id, job.project_id, job.project_name, job.name, job.origin, job.spec, job.inputs, job.state, job.reason, job.exit_code,
 job.run_id, job.attempt, job.submission_id, job.ray_session, job.log_directory, job.lease_id, job.created_by, job.submitter,
 job.traceparent, job.created_at, job.updated_at, job.started_at, job.finished_at, job.attempts, job.token_renewed_at, job.lock_token,
-job.admitted_at, job.priority, job.held_by, job.waits, job.due_at, job.preempted_at, job.preempted_for, job.preemptions, job.restarts
+job.admitted_at, job.priority, job.held_by, job.waits, job.due_at, job.preempted_at, job.preempted_for, job.preemptions, job.restarts,
+job.is_array, job.array_id, job.array_index, job.array_size, job.array_limit
 
 -- insert_job --
 INSERT INTO trainos.jobs AS job
        (id, org_id, project_id, project_name, name, origin, spec, inputs, state, run_id, submission_id, cpu, gpu, memory_gib, created_by,
-        submitter, traceparent, started_at, attempt, priority, waits, admitted_at)
+        submitter, traceparent, started_at, attempt, priority, waits, admitted_at, is_array, array_size, array_limit)
 VALUES (%(id)s, %(org_id)s, %(project_id)s, %(project_name)s, %(name)s, %(origin)s, %(spec)s, %(inputs)s, %(state)s, %(run_id)s,
         %(submission_id)s, %(cpu)s, %(gpu)s, %(memory_gib)s, %(created_by)s, %(submitter)s, %(traceparent)s, %(started_at)s, %(attempt)s,
-        %(priority)s, %(waits)s, CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE now() END)
+        %(priority)s, %(waits)s, CASE WHEN %(state)s = 'QUEUED' THEN NULL ELSE now() END, %(is_array)s, %(array_size)s, %(array_limit)s)
 ON CONFLICT (submission_id) DO NOTHING
 RETURNING {job_columns};
+
+-- insert_members --
+-- Each is as its array but for its name and index; so many of the first are in the queue at once, where that is said.
+INSERT INTO trainos.jobs
+       (id, org_id, project_id, project_name, name, origin, spec, inputs, state, cpu, gpu, memory_gib, created_by, submitter, traceparent, priority,
+        waits, reason, array_id, array_index, array_size, array_limit)
+SELECT member.id, org_id, project_id, project_name, name || '_' || index, origin,
+       spec || jsonb_build_object('array', NULL, 'name', name || '_' || index, 'experiment', coalesce(spec ->> 'experiment', name)), inputs, state,
+       cpu, gpu, memory_gib, created_by, submitter, traceparent, priority, later, CASE WHEN later THEN 'waits for others of its array' ELSE '' END,
+       array_of.id, index, array_size, array_limit
+  FROM trainos.jobs AS array_of
+ CROSS JOIN unnest(%(ids)s::uuid[], %(indices)s::int[]) WITH ORDINALITY AS member (id, index, place)
+ CROSS JOIN LATERAL (SELECT coalesce(place > %(at_once)s::int, false)) AS said (later)
+ WHERE array_of.id = %(array_id)s;
 
 -- find_job --
 SELECT {job_columns}
@@ -30,10 +45,27 @@ SELECT {job_columns}
 SELECT {job_columns}
   FROM trainos.jobs AS job
  WHERE project_id = %(project_id)s
+   AND array_id IS NULL
    AND (%(state)s::text IS NULL OR state = %(state)s)
    AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
  ORDER BY id DESC
  LIMIT %(limit)s;
+
+-- list_members --
+SELECT {job_columns}
+  FROM trainos.jobs AS job
+ WHERE project_id = %(project_id)s
+   AND array_id = %(array_id)s
+   AND (%(state)s::text IS NULL OR state = %(state)s)
+   AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
+ ORDER BY id DESC
+ LIMIT %(limit)s;
+
+-- count_members --
+SELECT array_id, state, count(*) AS jobs
+  FROM trainos.jobs
+ WHERE project_id = %(project_id)s AND array_id = ANY(%(array_ids)s)
+ GROUP BY array_id, state;
 
 -- list_submissions --
 SELECT submission_id FROM trainos.jobs WHERE submission_id = ANY(%(submission_ids)s);
@@ -41,42 +73,45 @@ SELECT submission_id FROM trainos.jobs WHERE submission_id = ANY(%(submission_id
 -- count_live_jobs --
 SELECT state, count(*) AS jobs
   FROM trainos.jobs
- WHERE state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
+ WHERE state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING') AND NOT is_array
  GROUP BY state;
 
 -- cancel_job --
 UPDATE trainos.jobs AS job
-   SET state = CASE WHEN state = 'QUEUED' THEN 'CANCELLED' ELSE 'CANCELLING' END,
+   SET state = CASE WHEN state = 'QUEUED' AND NOT is_array THEN 'CANCELLED' ELSE 'CANCELLING' END,
        reason = %(reason)s, next_attempt_at = now(), updated_at = now(),
-       finished_at = CASE WHEN state = 'QUEUED' THEN now() END,
+       finished_at = CASE WHEN state = 'QUEUED' AND NOT is_array THEN now() END,
        lock_token = CASE WHEN state = 'QUEUED' THEN NULL ELSE lock_token END,
        locked_until = CASE WHEN state = 'QUEUED' THEN NULL ELSE locked_until END
- WHERE id = %(id)s AND project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING')
+ WHERE (id = %(id)s OR array_id = %(id)s) AND project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING')
 RETURNING {job_columns};
 
 -- fail_waiting --
 UPDATE trainos.jobs AS job
    SET state = 'FAILED', reason = %(reason)s, finished_at = now(), updated_at = now()
- WHERE id = %(id)s AND state = 'QUEUED'
+ WHERE (id = %(id)s OR array_id = %(id)s) AND state = 'QUEUED'
 RETURNING {job_columns};
 
 -- hold_job --
+-- Where only so many of an array run at once, others take the place of one that is held.
 UPDATE trainos.jobs AS job
-   SET held_by = %(held_by)s, reason = CASE WHEN %(held_by)s::text IS NULL THEN '' ELSE 'held by ' || %(held_by)s END, updated_at = now()
- WHERE id = %(id)s AND project_id = %(project_id)s AND state = 'QUEUED'
+   SET held_by = %(held_by)s, reason = CASE WHEN %(held_by)s::text IS NULL THEN '' ELSE 'held by ' || %(held_by)s END, updated_at = now(),
+       waits = waits OR array_limit IS NOT NULL
+ WHERE (id = %(id)s OR array_id = %(id)s) AND project_id = %(project_id)s AND (state = 'QUEUED' OR is_array AND finished_at IS NULL)
 RETURNING {job_columns};
 
 -- set_priority --
 UPDATE trainos.jobs AS job
    SET priority = %(priority)s, updated_at = now()
- WHERE id = %(id)s AND project_id = %(project_id)s AND finished_at IS NULL
+ WHERE (id = %(id)s OR array_id = %(id)s) AND project_id = %(project_id)s AND finished_at IS NULL
 RETURNING {job_columns};
 
 -- list_queue --
 SELECT {job_columns}
   FROM trainos.jobs AS job
  WHERE project_id = %(project_id)s AND state IN ('QUEUED', 'STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
- ORDER BY state = 'QUEUED', held_by IS NOT NULL, waits, priority DESC, queued_at, id
+   AND NOT (waits AND array_id IS NOT NULL)
+ ORDER BY state = 'QUEUED' OR is_array, held_by IS NOT NULL, waits, priority DESC, queued_at, id
  LIMIT %(limit)s;
 
 -- admit_jobs --
@@ -89,6 +124,48 @@ UPDATE trainos.jobs AS job
   FROM unnest(%(ids)s::uuid[], %(lease_ids)s::uuid[], %(placements)s::jsonb[]) AS admitted (id, lease_id, placement)
  WHERE job.id = admitted.id AND CASE WHEN state = 'QUEUED' AND held_by IS NULL AND NOT waits THEN true END
 RETURNING {job_columns};
+
+-- begin_arrays --
+UPDATE trainos.jobs AS job
+   SET state = 'RUNNING', started_at = now(), updated_at = now()
+ WHERE id IN (SELECT id FROM trainos.jobs WHERE id = ANY(%(ids)s) AND is_array AND state = 'QUEUED' FOR UPDATE SKIP LOCKED)
+RETURNING {job_columns};
+
+-- list_ended_arrays --
+SELECT ended.id, ended.state, (SELECT jsonb_object_agg(counted.state, jobs)
+                                 FROM (SELECT state, count(*) AS jobs FROM trainos.jobs WHERE array_id = ended.id GROUP BY state) AS counted) AS counts
+  FROM trainos.jobs AS ended
+ WHERE is_array AND finished_at IS NULL
+   AND NOT EXISTS (SELECT FROM trainos.jobs AS member WHERE member.array_id = ended.id AND member.finished_at IS NULL);
+
+-- end_array --
+UPDATE trainos.jobs AS job
+   SET state = %(state)s, reason = %(reason)s, finished_at = now(), updated_at = now()
+ WHERE id = %(id)s AND finished_at IS NULL
+RETURNING {job_columns};
+
+-- admit_members --
+-- Those that wait until fewer of their array are in the queue or run; none while the array waits for other jobs.
+UPDATE trainos.jobs AS job
+   SET waits = false, reason = '', due_at = now(), updated_at = now()
+ WHERE id IN (
+        SELECT next.id
+          FROM trainos.jobs AS begun
+         CROSS JOIN LATERAL (
+                SELECT coalesce(begun.array_limit, begun.array_size) - count(*) AS jobs
+                  FROM trainos.jobs AS member
+                 WHERE member.array_id = begun.id AND member.finished_at IS NULL AND NOT member.waits) AS room
+         CROSS JOIN LATERAL (
+                SELECT id FROM trainos.jobs AS member
+                 WHERE member.array_id = begun.id AND member.finished_at IS NULL AND member.waits AND member.held_by IS NULL
+                 ORDER BY array_index LIMIT greatest(room.jobs, 0)) AS next
+         WHERE begun.is_array AND begun.finished_at IS NULL AND begun.state <> 'CANCELLING'
+           AND NOT EXISTS (
+                SELECT FROM trainos.dependencies AS edge JOIN trainos.jobs AS other ON other.id = edge.on_id
+                 WHERE edge.job_id = begun.id AND other.state <> 'SUCCEEDED'));
+
+-- set_run --
+UPDATE trainos.jobs AS job SET run_id = %(run_id)s WHERE id = %(id)s AND lock_token = %(token)s RETURNING {job_columns};
 
 -- preempt_jobs --
 UPDATE trainos.jobs AS job
@@ -112,7 +189,7 @@ UPDATE trainos.jobs AS job
    SET lock_token = %(token)s, locked_until = clock_timestamp() + make_interval(secs => %(lock_s)s)
  WHERE job.id IN (
         SELECT id FROM trainos.jobs
-         WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING')
+         WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING') AND NOT is_array
            AND next_attempt_at <= clock_timestamp()
            AND (locked_until IS NULL OR locked_until < clock_timestamp())
          ORDER BY next_attempt_at

@@ -107,6 +107,7 @@ class JobReconciler(Reconciler[Job]):
     async def _submit(self, job: Job) -> Outcome:
         with telemetry.span("trainos.submit", aidos__job=job.name, aidos__attempt=job.attempt):
             session = self.ray.session()
+            job = job if job.run_id is not None else await self._begin_run(job)
             await self._renew_token(job)
             # What the job's code asks of the platform is the submit's child in the trace.
             traced = replace(job, traceparent=telemetry.current_traceparent())
@@ -123,6 +124,13 @@ class JobReconciler(Reconciler[Job]):
                     package = None
         changes = {"ray_session": session.name, "log_directory": session.log_directory, "token_renewed_at": datetime.now(UTC)}
         return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0.3)
+
+    async def _begin_run(self, job: Job) -> Job:
+        async with self.db.platform() as conn:
+            begun = await service.begin_run(conn, job)
+            if begun is None:
+                raise LostClaim(job.name)
+            return begun
 
     async def _fetch_package(self, job: Job, folder: Path) -> Path | None:
         path = folder / "code.zip"
@@ -210,12 +218,12 @@ async def reconcile_jobs(host: Host) -> None:
 async def report_jobs(host: Host) -> None:
     """How many jobs there are in each state, for the dashboards."""
     await host.report(metrics.JOBS, [state for state in JobState if not state.final], service.count_live_jobs)
+
+
 def _package_key(job: Job) -> str:
     if job.spec.code is not None:
         return service.git_key(job.project_id, job.spec.code)
     return service.code_key(job.project_id, str(job.spec.code_sha256))
-
-
 
 
 async def adopt_ray_jobs(host: Host) -> None:

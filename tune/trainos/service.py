@@ -15,8 +15,9 @@ from actors.modelhub.errors import RunNotFound, WrongRunState
 from actors.modelhub.models import Node, NodeKind, RunSpec, RunState
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from aidos.schemas.job_arrays import parse_array
 from cluster.db import Connection, new_id
-from cluster.events import Event, publish
+from cluster.events import Event, publish, publish_all
 from cluster.objects import Objects, prefix_key
 from cluster.settings import Settings
 from cluster.telemetry import current_traceparent
@@ -43,8 +44,8 @@ from tune.trainos.models import (
 )
 from tune.trainos.policy import decayed_use, find_expired, split_reference
 from tune.trainos.queue.capacity import check_fits
-
 from tune.trainos.trust import fit_sandbox
+
 SUBMISSION_PREFIX = "aidos-"
 _PLATFORM = f"{PrincipalKind.PLATFORM}:{UUID(int=0)}"
 HOLDING = frozenset({JobState.STARTING, JobState.RUNNING, JobState.PREEMPTING, JobState.CANCELLING})
@@ -88,17 +89,34 @@ async def submit_pinned(conn: Connection, scope: Scope, spec: JobSpec, inputs: S
     """Queue a job on commits that are known, whatever its references mean now. It waits for the jobs ``after``, and for none that an
     earlier job of this spec waited for."""
     job_id, spec = new_id(), spec if after else replace(spec, after=())
+    row = _row(scope, job_id, spec) | {"inputs": inputs}
+    if spec.array is None:
+        row["run_id"] = await _create_run(conn, scope, job_id, spec, inputs)
+    job = await store.insert_job(conn, row)
+    assert job is not None
+    if after:
+        await store.insert_dependencies(conn, scope.project, job.id, after)
+    if spec.array is not None:
+        indices = parse_array(spec.array).indices
+        ids = sorted(new_id() for _ in indices)
+        await store.insert_members(conn, job.id, ids, indices, 0 if after else job.array_limit)
+    await _publish(conn, job, scope.actor)
+    return job
+
+
+async def _create_run(conn: Connection, scope: Scope, job_id: UUID, spec: JobSpec, inputs: Sequence[Input]) -> UUID:
     nodes = tuple(Node(NodeKind.COMMIT, str(item.commit_id), item.reference) for item in inputs)
     run = await modelhub.create_run(
         conn, scope, RunSpec(experiment=spec.experiment or spec.name, name=spec.name, job_id=job_id, inputs=nodes)
     )
-    job = await store.insert_job(conn, _row(scope, job_id, spec) | {"inputs": inputs, "run_id": run.id})
-    assert job is not None
-    if after:
-        await store.insert_dependencies(conn, scope.project, job.id, after)
-    await modelhub.add_edge(conn, scope, Node(NodeKind.JOB, str(job.id), job.name), Node(NodeKind.RUN, str(run.id), run.name), "ran as")
-    await _publish(conn, job, scope.actor)
-    return job
+    await modelhub.add_edge(conn, scope, Node(NodeKind.JOB, str(job_id), spec.name), Node(NodeKind.RUN, str(run.id), run.name), "ran as")
+    return run.id
+
+
+async def begin_run(conn: Connection, job: Job) -> Job | None:
+    """The job with a run, which a job of an array has only from its first start on; None when the claim on it was lost."""
+    scope = submitter_scope(job.org_id, job.project_id, job.project_name, job.submitter, job.created_by)
+    return await store.set_run(conn, job.id, job.lock_token, await _create_run(conn, scope, job.id, job.spec, job.inputs))
 
 
 async def _resolve(conn: Connection, scope: Scope, reference: str) -> Input:
@@ -107,6 +125,7 @@ async def _resolve(conn: Connection, scope: Scope, reference: str) -> Input:
 
 
 def _row(scope: Scope, job_id: UUID, spec: JobSpec) -> dict[str, Any]:
+    array = None if spec.array is None else parse_array(spec.array)
     return {
         "id": job_id,
         "org_id": scope.org_id,
@@ -122,7 +141,11 @@ def _row(scope: Scope, job_id: UUID, spec: JobSpec) -> dict[str, Any]:
         "submission_id": None,
         "started_at": None,
         "priority": spec.priority,
-        "waits": bool(spec.after),
+        # An array never enters the queue: its jobs do.
+        "waits": bool(spec.after) or array is not None,
+        "is_array": array is not None,
+        "array_size": len(array.indices) if array else None,
+        "array_limit": array.at_once if array else None,
         "created_by": scope.actor,
         "submitter": submitter_of(scope),
         "traceparent": current_traceparent(),
@@ -169,9 +192,19 @@ async def find_jobs(conn: Connection, scope: Scope, ids: Collection[UUID]) -> li
     return await store.find_jobs(conn, scope.project, ids)
 
 
-async def list_jobs(conn: Connection, scope: Scope, state: str | None, before: UUID | None, limit: int) -> list[Job]:
-    """Newest first."""
-    return await store.list_jobs(conn, scope.project, state, before, limit)
+async def list_jobs(
+    conn: Connection, scope: Scope, state: str | None, before: UUID | None, limit: int, array: str | None = None
+) -> list[Job]:
+    """Newest first: of arrays only themselves, or the jobs of one ``array``. Raises: JobNotFound."""
+    if array is None:
+        return await store.list_jobs(conn, scope.project, state, before, limit)
+    return await store.list_members(conn, scope.project, (await get_job(conn, scope, array)).id, state, before, limit)
+
+
+async def count_members(conn: Connection, scope: Scope, jobs: Sequence[Job]) -> dict[UUID, dict[str, int]]:
+    """Of those that are arrays: how many of their jobs are in each state."""
+    arrays = [job.id for job in jobs if job.is_array]
+    return await store.count_members(conn, scope.project, arrays) if arrays else {}
 
 
 async def cancel_job(conn: Connection, scope: Scope, name: str) -> Job:
@@ -180,15 +213,23 @@ async def cancel_job(conn: Connection, scope: Scope, name: str) -> Job:
     if job.state is JobState.CANCELLING:
         return job
     cancelled = await store.cancel_job(conn, scope.project, job.id, f"cancelled by {scope.actor}")
-    if cancelled is None:
+    now = next((each for each in cancelled if each.id == job.id), None)
+    if now is None:
         now = await get_job(conn, scope, str(job.id))
         if now.state is JobState.CANCELLING:
             return now
         raise JobEnded(job=now.name, state=now.state)
-    await _publish(conn, cancelled, scope.actor)
-    if cancelled.state.final:
-        await end_job(conn, scope, cancelled)
-    return cancelled
+    await tell_changes(conn, scope, cancelled)
+    return now
+
+
+async def tell_changes(conn: Connection, scope: Scope, jobs: Sequence[Job]) -> None:
+    """The events of jobs that came into their states, and what the end of those that have ended brings with it."""
+    told = [job for job in jobs if job.is_told]
+    await publish_all(conn, [state_event(job, scope.actor) for job in told])
+    for job in told:
+        if job.state.final:
+            await end_job(conn, scope, job)
 
 
 async def count_live_jobs(conn: Connection) -> dict[str, int]:

@@ -58,8 +58,29 @@ async def find_jobs(conn: Connection, project_id: UUID, ids: Collection[UUID]) -
 
 
 async def list_jobs(conn: Connection, project_id: UUID, state: str | None, before: UUID | None, limit: int) -> list[Job]:
+    """Of an array only itself."""
     values = {"project_id": project_id, "state": state, "before": before, "limit": limit}
     return [_job(row) for row in await (await conn.execute(Q.list_jobs, values)).fetchall()]
+
+
+async def list_members(conn: Connection, project_id: UUID, array_id: UUID, state: str | None, before: UUID | None, limit: int) -> list[Job]:
+    """The jobs of an array, the highest index first."""
+    values = {"project_id": project_id, "array_id": array_id, "state": state, "before": before, "limit": limit}
+    return [_job(row) for row in await (await conn.execute(Q.list_members, values)).fetchall()]
+
+
+async def count_members(conn: Connection, project_id: UUID, array_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """How many jobs of each array are in each state."""
+    rows = await (await conn.execute(Q.count_members, {"project_id": project_id, "array_ids": list(array_ids)})).fetchall()
+    counts: dict[UUID, dict[str, int]] = {id: {} for id in array_ids}
+    for row in rows:
+        counts[row["array_id"]][row["state"]] = row["jobs"]
+    return counts
+
+
+async def insert_members(conn: Connection, array_id: UUID, ids: Sequence[UUID], indices: Sequence[int], at_once: int | None) -> None:
+    """The jobs of an array, as it says; ``at_once`` of them in the queue."""
+    await conn.execute(Q.insert_members, {"array_id": array_id, "ids": list(ids), "indices": list(indices), "at_once": at_once})
 
 
 async def list_submissions(conn: Connection, submission_ids: Sequence[str]) -> set[str]:
@@ -72,28 +93,28 @@ async def count_live_jobs(conn: Connection) -> dict[str, int]:
     return {row["state"]: row["jobs"] for row in await (await conn.execute(Q.count_live_jobs)).fetchall()}
 
 
-async def cancel_job(conn: Connection, project_id: UUID, job_id: UUID, reason: str) -> Job | None:
-    """None when it has ended or is being cancelled already."""
-    row = await (await conn.execute(Q.cancel_job, {"project_id": project_id, "id": job_id, "reason": reason})).fetchone()
-    return _job(row) if row else None
+async def cancel_job(conn: Connection, project_id: UUID, job_id: UUID, reason: str) -> list[Job]:
+    """It and, of an array, its jobs; not those that have ended or are being cancelled already."""
+    rows = await (await conn.execute(Q.cancel_job, {"project_id": project_id, "id": job_id, "reason": reason})).fetchall()
+    return [_job(row) for row in rows]
 
 
-async def fail_waiting(conn: Connection, job_id: UUID, reason: str) -> Job | None:
-    """End a job that waits; None when it does not."""
-    row = await (await conn.execute(Q.fail_waiting, {"id": job_id, "reason": reason})).fetchone()
-    return _job(row) if row else None
+async def fail_waiting(conn: Connection, job_id: UUID, reason: str) -> list[Job]:
+    """End a job that waits and, of an array, its jobs; those that wait."""
+    rows = await (await conn.execute(Q.fail_waiting, {"id": job_id, "reason": reason})).fetchall()
+    return [_job(row) for row in rows]
 
 
-async def hold_job(conn: Connection, project_id: UUID, job_id: UUID, held_by: str | None) -> Job | None:
-    """Keep it back, or with None let it go; None when it does not wait."""
-    row = await (await conn.execute(Q.hold_job, {"project_id": project_id, "id": job_id, "held_by": held_by})).fetchone()
-    return _job(row) if row else None
+async def hold_job(conn: Connection, project_id: UUID, job_id: UUID, held_by: str | None) -> list[Job]:
+    """Keep it back, or with None let it go; an array that has not ended, and of its jobs and else those that wait."""
+    rows = await (await conn.execute(Q.hold_job, {"project_id": project_id, "id": job_id, "held_by": held_by})).fetchall()
+    return [_job(row) for row in rows]
 
 
-async def set_priority(conn: Connection, project_id: UUID, job_id: UUID, priority: int) -> Job | None:
-    """None when it has ended."""
-    row = await (await conn.execute(Q.set_priority, {"project_id": project_id, "id": job_id, "priority": priority})).fetchone()
-    return _job(row) if row else None
+async def set_priority(conn: Connection, project_id: UUID, job_id: UUID, priority: int) -> list[Job]:
+    """It and, of an array, its jobs; those that have not ended."""
+    rows = await (await conn.execute(Q.set_priority, {"project_id": project_id, "id": job_id, "priority": priority})).fetchall()
+    return [_job(row) for row in rows]
 
 
 async def list_queue(conn: Connection, project_id: UUID, limit: int) -> list[Job]:
@@ -110,6 +131,34 @@ async def admit_jobs(conn: Connection, prefix: str, placements: Mapping[UUID, Se
         "placements": [Jsonb(placement) for placement in placements.values()],
     }
     return [_job(row) for row in await (await conn.execute(Q.admit_jobs, values)).fetchall()]
+
+
+async def begin_arrays(conn: Connection, ids: Collection[UUID]) -> list[Job]:
+    """Those of these arrays of which nothing had begun. One that somebody changes now is left out, and told of the next time."""
+    return [_job(row) for row in await (await conn.execute(Q.begin_arrays, {"ids": list(ids)})).fetchall()]
+
+
+async def list_ended_arrays(conn: Connection) -> list[tuple[UUID, JobState, dict[JobState, int]]]:
+    """Arrays all of whose jobs have ended and that have not: their state, and how many of their jobs are in each."""
+    rows = await (await conn.execute(Q.list_ended_arrays)).fetchall()
+    return [(row["id"], JobState(row["state"]), {JobState(state): jobs for state, jobs in row["counts"].items()}) for row in rows]
+
+
+async def end_array(conn: Connection, array_id: UUID, state: JobState, reason: str) -> Job | None:
+    """None when it has ended already."""
+    row = await (await conn.execute(Q.end_array, {"id": array_id, "state": state, "reason": reason})).fetchone()
+    return _job(row) if row else None
+
+
+async def admit_members(conn: Connection) -> None:
+    """Let as many jobs of each array into the queue as may be there at once."""
+    await conn.execute(Q.admit_members)
+
+
+async def set_run(conn: Connection, job_id: UUID, token: UUID | None, run_id: UUID) -> Job | None:
+    """None when the claim was lost."""
+    row = await (await conn.execute(Q.set_run, {"id": job_id, "token": token, "run_id": run_id})).fetchone()
+    return _job(row) if row else None
 
 
 async def preempt_jobs(conn: Connection, names: Mapping[UUID, str]) -> list[Job]:

@@ -1,7 +1,8 @@
 -- has_waiting --
 SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL)
+    OR EXISTS (SELECT FROM trainos.jobs WHERE is_array AND finished_at IS NULL)
     OR EXISTS (SELECT FROM trainos.closures JOIN trainos.jobs USING (project_id)
-                WHERE state IN ('STARTING', 'RUNNING') AND origin = 'aidos' AND (spec -> 'preemptible') IS DISTINCT FROM 'false') AS waiting;
+                WHERE state IN ('STARTING', 'RUNNING') AND NOT is_array AND origin = 'aidos' AND (spec -> 'preemptible') IS DISTINCT FROM 'false') AS waiting;
 
 -- count_queues --
 SELECT count(*) AS queues, now() AS at FROM (
@@ -40,7 +41,7 @@ SELECT job.id, name, job.project_id, created_by AS "user", queued_at, priority, 
         SELECT checkpoints.created_at FROM trainos.checkpoints
          WHERE checkpoints.project_id = job.project_id AND checkpoints.job_id = job.id
          ORDER BY step DESC LIMIT 1) AS saved ON true
- WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING') AND origin = 'aidos'
+ WHERE state IN ('STARTING', 'RUNNING', 'PREEMPTING', 'CANCELLING') AND origin = 'aidos' AND NOT is_array
  ORDER BY job.id;
 
 -- list_usage --
@@ -54,9 +55,9 @@ SELECT job.id, min(other.name) FILTER (WHERE other.state IN ('FAILED', 'CANCELLE
   FROM trainos.jobs AS job
   JOIN trainos.dependencies AS edge ON edge.project_id = job.project_id AND edge.job_id = job.id
   JOIN trainos.jobs AS other ON other.id = edge.on_id
- WHERE job.state = 'QUEUED' AND job.waits
+ WHERE job.state = 'QUEUED' AND job.waits AND job.array_id IS NULL
  GROUP BY job.id
-HAVING bool_and(other.state = 'SUCCEEDED') OR bool_or(other.state IN ('FAILED', 'CANCELLED'));
+HAVING bool_and(other.state = 'SUCCEEDED') AND NOT job.is_array OR bool_or(other.state IN ('FAILED', 'CANCELLED'));
 
 -- set_quota --
 INSERT INTO trainos.quotas (project_id, org_id, nominal, limits, user_limits, weight, updated_by)
@@ -89,7 +90,7 @@ SELECT job.id, job.name, project_name AS project, created_by AS user, spec, job.
           FROM trainos.checkpoints
          WHERE project_id = job.project_id AND job_id = job.id
         HAVING count(*) > 1) AS saved ON true
- WHERE job.project_id = %(project_id)s AND job.created_at >= %(since)s AND finished_at >= started_at
+ WHERE job.project_id = %(project_id)s AND job.created_at >= %(since)s AND finished_at >= started_at AND NOT is_array
  ORDER BY job.created_at, job.id
  LIMIT %(limit)s;
 
@@ -104,7 +105,7 @@ SELECT nodes FROM trainos.capacity WHERE seen_at > now() - make_interval(secs =>
 SELECT project_id, name, cpu, gpu, memory_gib,
        percentile_cont(ARRAY[0.1, 0.5, 0.9]) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - started_at)::float8) AS run_s
   FROM trainos.jobs
- WHERE project_id = ANY(%(project_ids)s) AND state IN ('SUCCEEDED', 'FAILED') AND origin = 'aidos'
+ WHERE project_id = ANY(%(project_ids)s) AND state IN ('SUCCEEDED', 'FAILED') AND origin = 'aidos' AND NOT is_array
    AND finished_at > now() - make_interval(days => %(days)s) AND finished_at >= started_at
  GROUP BY GROUPING SETS ((project_id, name), (project_id, cpu, gpu, memory_gib))
 HAVING count(*) >= 3;

@@ -70,6 +70,7 @@ async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) ->
 
     In one transaction that holds the queue's lease: who dies in it has decided nothing, and the next look decides the same.
     """
+    await admission.settle_arrays(conn)
     await _settle_dependents(conn)
     snapshot = await read_snapshot(conn, nodes, _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE)
     decision = policy.decide(snapshot)

@@ -14,7 +14,7 @@ from aidos.cli.session import session
 from aidos.cli.training import submission
 from aidos.errors import InvalidRequest
 from aidos.transfers.git_remote import resolve_commit
-from aidos.transfers.job_log import read_log, search_log
+from aidos.transfers.job_log import read_log
 
 if TYPE_CHECKING:
     from aidos.client import Client
@@ -29,7 +29,7 @@ def register(group: typer.Typer) -> None:
     """Add the verbs to ``aidos job``."""
     group.command("submit", help="Pack a directory and run a command of it on the cluster: … -- python train.py")(submit)
     group.command("logs", help="Print what a job printed.")(logs)
-    job_tunnel.register(group)
+    job_tunnel.add_verbs(group)
     group.command("wait", help="Wait until a job has ended; exit 1 unless it succeeded.")(wait)
 
 
@@ -112,9 +112,9 @@ def logs(
     if not search and rank is None:
         _print_log(current, job, follow)
         return
-    for line in search_log(read_log(current.client, job, follow=follow), search, rank):
+    for line in current.client.jobs.search(job, word=search, rank=rank, follow=follow):
         if current.as_json:
-            current.show_each([line._asdict()])
+            current.show_each([line])
         else:
             sys.stdout.write(f"{line.number}: {line.text}\n")
             sys.stdout.flush()

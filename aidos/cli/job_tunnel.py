@@ -26,8 +26,8 @@ Job = Annotated[str, typer.Argument(help="Id of the job, or its name.")]
 _FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 
-def register(group: typer.Typer) -> None:
-    """Add the verbs to ``aidos job``."""
+def add_verbs(group: typer.Typer) -> None:
+    """Those of ``aidos job``."""
     group.command("exec", help="Run a command beside the one of a running job: … -- bash. Ends with the command's exit code.")(exec_)
     group.command("port-forward", help="Reach a TCP port of a running job at this machine's loopback, until Ctrl-C or the job's end.")(
         port_forward

@@ -16,6 +16,7 @@ from aidos.schemas.trainos import (
     JobOutlook,
     JobRead,
     JobResume,
+    LogLineRead,
     LogRead,
     LogText,
     QueueRead,
@@ -24,6 +25,7 @@ from aidos.schemas.trainos import (
 )
 
 _ONE = "/v1/trainos/jobs/{job}"
+_SEARCH = {"word": str, "rank": int, "follow": bool}
 _LOGS = {"after": int, "limit": int, "wait": str}
 
 
@@ -63,6 +65,9 @@ class Jobs(Resource):
         "POST", f"{_ONE}/resume", body=JobResume, returns=JobRead, help="Queue a job that goes on from a checkpoint of one that has ended."
     )
     chunks = operation("GET", f"{_ONE}/logs", returns=LogRead, query=_LOGS, help="Where the pieces of a job's log are stored.")
+    search = operation(
+        "GET", f"{_ONE}/logs/search", returns=LogLineRead, stream=True, query=_SEARCH, help="The lines of the log with a word in them."
+    )
     stream = operation("GET", f"{_ONE}/logs/stream", returns=LogText, stream=True, help="The log as server-sent events.")
 
 

@@ -343,6 +343,14 @@ class LogText(Wire):
     text: str
 
 
+class LogLineRead(Wire):
+    """A line of a job's log that was searched for."""
+
+    number: int = Field(description="Of the line in the log, from 1.")
+    rank: int | None = Field(description="Of the training's worker that printed it; null where none did.")
+    text: str
+
+
 class CheckpointFileBody(Asked):
     """One file of a checkpoint."""
 

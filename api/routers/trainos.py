@@ -35,12 +35,14 @@ from aidos.schemas.trainos import (
 )
 from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
 from api.forecasts import foretell, read_jobs
+from api.log_search import find_lines
 from api.pages import id_of, key_of, page_of, whole_below
 from api.sockets import add_socket
 from api.sse import HEARTBEAT_S, Batch, LastEventId, StreamEvent, follow
 from api.tunnels import enter_job
 from cluster.db import Connection
 from tune.trainos import admission, service
+from tune.trainos.log_search import LogSearch
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention
 from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
@@ -58,6 +60,9 @@ After = Annotated[int, Query(ge=0, le=2**31 - 2, description="`last_seq` of the 
 Array = Annotated[
     str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Of this array the jobs, in place of all arrays as one job.")
 ]
+Word = Annotated[str, Query(max_length=1000, description="All lines where it is empty.")]
+Rank = Annotated[int | None, Query(ge=0, le=10_000, description="Only what the training's worker of this rank printed.")]
+Follow = Annotated[bool, Query(description="Go on until the job has ended.")]
 State = Annotated[str | None, Query(max_length=20, pattern=r"^[A-Z]+$", description="Only jobs in this state.")]
 
 
@@ -184,6 +189,15 @@ async def get_job_logs(
 async def stream_job_logs(job: JobName, session: SessionDep, last_event_id: LastEventId = None) -> EventSourceResponse:
     """The log as server-sent events of `{"seq", "text"}`, from its beginning (or after `Last-Event-ID`) to the job's end."""
     return EventSourceResponse(_texts(session, job, last_event_id), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/jobs/{job}/logs/search", openapi_extra=needs("trainos:read", transaction=False), response_class=EventSourceResponse)
+async def search_job_logs(
+    job: JobName, session: SessionDep, word: Word = "", rank: Rank = None, follow: Follow = False, last_event_id: LastEventId = None
+) -> EventSourceResponse:
+    """The lines of the log with `word` in them, upper or lower case, as server-sent events of `{"number", "rank", "text"}`."""
+    lines = find_lines(session, job, LogSearch(word, rank), follow, _sequence(last_event_id))
+    return EventSourceResponse(lines, ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"})
 
 
 @router.post("/jobs/{job}/checkpoints/uploads", openapi_extra=needs("trainos:write", transaction=False))

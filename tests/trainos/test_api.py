@@ -173,6 +173,28 @@ class TestLogs:
         as_json = command("job", "logs", job, "--search", "last", "--json", cwd=tmp_path)
         assert json.loads(as_json.stdout) == {"number": 3, "rank": None, "text": "last"}
 
+    def test_a_search_that_broke_off_goes_on_behind_the_line_that_was_seen(self, client: Client, job: str) -> None:
+        assert [line.number for line in client.jobs.search(job)] == [1, 2, 3]
+        later = client.with_options(headers={"Last-Event-ID": "2"}).jobs.search(job, word="L", follow=True)
+        assert [(line.number, line.text) for line in later] == [(3, "last")]
+
+    def test_a_search_reads_what_there_is_and_follows_only_who_asks(
+        self, client: Client, database: Database, reconciler: JobReconciler, cluster: FakeCluster
+    ) -> None:
+        job = str(client.jobs.create("digits", command=["true"]).id)
+        steps(database, reconciler, 2)
+        name = client.jobs.get(job).submission_id or ""
+        cluster.logs[name] = b"one\ntw"
+        cluster.become(name, RayState.RUNNING)
+        steps(database, reconciler, 1)
+        assert [line.text for line in client.jobs.search(job)] == ["one", "tw"]
+        lines = iter(client.jobs.search(job, follow=True))
+        assert next(lines).text == "one"
+        cluster.logs[name] += b"o\n"
+        cluster.become(name, RayState.SUCCEEDED)
+        steps(database, reconciler, 1)
+        assert [line.text for line in lines] == ["two"]
+
 
 class TestArrays:
     def test_an_array_is_listed_as_one_job_and_its_jobs_when_they_are_asked_for(self, client: Client) -> None:

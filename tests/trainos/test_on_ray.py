@@ -19,7 +19,6 @@ import httpx
 import pytest
 
 from actors.securityvault.models import Scope
-from aidos.transfers.job_log import search_log
 from aidos.transfers.packing import pack
 from cluster import embedded, launch, ray_head
 from cluster.db import Database
@@ -31,6 +30,7 @@ from tests.support.waiting import wait_until, wait_until_async
 from tests.trainos.conftest import Submit, zip_of
 from tests.trainos.test_packages import LITTLE, write_wheel
 from tune.trainos import service
+from tune.trainos.log_search import LogSearch
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(150)]
@@ -319,7 +319,7 @@ class TestLog:
         done = await finish(job)
         log = await read_log(job)
         assert done.state is JobState.SUCCEEDED, log
-        assert sorted(line.rank for line in search_log([log], "the same words") if line.rank is not None) == [0, 1], log
+        assert sorted(line.rank for line in LogSearch("the same words").feed(log) if line.rank is not None) == [0, 1], log
 
     async def test_no_line_is_lost_or_doubled_when_trainos_is_killed(self, start: Run, finish, read_log, platform: Platform) -> None:
         job = await start(STEADY)

@@ -1,10 +1,12 @@
-"""A job's log by its lines."""
+"""A job's log by its lines: what a search finds, over pieces, and through the gateway."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from aidos.transfers.job_log import search_log
+from tune.trainos.log_search import LONGEST_LINE_BYTES, LogLine, LogSearch
 
 PIECES = [
     b"begins\n(rank 0 pid=11) Loss 0.5\n(rank 1 pid=12, ip=10.0.0.2) lo",
@@ -13,8 +15,13 @@ PIECES = [
 ]
 
 
+def search(pieces: Sequence[bytes], word: str = "", rank: int | None = None) -> list[LogLine]:
+    found = LogSearch(word, rank)
+    return [line for piece in pieces for line in found.feed(piece)] + found.end()
+
+
 def found(word: str = "", rank: int | None = None) -> list[tuple[int, int | None, str]]:
-    return [(line.number, line.rank, line.text) for line in search_log(PIECES, word, rank)]
+    return [(line.number, line.rank, line.text) for line in search(PIECES, word, rank)]
 
 
 class TestSearchLog:
@@ -30,4 +37,9 @@ class TestSearchLog:
         assert [number for number, _, _ in found(rank=rank)] == numbers
 
     def test_an_empty_log_has_no_line(self) -> None:
-        assert list(search_log([])) == []
+        assert search([]) == []
+
+    def test_a_line_without_an_end_is_known_by_its_beginning_and_counts_once(self) -> None:
+        endless = [b"x" * LONGEST_LINE_BYTES] * 20 + [b"tail\nnext\n"]
+        first, second = search(endless)
+        assert (first.number, len(first.text), second.number, second.text) == (1, LONGEST_LINE_BYTES, 2, "next")

@@ -32,8 +32,9 @@ async def ask(
     *,
     patience_s: float = 10.0,
     until: bytes | None = None,
+    socket: bool = False,
 ) -> Answer:
-    """Call the application; hang up when the answer is whole, a stream's first ``until`` bytes are there, or patience ends."""
+    """Call the application, as a WebSocket's opening where it is to be a ``socket``; hang up when the answer is whole, a stream's first ``until`` bytes are there, or patience ends."""
     path, _, query = target.partition("?")
     raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {
@@ -42,18 +43,21 @@ async def ask(
         "headers": [(b"host", b"gateway.test"), (b"content-length", str(len(body)).encode()), *raw_headers],
         "client": ("192.0.2.1", 4711), "server": ("gateway.test", 80), "state": {},
     }  # fmt: skip
+    prefix = "websocket.http" if socket else "http"
+    if socket:
+        scope |= {"type": "websocket", "extensions": {"websocket.http.response": {}}}
     answer, enough, sent = Answer(), asyncio.Event(), False
 
     async def receive() -> Message:
         nonlocal sent
         if not sent:
             sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "websocket.connect"} if socket else {"type": "http.request", "body": body, "more_body": False}
         await enough.wait()
-        return {"type": "http.disconnect"}
+        return {"type": "websocket.disconnect", "code": 1006} if socket else {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == f"{prefix}.response.start":
             answer.status = message["status"]
             answer.headers = {name.decode().lower(): value.decode() for name, value in message["headers"]}
             if answer.headers.get("content-type", "").startswith("text/event-stream") and until is None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from api.deps import ApiRoute
+from api.sockets import SocketApp
 
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -52,3 +53,13 @@ def operations(app: Any) -> list[Operation]:
         for route in found
         for method in sorted(route.methods or ())
     ]
+
+
+def is_socket(route: BaseRoute) -> bool:
+    """Whether it is a WebSocket that declares a permission."""
+    return isinstance(route, WebSocketRoute) and isinstance(route.app, SocketApp)
+
+
+def sockets(app: Any) -> list[Operation]:
+    """Every WebSocket."""
+    return [Operation("WEBSOCKET", route.path, route.app.permission, True, "trainos") for route in walk(app.routes) if is_socket(route)]  # type: ignore[attr-defined]  # it is one

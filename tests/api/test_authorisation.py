@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api.deps import PUBLIC, ApiRoute, needs
 from tests.api.asgi_call import ask
-from tests.api.routes import Operation, operations, walk
+from tests.api.routes import Operation, is_socket, operations, sockets, walk
 from tests.api.world import NARROW, World
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="session")]
@@ -79,9 +79,10 @@ def expected(operation: Operation, principal: str) -> set[int] | None:
 
 class TestEveryRoute:
     async def test_declares_a_permission_that_the_table_has(self, world: World) -> None:
-        undeclared = [route for route in walk(world.app.routes) if not isinstance(route, ApiRoute)]
+        undeclared = [route for route in walk(world.app.routes) if not isinstance(route, ApiRoute) and not is_socket(route)]
         assert not undeclared, f"routes outside ApiRoute, so without a permission: {undeclared}"
-        unknown = {operation.permission for operation in operations(world.app)} - set(LEAST) - {PUBLIC}
+        found = [*operations(world.app), *sockets(world.app)]
+        unknown = {operation.permission for operation in found} - set(LEAST) - {PUBLIC}
         assert not unknown, f"permissions without a row in this table: {sorted(unknown)}"
 
     async def test_is_not_public_unless_listed(self, world: World) -> None:
@@ -112,6 +113,18 @@ class TestEveryRoute:
                     f"{operation} [{operation.permission}] as {principal}: {answer.status}, not {allowed or 'allowed'}: {answer.body[:200]!r}"
                 )
         assert not wrong, "\n".join(wrong)
+
+    @pytest.mark.parametrize("principal", PRINCIPALS)
+    async def test_that_is_a_socket_opens_to_those_that_the_table_says(self, world: World, principal: str) -> None:
+        """To others not at all; to these there is no such job."""
+        credential = world.credentials[principal]
+        headers = {"authorization": f"Bearer {credential}"} if credential else {}
+        if principal == "foreign_admin":
+            headers["x-aidos-project"] = str(world.ours.project_id)
+        assert sockets(world.app)
+        for socket in sockets(world.app):
+            answer = await ask(world.app, "", socket.target(), headers, socket=True)
+            assert answer.status in (expected(socket, principal) or {404}), f"{socket} as {principal}: {answer}"
 
     async def test_refuses_an_unknown_caller_before_it_looks_at_the_request(self, world: World) -> None:
         for operation in operations(world.app):

@@ -14,7 +14,7 @@ from actors.modelhub import policy, service
 from actors.modelhub.artifacts import service as artifacts
 from actors.modelhub.artifacts.errors import InvalidArtifactPath
 from actors.modelhub.artifacts.models import Location, OwnerKind
-from actors.modelhub.errors import ModelExists, ModelNotFound
+from actors.modelhub.errors import ModelExists, ModelNotFound, VersionNotFound
 from actors.modelhub.governance import service as governance
 from actors.modelhub.logged import service as logged
 from actors.modelhub.models import Finding, Model, ModelFile, ModelVersion, Run, VersionOrigin
@@ -154,7 +154,12 @@ async def get_version(conn: Connection, scope: Scope, name: str, version: str) -
 
 
 async def get_version_by_alias(conn: Connection, scope: Scope, name: str, alias: str) -> ModelVersion:
-    """Raises: VersionNotFound, InvalidAlias."""
+    """``latest`` is the newest, whatever its state, as clients load prompts. Raises: ModelNotFound, VersionNotFound, InvalidAlias."""
+    if alias.lower() == "latest":
+        newest = await latest_versions(conn, scope, [await get_model(conn, scope, name)])
+        if not newest:
+            raise VersionNotFound(model=name, version=alias)
+        return max(newest, key=lambda version: version.version)
     return await get_version(conn, scope, name, _check_alias(alias))
 
 

@@ -143,6 +143,12 @@ async def mlflow_get_scorer(experiment_id: Text, name: Text, tx: TxDep, version:
     return answer(scorer=wire.scorer(await service.get_scorer(tx.conn, tx.scope, experiment, name, version)))
 
 
+@router.get("/scorers/online-configs", openapi_extra=READ)
+async def mlflow_list_scoring_configs(tx: TxDep) -> JSONResponse:
+    """Asked of every scorer that is listed: none runs by itself here."""
+    return answer(configs=[])
+
+
 @router.delete("/scorers/delete", openapi_extra=MANAGE)
 async def mlflow_delete_scorer(body: wire.ScorerNamed, tx: TxDep) -> JSONResponse:
     (experiment,) = await _experiments(tx, [body.experiment_id])

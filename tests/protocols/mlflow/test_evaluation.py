@@ -26,6 +26,7 @@ class TestPrompts:
         assert mlflow.genai.load_prompt("greeting", allow_missing=True, version=7) is None
         assert [found.name for found in mlflow.genai.search_prompts("name LIKE 'greet%'")] == ["greeting"]
         assert [model.name for model in tracking.search_registered_models()] == [], "a prompt is no model"
+        assert mlflow.genai.load_prompt("greeting").version == mlflow.genai.load_prompt("prompts:/greeting@latest").version == 2
         mlflow.genai.delete_prompt_alias("greeting", "production")
         tracking.delete_prompt_version("greeting", "1")
         assert mlflow.genai.load_prompt("prompts:/greeting/1", allow_missing=True) is None
@@ -121,6 +122,7 @@ class TestScorers:
         assert [(each.scorer_name, each.scorer_version) for each in store.list_scorers(experiment)] == [("long", 1), ("short", 2)]
         assert [each.scorer_version for each in store.list_scorer_versions(experiment, "short")] == [1, 2]
         assert store.get_scorer(experiment, "short", 1)._serialized_scorer == '{"name": "short", "n": 1}'
+        assert store.get_online_scoring_configs([store.get_scorer(experiment, "short").scorer_id]) == [], "nothing judges by itself"
         store.delete_scorer(experiment, "short", 2)
         assert store.get_scorer(experiment, "short").scorer_version == 1
         store.delete_scorer(experiment, "short")

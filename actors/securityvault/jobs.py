@@ -35,7 +35,8 @@ async def issue_job_token(
         raise JobIsOver(job_id=str(job_id), epoch=epoch)
     await store.announce(conn, f"job:{job_id}")
     signer = TokenSigner(read_signing_keys(settings, TOKEN_KEYS), settings.url)
-    narrowed = scopes & scope.principal.scopes if scope.principal.scopes is not None else scopes
+    own = scope.principal.scopes
+    narrowed = scopes if own is None else frozenset(each for each in scopes if policy.covers(own, each))
     return signer.issue_job_token(
         job_id=job_id, org_id=scope.org_id, project_id=scope.project, scopes=narrowed, epoch=epoch, ttl_s=settings.job_token_ttl_s
     )

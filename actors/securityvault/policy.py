@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from actors.securityvault.errors import RoleNotGrantable, ScopeNotGrantable, ScopeUnknown
 from actors.securityvault.models import Grade, Role, Scope
 from aidos.errors import Forbidden
@@ -17,7 +19,7 @@ ORG_READ, ORG_MANAGE, OPERATE = "org:read", "org:manage", "platform:operate"
 _ADDED: dict[Role, frozenset[str]] = {
     Role.VIEWER: frozenset(f"{module}:read" for module in MODULES),
     Role.ANNOTATOR: frozenset({"dataforge:label"}),
-    Role.DEVELOPER: frozenset({"deployengine:predict", *(f"{module}:write" for module in WORK)}),
+    Role.DEVELOPER: frozenset({"deployengine:predict", "trainos:save", "trainos:sandbox", *(f"{module}:write" for module in WORK)}),
     Role.MAINTAINER: frozenset(f"{module}:manage" for module in WORK),
     Role.OWNER: frozenset({"securityvault:manage", "dataforge:protect", "modelhub:protect"}),
 }
@@ -40,11 +42,21 @@ ALL = PERMISSIONS[Role.OWNER] | {SELF, ORG_READ, ORG_MANAGE, OPERATE}
 
 JOB_SCOPES = frozenset(
     {
-        "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write",
+        "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write", "trainos:save",
         "costoptimizer:read", "events:read", "deployengine:read", "deployengine:predict",
     }
 )  # fmt: skip
 """What user code in a job may do: read, record and ask endpoints; no deploying, no deleting, no new jobs beyond its own writes."""
+SANDBOXED_JOB_SCOPES = JOB_SCOPES - {"trainos:write"}
+"""Of one in a sandbox: it saves checkpoints, and begins nothing that would run outside of one."""
+
+_PART_OF = {"trainos:save": "trainos:write", "trainos:sandbox": "trainos:write"}
+"""A key that was narrowed to the second may do the first: save checkpoints, submit untrusted code."""
+
+
+def covers(scopes: Collection[str], permission: str) -> bool:
+    """Whether who is narrowed to ``scopes`` may do this."""
+    return permission in scopes or _PART_OF.get(permission) in scopes
 
 
 def allows(scope: Scope, permission: str) -> bool:
@@ -52,7 +64,7 @@ def allows(scope: Scope, permission: str) -> bool:
     principal = scope.principal
     if permission == SELF:
         return True
-    if principal.scopes is not None and permission not in principal.scopes:
+    if principal.scopes is not None and not covers(principal.scopes, permission):
         return False
     if permission == OPERATE:
         return principal.operator

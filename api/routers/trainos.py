@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from actors.securityvault.policy import require
 from aidos.schemas.common import PageOf
 from aidos.schemas.trainos import (
     AmountsRead,
@@ -43,7 +44,7 @@ from api.tunnels import enter_job
 from cluster.db import Connection
 from tune.trainos import admission, service
 from tune.trainos.log_search import LogSearch
-from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention
+from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobSpec, LogChunk, Resources, Retention, Trust
 from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
 from tune.trainos.queue.models import Quota
@@ -66,17 +67,19 @@ Follow = Annotated[bool, Query(description="Go on until the job has ended.")]
 State = Annotated[str | None, Query(max_length=20, pattern=r"^[A-Z]+$", description="Only jobs in this state.")]
 
 
-@router.post("/code", openapi_extra=needs("trainos:write", transaction=False))
+@router.post("/code", openapi_extra=needs("trainos:sandbox", transaction=False))
 async def upload_code(body: CodeUpload, session: SessionDep) -> CodeUploadRead:
     """Where to PUT a packed code directory; no URL when it is there."""
     url = await service.find_code_upload(session.edge.objects, session.scope, body.sha256, body.size_bytes)
     return CodeUploadRead(sha256=body.sha256, upload_url=url)
 
 
-@router.post("/jobs", status_code=201, openapi_extra=needs("trainos:write", limit="submit_limit_per_minute"))
+@router.post("/jobs", status_code=201, openapi_extra=needs("trainos:sandbox", limit="submit_limit_per_minute"))
 async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
-    """Queue a job; follow it with `GET …?wait=30s` and its logs."""
+    """Queue a job; follow it with `GET …?wait=30s` and its logs. One that is not untrusted needs `trainos:write`."""
     spec = JobSpec.from_json(body.model_dump())
+    if spec.trust is Trust.TRUSTED:
+        require(tx.scope, "trainos:write")
     return await _changed(tx, await service.submit_job(tx.conn, tx.scope, spec))
 
 
@@ -200,7 +203,7 @@ async def search_job_logs(
     return EventSourceResponse(lines, ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/jobs/{job}/checkpoints/uploads", openapi_extra=needs("trainos:write", transaction=False))
+@router.post("/jobs/{job}/checkpoints/uploads", openapi_extra=needs("trainos:save", transaction=False))
 async def upload_checkpoint(job: JobName, body: CheckpointUpload, session: SessionDep) -> CheckpointUploadRead:
     """Where to PUT the files of a checkpoint; those that are stored already have no URL."""
     async with session.transaction() as conn:
@@ -209,7 +212,7 @@ async def upload_checkpoint(job: JobName, body: CheckpointUpload, session: Sessi
     return CheckpointUploadRead(upload_urls=service.find_uploads(session.edge.objects, owner, _files(body), measured))
 
 
-@router.post("/jobs/{job}/checkpoints", status_code=201, openapi_extra=needs("trainos:write", transaction=False))
+@router.post("/jobs/{job}/checkpoints", status_code=201, openapi_extra=needs("trainos:save", transaction=False))
 async def create_checkpoint(job: JobName, body: CheckpointCreate, session: SessionDep) -> JobCheckpointRead:
     """List a checkpoint whose files are all uploaded; before that nobody sees it. Repeating it changes nothing."""
     async with session.transaction() as conn:

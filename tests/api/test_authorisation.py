@@ -29,15 +29,15 @@ LEAST = {
     "dataforge:protect": "owner",
     "modelhub:read": "viewer", "modelhub:write": "developer", "modelhub:manage": "maintainer",
     "modelhub:protect": "owner",
-    "trainos:read": "viewer", "trainos:write": "developer", "trainos:manage": "maintainer",
+    "trainos:read": "viewer", "trainos:save": "developer", "trainos:sandbox": "developer", "trainos:write": "developer", "trainos:manage": "maintainer",
     "deployengine:read": "viewer", "deployengine:predict": "developer", "deployengine:write": "developer",
     "deployengine:manage": "maintainer",
     "costoptimizer:read": "viewer", "costoptimizer:write": "developer", "costoptimizer:manage": "maintainer",
 }  # fmt: skip
 """The weakest principal of the ladder that has the permission."""
 JOB_MAY = {
-    "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write", "costoptimizer:read",
-    "events:read", "deployengine:read", "deployengine:predict", "securityvault:self",
+    "dataforge:read", "dataforge:write", "modelhub:read", "modelhub:write", "trainos:read", "trainos:write", "trainos:save", "trainos:sandbox",
+    "costoptimizer:read", "events:read", "deployengine:read", "deployengine:predict", "securityvault:self",
 }  # fmt: skip
 ANNOTATOR_MAY = {"dataforge:label", "securityvault:self"}
 """Its tasks, who it is, and the end of its own sessions."""

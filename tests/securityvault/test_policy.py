@@ -20,7 +20,7 @@ LOWEST: dict[str, Role | None] = {
     **{f"{module}:read": Role.VIEWER for module in (*WORK, "events", "securityvault")},
     "dataforge:label": Role.ANNOTATOR,
     **{f"{module}:write": Role.DEVELOPER for module in WORK},
-    "deployengine:predict": Role.DEVELOPER,
+    **dict.fromkeys(("deployengine:predict", "trainos:save", "trainos:sandbox"), Role.DEVELOPER),
     **{f"{module}:manage": Role.MAINTAINER for module in WORK},
     "securityvault:manage": Role.OWNER,
     "dataforge:protect": Role.OWNER,
@@ -108,6 +108,15 @@ class TestGranting:
 
 class TestJobs:
     def test_user_code_reads_and_records_and_no_more(self) -> None:
-        assert all(scope.endswith((":read", ":write", ":predict")) for scope in policy.JOB_SCOPES)
+        assert all(scope.endswith((":read", ":write", ":save", ":predict")) for scope in policy.JOB_SCOPES)
         assert "deployengine:write" not in policy.JOB_SCOPES and "securityvault:read" not in policy.JOB_SCOPES
         assert policy.PERMISSIONS[Role.DEVELOPER] >= policy.JOB_SCOPES
+
+    def test_untrusted_code_saves_checkpoints_and_begins_no_job(self) -> None:
+        inside = scope_of(Role.DEVELOPER, scopes=policy.SANDBOXED_JOB_SCOPES)
+        assert policy.allows(inside, "trainos:save")
+        assert not policy.allows(inside, "trainos:write") and not policy.allows(inside, "trainos:sandbox")
+
+    def test_a_key_that_may_begin_jobs_may_save_their_checkpoints(self) -> None:
+        assert policy.allows(scope_of(Role.DEVELOPER, scopes=frozenset({"trainos:write"})), "trainos:save")
+        assert not policy.allows(scope_of(Role.DEVELOPER, scopes=frozenset({"trainos:read"})), "trainos:save")

@@ -117,11 +117,11 @@ class JobReconciler(Reconciler[Job]):
                     package = await self._fetch_package(job, Path(folder))
                 except BadPackage as bad:
                     return Outcome(JobState.FAILED, str(bad))
-                await self.ray.submit(job, package, environment)
                 if package is not None and job.spec.trust is Trust.UNTRUSTED:
                     # Python runs what lies in Ray's working directory under names that it knows: nothing of it may lie there.
                     await self.ray.put_note(code_key(str(job.id), job.attempt), self.objects.presign_get(_package_key(job)))
                     package = None
+                await self.ray.submit(job, package, environment)
         changes = {"ray_session": session.name, "log_directory": session.log_directory, "token_renewed_at": datetime.now(UTC)}
         return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0.3)
 

@@ -26,7 +26,7 @@ from cluster.sandbox.root import EXCHANGE
 from tune.trainos.broker import GATEWAY, Broker, Ways
 from tune.trainos.code_package import BadPackage, check_package
 from tune.trainos.entrypoint import say
-from tune.trainos.job_environment import STOP_GRACE_S, SandboxOrder, read_sandbox_order
+from tune.trainos.job_environment import STOP_GRACE_S, SandboxOrder, has_code, read_sandbox_order
 from tune.trainos.models import GAVE_WAY
 
 MEMORY_FILLED = 123
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(command: Sequence[str], order: SandboxOrder, folder: Path) -> int:
     (place := folder / "root").mkdir()
-    package = _fetch_package(order, folder / "code.zip") if (order.files / "code").exists() else None
+    package = _fetch_package(order, folder / "code.zip") if has_code() else None
     # The client's package alone: what else of the platform is installed from the same place is not shown.
     client = str(Path(aidos.__file__).parent)
     plan = outside.Plan(command, order.environment, order.memory_bytes, {client: client}, package)

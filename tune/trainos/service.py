@@ -15,6 +15,7 @@ from actors.modelhub.errors import RunNotFound, WrongRunState
 from actors.modelhub.models import Node, NodeKind, RunSpec, RunState
 from actors.securityvault import service as securityvault
 from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
+from actors.securityvault.policy import JOB_SCOPES, SANDBOXED_JOB_SCOPES
 from aidos.schemas.job_arrays import parse_array
 from cluster.db import Connection, new_id
 from cluster.events import Event, publish, publish_all
@@ -41,6 +42,7 @@ from tune.trainos.models import (
     RayJob,
     Retention,
     Submitter,
+    Trust,
 )
 from tune.trainos.policy import decayed_use, find_expired, split_reference
 from tune.trainos.queue.capacity import check_fits
@@ -74,8 +76,8 @@ async def submit_job(conn: Connection, scope: Scope, spec: JobSpec) -> Job:
 
     Raises: SandboxUnfit, JobTooLarge, DatasetReferenceInvalid, DatasetNotFound, RefNotFound, JobNotFound for one that it depends on.
     """
-    await check_fits(conn, spec)
     spec = fit_sandbox(spec)
+    await check_fits(conn, spec)
     after = sorted({(await get_job(conn, scope, name)).id for name in spec.after})
     return await submit_pinned(conn, scope, spec, [await _resolve(conn, scope, reference) for reference in spec.datasets], after)
 
@@ -251,7 +253,8 @@ def submitter_scope(org_id: UUID, project_id: UUID, project_name: str, by: Submi
 
 async def issue_token(conn: Connection, job: Job, settings: Settings) -> str:
     """A token for the code of the job's present attempt, no stronger than who submitted it. Raises: JobIsOver."""
-    return await securityvault.issue_job_token(conn, _submitter_scope(job), job.id, job.attempt, settings=settings)
+    scopes = SANDBOXED_JOB_SCOPES if job.spec.trust is Trust.UNTRUSTED else JOB_SCOPES
+    return await securityvault.issue_job_token(conn, _submitter_scope(job), job.id, job.attempt, settings=settings, scopes=scopes)
 
 
 async def apply_outcome(conn: Connection, scope: Scope, job: Job, token: UUID, outcome: Outcome) -> bool:

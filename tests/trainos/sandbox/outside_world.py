@@ -70,6 +70,7 @@ class World:
             "AIDOS_JOB_ID": "7",
         }
         if code is not None:
+            environment["AIDOS_CODE_COMMIT"] = "0" * 40
             package = files / "package.zip"
             with zipfile.ZipFile(package, "w") as archive:
                 for name, text in code.items():

@@ -16,6 +16,7 @@ class FakeCluster:
 
     total: Resources = field(default_factory=lambda: Resources(8, 0, 16))
     life: str = "session-1"
+    leaving: bool = False
     jobs: dict[str, RayJob] = field(default_factory=dict)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     packages: dict[str, bytes | None] = field(default_factory=dict)
@@ -28,7 +29,7 @@ class FakeCluster:
         return Session(self.life, "/logs")
 
     async def nodes(self) -> list[Node]:
-        return [Node("one", self.total, self.total)]
+        return [Node("one", self.total, self.total, leaving=self.leaving)]
 
     async def find(self, submission_id: str) -> RayJob | None:
         return self.jobs.get(submission_id)

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 import ray
 from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
-from ray._private.state import available_resources_per_node
+from ray._private.state import available_resources_per_node, state
 from ray._private.worker import global_worker
 from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
 from ray.experimental import internal_kv
 from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.state import list_actors
 
 from cluster.settings import Settings
 from tune.trainos.job_token import NAMESPACE
@@ -33,6 +37,9 @@ SETUP_HOOK = "tune.trainos.worker.setup"
 _PYTHON = (sys.executable, "-I", "-m")
 _GIB = 2**30
 _SUPERVISOR_START = timedelta(seconds=60)
+_WATCHER = JOB_ACTOR_NAME_TEMPLATE.format(job_id="")
+_OURS = re.compile(r"aidos-([0-9a-f-]{36})-\d+")
+_MOST_ACTORS = 10_000
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,26 @@ class RayCluster:
         return Session(node.session_name, node.get_logs_dir_path())
 
     async def nodes(self) -> list[Node]:
-        """The living nodes: what each has, and what of it is free by Ray's own account."""
-        return await asyncio.to_thread(_nodes)
+        """The living nodes: what each has, and what of it is free by Ray's own account. One that Ray drains is leaving."""
+        nodes = await asyncio.to_thread(_nodes)
+        leaving = [node.id for node in nodes if node.leaving]
+        jobs = await asyncio.to_thread(self._jobs_on, leaving) if leaving else {}
+        return [replace(node, jobs=frozenset(jobs.get(node.id, ()))) for node in nodes]
+
+    def _jobs_on(self, nodes: Sequence[str]) -> dict[str, set[UUID]]:
+        """Whose actors are on these nodes: the watcher of its command, its workers."""
+        submissions = {job.job_id: job.submission_id for job in self._client.list_jobs() if job.job_id}
+        found: dict[str, set[UUID]] = {}
+        for node in nodes:
+            for actor in list_actors(
+                filters=[("node_id", "=", node), ("state", "=", "ALIVE")], limit=_MOST_ACTORS, raise_on_missing_output=False
+            ):
+                submission = (
+                    (actor.name or "").removeprefix(_WATCHER) if (actor.name or "").startswith(_WATCHER) else submissions.get(actor.job_id)
+                )
+                if job := _OURS.match(submission or ""):
+                    found.setdefault(node, set()).add(UUID(job[1]))
+        return found
 
     async def find(self, submission_id: str) -> RayJob | None:
         """None where Ray does not know it. One whose supervisor is gone has failed, whatever Ray's record says."""
@@ -157,9 +182,9 @@ def _leased(spec: JobSpec) -> dict[str, Any]:
 
 
 def _nodes() -> list[Node]:
-    free = available_resources_per_node()
+    free, leaving = available_resources_per_node(), state.get_draining_nodes()
     return [
-        Node(node["NodeID"], _resources(node["Resources"]), _resources(free.get(node["NodeID"], {})))
+        Node(node["NodeID"], _resources(node["Resources"]), _resources(free.get(node["NodeID"], {})), node["NodeID"] in leaving)
         for node in ray.nodes()
         if node["Alive"]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
@@ -43,8 +44,8 @@ def runs(workload: Workload, *nodes: tuple[str, int] | str, for_s: float = 600.0
     return Running(workload, placement, ago(for_s), ago(for_s if unsaved_s is None else unsaved_s), **more)
 
 
-def node(name: str, cpu: float = 0.0, gpu: float = 0.0, memory_gib: float = 0.0) -> Node:
-    return Node(name, Resources(cpu, gpu, memory_gib), Resources(cpu, gpu, memory_gib))
+def node(name: str, cpu: float = 0.0, gpu: float = 0.0, memory_gib: float = 0.0, **more: Any) -> Node:
+    return Node(name, Resources(cpu, gpu, memory_gib), Resources(cpu, gpu, memory_gib), **more)
 
 
 def cluster(nodes: Iterable[Node], running: Iterable[Running]) -> list[Node]:
@@ -54,7 +55,7 @@ def cluster(nodes: Iterable[Node], running: Iterable[Running]) -> list[Node]:
         if each.settled:
             for name, held in on_nodes(each.workload.gang, each.placement):
                 taken[name] = taken.get(name, NOTHING) + held
-    return [Node(each.id, each.total, each.total - taken.get(each.id, NOTHING)) for each in nodes]
+    return [replace(each, available=each.total - taken.get(each.id, NOTHING)) for each in nodes]
 
 
 def on_nodes(asked: Gang, placement: Iterable[tuple[str, int]]) -> list[tuple[str, Resources]]:

@@ -17,6 +17,7 @@ from tests.trainos.fake_cluster import FakeCluster
 from tests.trainos.test_reconciler import run_steps
 from tune.trainos import admission, service, store
 from tune.trainos.errors import JobNotFound, JobNotWaiting, JobTooLarge
+from tune.trainos.job_token import notice_key
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, RayState, Resources
 from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
@@ -48,6 +49,28 @@ class TestLook:
         assert (await reread(third)).reason == "can never start: needs 21 CPU, 8 in the whole cluster"
         started = await reread(first)
         assert started.submission_id == f"aidos-{first.id}-1" and started.lease_id is not None and started.admitted_at is not None
+
+    async def test_a_job_whose_node_is_taken_away_saves_and_goes_on_elsewhere(
+        self, database: Database, submit: Submit, cluster: FakeCluster, reconciler: JobReconciler, reread: Reread, look: Look
+    ) -> None:
+        job = await submit(preemptible=False)
+        await run_steps(database, reconciler, 2)
+        cluster.become(f"aidos-{job.id}-1", RayState.RUNNING)
+        await run_steps(database, reconciler, 1)
+        cluster.leaving = True
+        await look()
+        asked = await reread(job)
+        assert (asked.state, asked.reason) == (JobState.PREEMPTING, "asked to give way to the end of a node that it runs on")
+        await run_steps(database, reconciler, 1)
+        assert cluster.notes[notice_key(str(job.id), 1)] == "the end of a node that it runs on"
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET preempted_at = now() - interval '1 h'")
+        await run_steps(database, reconciler, 2)
+        waits = await reread(job)
+        assert (waits.state, waits.preemptions) == (JobState.QUEUED, 1), "not refused: there were nodes for it"
+        cluster.leaving = False
+        await look()
+        assert (await reread(job)).submission_id == f"aidos-{job.id}-2"
 
     async def test_a_job_that_waits_outlasts_the_absence_of_its_node(
         self, database: Database, submit: Submit, cluster: FakeCluster, reread: Reread, look: Look

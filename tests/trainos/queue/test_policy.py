@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trainos.queue.snapshots import HOUR, NOW, decide, gang, job, node, own, reason, runs, snapshot, started
+from tests.trainos.queue.snapshots import HOUR, NOW, decide, gang, job, node, of, own, reason, runs, snapshot, started
 from tune.trainos.models import Resources
 from tune.trainos.queue import policy
 from tune.trainos.queue.models import Gang, Node, Quota, Running, Snapshot, Workload
@@ -214,6 +214,26 @@ class TestDeterminism:
         nodes = [node(f"n{i}", cpu=4) for i in range(3)]
         turned = decide(nodes[turn:] + nodes[:turn], waiting[turn:] + waiting[:turn], running[turn:] + running[:turn])
         assert turned == policy.decide(snapshot(nodes, waiting, running))
+
+
+class TestLeavingNodes:
+    """Of two nodes with 8 CPUs one is about to be taken away."""
+
+    NODES = (node("a", cpu=8), node("b", cpu=8, leaving=True, jobs=frozenset({of("worker there")})))
+
+    def test_what_runs_there_leaves_and_nothing_starts_there(self) -> None:
+        fits, fits_not = job("fits", cpu=3, age_s=9), job("fits not", cpu=3)
+        there, stays = runs(job("there", cpu=2), "b", preemptible=False), runs(job("stays", cpu=2), "a")
+        decision = decide(self.NODES, [fits, fits_not], [there, stays])
+        assert [(item.id, item.by) for item in decision.preempted] == [(of("there"), None)]
+        assert [placed.placement for placed in decision.admitted] == [(("a", 1),)]
+
+    def test_so_does_what_ray_put_there_against_the_plan(self) -> None:
+        decision = decide(self.NODES, [], [runs(job("worker there", cpu=2), "a")])
+        assert [item.id for item in decision.preempted] == [of("worker there")]
+
+    def test_it_is_asked_once(self) -> None:
+        assert not decide(self.NODES, [], [runs(job("there", cpu=2), "b", leaving=True)]).preempted
 
 
 class TestClosed:

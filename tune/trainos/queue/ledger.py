@@ -37,7 +37,7 @@ class Ledger:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot, self.now_s = snapshot, snapshot.now.timestamp()
-        self.nodes = sorted(snapshot.nodes, key=lambda node: node.id)
+        self.nodes = sorted((node for node in snapshot.nodes if not node.leaving), key=lambda node: node.id)
         self._index = {node.id: i for i, node in enumerate(self.nodes)}
         self.totals = Space.of(self.nodes)
         cpu, gpu, memory = self.totals.whole.tolist()
@@ -108,16 +108,16 @@ class Ledger:
 
     def holders(self) -> Iterator[Held]:
         """All that runs and stays, with when it ends."""
-        for running, held in self._running:
-            if running.workload.id not in self.leaving:
-                yield held
+        yield from (held for _, held in self.staying())
         yield from self._started
 
     def preemptible(self) -> Iterator[tuple[Running, Held]]:
-        """All that runs and may be asked to leave, and was not yet."""
-        for running, held in self._running:
-            if running.preemptible and running.workload.id not in self.leaving:
-                yield running, held
+        """All that runs and may be asked to leave for others, and was not yet."""
+        return ((running, held) for running, held in self.staying() if running.preemptible)
+
+    def staying(self) -> Iterator[tuple[Running, Held]]:
+        """All that runs and was not asked to leave."""
+        return ((running, held) for running, held in self._running if running.workload.id not in self.leaving)
 
     @cached_property
     def _running(self) -> list[tuple[Running, Held]]:

@@ -50,6 +50,8 @@ class Workload:
     queued_at: datetime
     priority: int = 0
     limit_s: float | None = None
+    begun: bool = False
+    """It has run before: so there were nodes for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,16 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: all it has, and what Ray has not handed out."""
+    """A node: all it has, and what Ray has not handed out.
+
+    ``leaving``: it is about to be taken away, so nothing starts there any more. ``jobs``: whose processes it then still has.
+    """
 
     id: str
     total: Resources
     available: Resources
+    leaving: bool = False
+    jobs: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Preempted:
-    """Ask it to save and stop, for another; for nobody where its project was closed. ``loss``: seconds since its latest checkpoint × its part of the cluster × priority weight."""
+    """Ask it to save and stop, for another; for nobody where its project was closed or its node is leaving. ``loss``: seconds since its latest checkpoint × its part of the cluster × priority weight."""
 
     id: UUID
     by: UUID | None

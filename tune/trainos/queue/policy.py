@@ -7,7 +7,7 @@ waited longer than ``PATIENCE_S``, then priority, then age. ``queued_at`` is sin
 
 A workload that does not fit now fits once those leaving are gone, or makes others leave (``preemption``): its room is kept for it. The
 first that does neither gets a reservation (``reservation``), and what comes behind starts only where that is not delayed. Of a project
-that is closed nothing starts, and what runs leaves.
+that is closed nothing starts, and what runs leaves; so does what runs on a node that is about to be taken away.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class _Look:
         self._full: defaultdict[str, set[Shape]] = defaultdict(set)
 
     def decision(self) -> Decision:
-        for victim in self.preemption.of(self.snapshot.closed):
+        leaving = {victim.workload.id: victim for victim in self.preemption.on_leaving_nodes()}
+        leaving |= {victim.workload.id: victim for victim in self.preemption.of(self.snapshot.closed)}
+        for victim in leaving.values():
             self.ledger.leave(victim.workload, victim.plan)
             self.preempted.append(Preempted(victim.workload.id, None, victim.loss))
         for workload, shape, account in self._in_order():

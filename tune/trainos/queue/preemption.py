@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
 
-from tune.trainos.queue.ledger import Ledger
-from tune.trainos.queue.models import Workload
+from tune.trainos.queue.ledger import Held, Ledger
+from tune.trainos.queue.models import Running, Workload
 from tune.trainos.queue.packing import EPSILON, Plan, Shape, Space, Vector, minus
 from tune.trainos.queue.reservation import Reservation
 from tune.trainos.queue.shares import NONE, Account
@@ -68,6 +68,17 @@ class Preemption:
         """All that these run and that may be asked to leave."""
         return [victim for victim in self._by_loss if victim.workload.project_id in projects] if projects else []
 
+    def on_leaving_nodes(self) -> list[Victim]:
+        """All that run on nodes that are about to be taken away, by their plan or by what Ray has there, whether or not they may be asked
+        to leave for others: they end there in any case."""
+        leaving = {node.id: node.jobs for node in self._ledger.snapshot.nodes if node.leaving}
+        jobs = frozenset().union(*leaving.values())
+        return [
+            self._victim(running, held)
+            for running, held in (self._ledger.staying() if leaving else ())
+            if running.workload.id in jobs or any(node in leaving for node, _ in running.placement)
+        ]
+
     def _outranked(self, claimant: Workload) -> list[Victim]:
         """Its own project's of lower priority, by loss."""
         lower = [victim for victim in self._by_project.get(claimant.project_id, ()) if victim.workload.priority < claimant.priority]
@@ -85,12 +96,14 @@ class Preemption:
 
     @cached_property
     def _by_loss(self) -> list[Victim]:
-        now, capacity, victims = self._ledger.snapshot.now, self._ledger.capacity, []
-        for running, held in self._ledger.preemptible():
-            size = max((held.shape.total[i] / capacity[i] for i in range(3) if capacity[i] > 0), default=0.0)
-            unsaved_s = max(0.0, (now - running.saved_at).total_seconds())
-            victims.append(Victim(held.workload, held.shape, held.plan, size, unsaved_s * size * weight(held.workload.priority)))
+        victims = [self._victim(running, held) for running, held in self._ledger.preemptible()]
         return sorted(victims, key=lambda v: (v.loss, -v.size, v.workload.id))
+
+    def _victim(self, running: Running, held: Held) -> Victim:
+        capacity = self._ledger.capacity
+        size = max((held.shape.total[i] / capacity[i] for i in range(3) if capacity[i] > 0), default=0.0)
+        unsaved_s = max(0.0, (self._ledger.snapshot.now - running.saved_at).total_seconds())
+        return Victim(held.workload, held.shape, held.plan, size, unsaved_s * size * weight(held.workload.priority))
 
     @cached_property
     def _by_project(self) -> Mapping[UUID, list[Victim]]:

@@ -27,7 +27,7 @@ due AS (
              WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
                AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
              ORDER BY queued_at, id LIMIT %(oldest)s) AS oldest)
-SELECT id, name, project_id, created_by AS "user", queued_at, priority, spec
+SELECT id, name, project_id, created_by AS "user", queued_at, priority, spec, attempt > 0 AS begun
   FROM trainos.jobs JOIN due USING (id)
  ORDER BY id;
 

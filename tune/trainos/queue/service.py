@@ -74,7 +74,11 @@ async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) ->
     await _settle_dependents(conn)
     snapshot = await read_snapshot(conn, nodes, _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE)
     decision = policy.decide(snapshot)
-    young = {workload.id for workload in snapshot.waiting if (snapshot.now - workload.queued_at).total_seconds() < _YOUNG_S}
+    young = {
+        workload.id
+        for workload in snapshot.waiting
+        if not workload.begun and (snapshot.now - workload.queued_at).total_seconds() < _YOUNG_S
+    }
     decision = replace(
         decision,
         refused=tuple(item for item in decision.refused if item.id in young),
@@ -99,13 +103,15 @@ async def read_snapshot(conn: Connection, nodes: Sequence[Node], many: int, fewe
 
 
 def _told(decision: Decision, snapshot: Snapshot) -> dict[UUID, str]:
-    """To whom each of the preempted is told to give way: by name within its project only; to others, and why, where its project is closed."""
+    """To what each of the preempted is told to give way: to a job by name within its project only; to others, and why, where its project is
+    closed; else its node goes."""
     claimants = {workload.id: workload for workload in snapshot.waiting}
     projects = {gang.workload.id: gang.workload.project_id for gang in snapshot.running}
 
     def tell(item: Preempted) -> str:
         if item.by is None:
-            return f"others: {snapshot.closed[projects[item.id]]}"
+            closed = snapshot.closed.get(projects[item.id])
+            return f"others: {closed}" if closed else "the end of a node that it runs on"
         claimant = claimants[item.by]
         return claimant.name if claimant.project_id == projects[item.id] else "another project's job"
 

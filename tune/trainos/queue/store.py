@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -49,7 +49,7 @@ async def count_queues(conn: Connection) -> tuple[int, datetime]:
 async def list_waiting(conn: Connection, now: datetime, depth: int, oldest: int) -> list[Workload]:
     """The first ``depth`` of each user in each project, and the ``oldest``; not those held, waiting for others, or not yet due."""
     return [
-        _workload(row, JobSpec.from_json(row["spec"]))
+        replace(_workload(row, JobSpec.from_json(row["spec"])), begun=row["begun"])
         for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth, "oldest": oldest})).fetchall()
     ]
 

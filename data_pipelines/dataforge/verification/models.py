@@ -1,4 +1,4 @@
-"""Verifications: whether the objects in place behind a commit are what was imported."""
+"""Verifications: whether the objects behind a commit are what was imported, or what was said of them when they were pushed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,21 @@ class FaultKind(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class Unchecked:
+    """A pushed content that came in parts: S3 checked its size and not its SHA-256."""
+
+    sha256: str
+    key: str
+    size_bytes: int
+
+    @property
+    def uri(self) -> str:
+        return f"sha256:{self.sha256}"
+
+
+@dataclass(frozen=True)
 class Fault:
-    """A file whose object is not what was imported."""
+    """A file whose object is not what was imported or pushed."""
 
     path: str
     uri: str
@@ -36,7 +49,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """A verification. ``files`` in place were looked at so far, up to the path ``cursor``; ``size_bytes`` of them were read."""
+    """A verification. ``files`` were looked at so far, up to the path ``cursor``; ``size_bytes`` of them were read."""
 
     id: UUID
     project_id: UUID

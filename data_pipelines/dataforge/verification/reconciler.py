@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from uuid import UUID
 
@@ -15,13 +15,13 @@ from cluster.objects import Objects
 from cluster.reconciler import LostClaim, Reconciler
 from data_pipelines.dataforge.models import Place
 from data_pipelines.dataforge.verification import service, store
-from data_pipelines.dataforge.verification.models import Verification, VerificationState
+from data_pipelines.dataforge.verification.models import Unchecked, Verification, VerificationState
 
 _AT_ONCE = 8
 
 
 class VerificationReconciler(Reconciler[Verification]):
-    """Reads objects in place and hashes them."""
+    """Reads objects and hashes them, a block at a time."""
 
     name: ClassVar[str] = "dataforge.verifications"
     table: ClassVar[tuple[str, str]] = ("dataforge", "verifications")
@@ -38,26 +38,28 @@ class VerificationReconciler(Reconciler[Verification]):
         """Each batch is noted by itself, so that what is read is read whatever comes."""
         while True:
             async with self.db.platform() as conn:
-                files, places = await service.list_placed(conn, item)
+                files, contents = await service.list_contents(conn, item)
             if not files:
                 return item
-            seen = await self._look(places.values())
+            seen = await self._look(contents)
             async with self.db.platform() as conn:
-                further = await service.add_seen(conn, item, files, places, seen)
+                further = await service.add_seen(conn, item, files, contents, seen)
             if further is None:
                 raise LostClaim
             item = further
 
-    async def _look(self, places: Iterable[Place]) -> dict[str, Seen]:
+    async def _look(self, contents: Mapping[str, Place | Unchecked]) -> dict[str, Seen]:
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(place: Place) -> tuple[str, Seen]:
+        async def look(id: str, content: Place | Unchecked) -> tuple[str, Seen]:
             async with turns:
-                return place.id, await self.buckets.look(place.bucket, place.key, place.headers, place.version_id)
+                if isinstance(content, Unchecked):
+                    return id, await self.buckets.look_at_own(content.key)
+                return id, await self.buckets.look(content.bucket, content.key, content.headers, content.version_id)
 
         try:
             async with asyncio.TaskGroup() as group:
-                looking = [group.create_task(look(place)) for place in places]
+                looking = [group.create_task(look(id, content)) for id, content in contents.items()]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return dict(task.result() for task in looking)

@@ -1,6 +1,6 @@
-"""The verbs of verification: every file in place of a commit is read and hashed, and what is not what was imported is told by path.
+"""The verbs of verification: files of a commit that nobody has hashed are read, and what is not what it is said to be is told by path.
 
-The SHA-256 that is found is remembered beside the content's id: whoever reads the file from then on checks its bytes.
+These are the files in place, and those that were pushed in parts. The SHA-256 that is found is remembered beside the content's id: whoever reads the file from then on checks its bytes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.models import File, Place
 from data_pipelines.dataforge.verification import policy, store
 from data_pipelines.dataforge.verification.errors import VerificationEnded, VerificationNotFound
-from data_pipelines.dataforge.verification.models import Fault, Verification, VerificationState
+from data_pipelines.dataforge.verification.models import Fault, Unchecked, Verification, VerificationState
 
 _LISTED = 1000
 
 
 async def request_verification(conn: Connection, scope: Scope, dataset: str, ref: str) -> Verification:
-    """Have the files in place of a commit read in the background. Raises: DatasetNotFound, RefNotFound."""
+    """Have the files of a commit that nobody has hashed read in the background. Raises: DatasetNotFound, RefNotFound."""
     commit = await dataforge.get_commit(conn, scope, dataset, ref)
     id, author = new_id(), scope.principal.name
     values = {"id": id, "org_id": scope.org_id, "dataset_id": commit.dataset_id, "commit_id": commit.id, "created_by": author}
@@ -67,29 +67,31 @@ async def cancel_verification(conn: Connection, scope: Scope, dataset: str, id: 
     return now
 
 
-async def list_placed(conn: Connection, asked: Verification) -> tuple[Sequence[File], Mapping[str, Place]]:
-    """The next files of the commit, and where those of them lie that are in place, by content."""
+async def list_contents(conn: Connection, asked: Verification) -> tuple[Sequence[File], Mapping[str, Place | Unchecked]]:
+    """The next files of the commit, and those of their contents that are to be read, by content."""
     scope = platform_scope(asked.org_id, asked.project_id)
     files = policy.cut_batch(await dataforge.list_files(conn, scope, asked.commit_id, asked.cursor, _LISTED))
-    return files, await dataforge.find_places(conn, scope, {file.sha256 for file in files if is_in_place(file.sha256)})
+    places = await dataforge.find_places(conn, scope, {file.sha256 for file in files if is_in_place(file.sha256)})
+    return files, {**places, **policy.find_unchecked(asked.project_id, files)}
 
 
 async def add_seen(
-    conn: Connection, asked: Verification, files: Sequence[File], places: Mapping[str, Place], seen: Mapping[str, Seen]
+    conn: Connection, asked: Verification, files: Sequence[File], contents: Mapping[str, Place | Unchecked], seen: Mapping[str, Seen]
 ) -> Verification | None:
     """Note what was seen of the files' objects, by content; None where the claim was lost."""
-    placed = [file for file in files if file.sha256 in places]
-    faults = {file.path: policy.find_fault(file.path, places[file.sha256], seen[file.sha256]) for file in placed}
+    read = [file for file in files if file.sha256 in contents]
+    faults = {file.path: policy.find_fault(file.path, contents[file.sha256], seen[file.sha256]) for file in read}
     told = [fault for fault in faults.values() if fault]
     further = dataclasses.replace(
         asked,
         cursor=files[-1].path,
-        files=asked.files + len(placed),
+        files=asked.files + len(read),
         size_bytes=asked.size_bytes + sum(each.size_bytes for each in seen.values()),
         faults=asked.faults + len(told),
     )
     if not await store.save_progress(conn, further):
         return None
+    placed = [file for file in read if is_in_place(file.sha256)]
     sound = {file.sha256: digest for file in placed if faults[file.path] is None and (digest := seen[file.sha256].sha256)}
     await dataforge.record_verified(conn, platform_scope(asked.org_id, asked.project_id), sound)
     await store.record_faults(conn, asked, told)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 
+import httpx
 import pytest
 
 from aidos.client import Client
@@ -93,6 +94,26 @@ class TestVerify:
         assert places["kept/a"] and places["kept/a"].sha256 == hashlib.sha256(b"kept/a").hexdigest()
         assert places["changed"] and places["changed"].sha256 is None
         assert raw.datasets.show("raw", "main").id == done.commit_id  # the commit names the same content as before
+
+    async def test_tells_what_was_pushed_in_parts_and_is_not_what_it_was_said_to_be(
+        self, client: Client, database: Database, objects: Objects
+    ) -> None:
+        client.datasets.create("raw")
+        size_bytes, said = 65 * 2**20, []
+        for path, data, sha256 in (("false", b"f", "0" * 64), ("true", b"t", hashlib.sha256(b"t" * 65 * 2**20).hexdigest())):
+            said.append(FileAdd(path=path, sha256=sha256, size_bytes=size_bytes))
+            asked = client.datasets.upload_parts("raw", sha256=sha256, size_bytes=size_bytes)
+            for part in asked.parts:
+                length = min(asked.part_size_bytes, size_bytes - (part.number - 1) * asked.part_size_bytes)
+                assert httpx.put(part.url, content=data * length, trust_env=False).is_success
+            done = client.datasets.complete_uploads("raw", blobs=[BlobState(sha256=sha256, size_bytes=size_bytes)])
+            assert not done.missing
+        client.datasets.commit("raw", message="pushed", add=said)
+        found = await verify(client, database, objects)
+        assert (found.state, found.files, found.faults, found.size_bytes) == ("finished", 2, 1, 2 * size_bytes)
+        (fault,) = client.datasets.faults("raw", str(found.id))
+        stored = hashlib.sha256(b"f" * size_bytes).hexdigest()
+        assert (fault.path, fault.kind, fault.uri) == ("false", "changed", f"sha256:{'0' * 64}") and stored in fault.reason
 
     async def test_what_is_verified_is_checked_by_its_sha256_although_the_etag_is_the_same(
         self, raw: Client, database: Database, objects: Objects

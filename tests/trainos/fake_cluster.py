@@ -15,6 +15,7 @@ class FakeCluster:
     """Submissions, their logs and tokens; ``life`` is the session's name."""
 
     total: Resources = field(default_factory=lambda: Resources(8, 0, 16))
+    free: Resources | None = None
     life: str = "session-1"
     leaving: bool = False
     jobs: dict[str, RayJob] = field(default_factory=dict)
@@ -29,7 +30,7 @@ class FakeCluster:
         return Session(self.life, "/logs")
 
     async def nodes(self) -> list[Node]:
-        return [Node("one", self.total, self.total, leaving=self.leaving)]
+        return [Node("one", self.total, self.total if self.free is None else self.free, leaving=self.leaving)]
 
     async def find(self, submission_id: str) -> RayJob | None:
         return self.jobs.get(submission_id)

@@ -249,6 +249,20 @@ class TestPreemption:
         await run_steps(database, reconciler, 2)
         assert (await reread(leaving)).submission_id == f"aidos-{leaving.id}-2"
 
+    async def test_one_without_workers_that_has_just_begun_gives_way_at_once(
+        self, database: Database, reconciler: JobReconciler, submit: Submit, cluster: FakeCluster, reread: Reread
+    ) -> None:
+        job = await submit("young", workers=0, driver_cpus=7)
+        await run_steps(database, reconciler)
+        cluster.become((await reread(job)).submission_id or "", RayState.RUNNING)
+        await run_steps(database, reconciler)
+        cluster.free = cluster.total - Resources(7)
+        async with database.platform() as conn:
+            await conn.execute("UPDATE trainos.jobs SET started_at = now() - interval '3 s'")
+        await submit("urgent", workers=0, driver_cpus=7, priority=10)
+        await run_steps(database, reconciler)
+        assert (await reread(job)).state is JobState.PREEMPTING
+
     async def test_one_that_does_not_save_is_stopped_when_its_time_is_over(
         self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, leaving: Job, reread: Reread
     ) -> None:

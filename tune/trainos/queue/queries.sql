@@ -34,7 +34,8 @@ SELECT id, name, project_id, created_by AS "user", queued_at, priority, spec, at
 -- list_running --
 SELECT job.id, name, job.project_id, created_by AS "user", queued_at, priority, spec, placement,
        coalesce(started_at, admitted_at) AS started_at, coalesce(saved.created_at, started_at, admitted_at) AS saved_at,
-       started_at IS NOT NULL AND started_at < %(now)s - make_interval(secs => %(settle_s)s) AS settled,
+       started_at IS NOT NULL AND started_at < %(now)s - make_interval(
+           secs => CASE WHEN (spec -> 'workers')::int = 0 THEN %(shown_s)s ELSE %(settle_s)s END) AS settled,
        state IN ('PREEMPTING', 'CANCELLING') AS leaving, admitted_at
   FROM trainos.jobs AS job
   LEFT JOIN LATERAL (

@@ -18,8 +18,8 @@ from tune.trainos.policy import decayed_use
 from tune.trainos.queue import policy, store
 from tune.trainos.queue.models import NOTHING, Decision, Node, Preempted, Quota, Snapshot
 
-SETTLE_S = 60.0
-"""After so long Ray's account of free resources shows what a job holds."""
+SETTLE_S, SHOWN_S = 60.0, 2.0
+"""After so long Ray's account of free resources shows what a job holds: its workers begin when its code says so, its driver with it."""
 _YOUNG_S = 600.0
 """What can never start is refused when it comes; what has waited longer stays, for the node that it needs may only be away."""
 _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE = 2000, 8, 4
@@ -92,7 +92,7 @@ async def read_snapshot(conn: Connection, nodes: Sequence[Node], many: int, fewe
     """What waits and what runs now: of the former about ``many``, at least ``fewest`` of each user and project, and the ``oldest``."""
     queues, now = await store.count_queues(conn)
     waiting = await store.list_waiting(conn, now, max(fewest, many // queues), oldest) if queues else []
-    running = await store.list_running(conn, now, SETTLE_S)
+    running = await store.list_running(conn, now, SETTLE_S, SHOWN_S)
     projects = {workload.project_id for workload in waiting} | {gang.workload.project_id for gang in running}
     quotas, usage = await store.list_quotas(conn, projects), await store.list_usage(conn, now, projects)
     for gang in running:

@@ -54,9 +54,9 @@ async def list_waiting(conn: Connection, now: datetime, depth: int, oldest: int)
     ]
 
 
-async def list_running(conn: Connection, now: datetime, settle_s: float) -> list[Running]:
-    """All that was admitted and has not ended; settled what has run longer than ``settle_s``."""
-    rows = await (await conn.execute(Q.list_running, {"now": now, "settle_s": settle_s})).fetchall()
+async def list_running(conn: Connection, now: datetime, settle_s: float, shown_s: float) -> list[Running]:
+    """All that was admitted and has not ended; settled what has run longer than ``settle_s``, without workers than ``shown_s``."""
+    rows = await (await conn.execute(Q.list_running, {"now": now, "settle_s": settle_s, "shown_s": shown_s})).fetchall()
     return [
         Running(
             _workload(row, spec),

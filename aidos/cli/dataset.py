@@ -43,13 +43,14 @@ def push(
     branch: Annotated[str, typer.Option(help="The branch that gets the commit; a new one begins at main.")] = "main",
     message: Annotated[str, typer.Option("--message", "-m", help="What changed, for the log.")] = "",
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Commit a directory without files too.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave files in the branch that the directory does not have.")] = False,
 ) -> None:
     from aidos.transfers import directories
 
     current = session()
     with _bars(current) as progress:
         result = directories.push(
-            directory, name, branch=branch, message=message, allow_empty=allow_empty, client=current.client, progress=progress
+            directory, name, branch=branch, message=message, allow_empty=allow_empty, keep=keep, client=current.client, progress=progress
         )
     if not result.changed:
         current.note(f"Nothing changed: {name}@{branch} is this directory already.")

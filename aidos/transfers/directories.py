@@ -76,10 +76,13 @@ def push(
     branch: str = "main",
     message: str = "",
     allow_empty: bool = False,
+    keep: bool = False,
     client: Client | None = None,
     progress: Progress | None = None,
 ) -> PushResult:
     """Make the branch's head equal to ``directory``: upload what is new, commit what differs. Makes the dataset and the branch.
+
+    ``keep``: files of the branch that the directory does not have stay.
 
     Raises: DirectoryUnusable, DirectoryEmpty, FileChanged, RefMoved (another push came first: push again).
     """
@@ -93,7 +96,7 @@ def push(
         before = read_hashes(opened, name, head.id) if head else {}
         known = HashCache().resolve(before)
         add = [file for file in local if known.get(file.path) != hashes[file.source]]
-        remove = sorted(before.keys() - {file.path for file in local})
+        remove = [] if keep else sorted(before.keys() - {file.path for file in local})
         if head and not add and not remove:
             return PushResult(head, False, 0, 0, 0, 0, 0)
         contents = {hashes[file.source]: file for file in add if file.size_bytes}
@@ -103,7 +106,8 @@ def push(
         files = [FileAdd(path=file.path, sha256=hashes[file.source], size_bytes=file.size_bytes) for file in add]
         commit = _commit(opened, name, branch, message or _describe(files, remove), head, files, remove)
         contents_now = {**before, **{file.path: file.sha256 for file in files}}
-        keep_listing(commit.id, ((file.path, contents_now[file.path], file.size_bytes) for file in local))
+        if len(contents_now) - len(remove) == len(local):  # else the sizes of those that were kept are not known here
+            keep_listing(commit.id, ((file.path, contents_now[file.path], file.size_bytes) for file in local))
         added = sum(file.path not in before for file in files)
         return PushResult(commit, True, added, len(files) - added, len(remove), uploader.sent_files, uploader.sent_bytes)
 

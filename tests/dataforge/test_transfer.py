@@ -87,6 +87,20 @@ class TestRoundTrip:
         pull("sizes", tmp_path / "out", client=client)
         assert content(tmp_path / "out") == content(root)
 
+    def test_what_the_directory_has_no_more_is_removed_unless_it_is_to_be_kept(self, client: Client, folder: Path, tmp_path: Path) -> None:
+        push(folder, "digits", client=client)
+        before = {file.path for file in client.datasets.files("digits")}
+        gone = min(before)
+        (folder / gone).unlink()
+        (folder / "new").write_text("new")
+        kept = push(folder, "digits", keep=True, client=client)
+        assert (kept.added, kept.removed) == (1, 0) and {file.path for file in client.datasets.files("digits")} == before | {"new"}
+        assert not push(folder, "digits", keep=True, client=client).changed
+        pull("digits", tmp_path / "out", client=client)
+        assert (tmp_path / "out" / gone).exists() and (tmp_path / "out" / "new").exists()
+        mirrored = push(folder, "digits", client=client)
+        assert mirrored.removed == 1 and {file.path for file in client.datasets.files("digits")} == (before | {"new"}) - {gone}
+
     def test_a_new_branch_begins_at_main(self, client: Client, folder: Path) -> None:
         first = push(folder, "digits", client=client)
         (folder / "a.txt").write_text("changed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -60,19 +59,32 @@ async def admin_key(database: Database, settings: Settings) -> str:
     return key
 
 
-@pytest.fixture
-def url(settings: Settings, admin_key: str, objects: Objects) -> Iterator[str]:
-    """The address of the API."""
+@pytest.fixture(scope="package")
+def server(settings: Settings) -> Iterator[str]:
+    """The API, running as long as a package's tests do: under it each of them finds a fresh installation."""
+
+    async def install() -> None:
+        async with Database(settings) as database:
+            await securityvault.bootstrap(database, settings)
+
+    asyncio.run(install())
     with serve(settings) as address:
         yield address
 
 
 @pytest.fixture
-def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
+def url(server: str, admin_key: str, objects: Objects) -> str:
+    """The address of the API."""
+    return server
+
+
+@pytest.fixture
+def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The SDK as the operator; child processes find the same settings."""
-    monkeypatch.setenv("AIDOS_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("AIDOS_OFFLINE_DIR", str(tmp_path / "offline"))
+    home = tmp_path_factory.mktemp("client")  # not in ``tmp_path``, which tests push
+    monkeypatch.setenv("AIDOS_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setenv("AIDOS_CONFIG_DIR", str(home / "config"))
+    monkeypatch.setenv("AIDOS_OFFLINE_DIR", str(home / "offline"))
     monkeypatch.setenv("AIDOS_URL", url)
     monkeypatch.setenv("AIDOS_API_KEY", admin_key)
     AidosFileSystem.clear_instance_cache()  # fsspec's own, which knows the address of the test before

@@ -65,8 +65,8 @@ class Sandbox:
         return name in os.listdir(self.exchange)
 
     def put(self, name: str) -> None:
-        """Leave an empty file there; what is there already stays, and no link is followed."""
-        with contextlib.suppress(FileExistsError):
+        """Leave an empty file there; what is there already stays, and no link is followed. Where the sandbox has no room for it, it is not left."""
+        with contextlib.suppress(OSError):
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=self.exchange))
 
     def close(self) -> None:

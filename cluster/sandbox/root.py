@@ -19,7 +19,7 @@ _BYTES_AN_INODE = 2**14
 _FILES = {
     "etc/passwd": "root:x:0:0::/:/bin/false\njob:x:{user}:{user}::/job:/bin/sh\n",
     "etc/group": "root:x:0:\njob:x:{user}:\n",
-    "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
     "etc/nsswitch.conf": "hosts: files\n",
 }
 

@@ -13,7 +13,7 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EQUAL, _GREATER, _MASKED_EQUAL = 4, 6, 7
 _NEW_USER = 0x10000000
 _FAKE_INPUT, _LINUX_CONSOLE = 0x5412, 0x541C  # ioctls TIOCSTI and TIOCLINUX
-_LOCAL, _INTERNET, _INTERNET6 = 1, 2, 10
+_LOCAL, _INTERNET, _INTERNET6, _NETLINK = 1, 2, 10, 16
 
 _DENIED = (
     # other namespaces, roots and mounts
@@ -58,10 +58,11 @@ def deny_system_calls() -> None:
     for request in (_FAKE_INPUT, _LINUX_CONSOLE):
         deny("ioctl", (1, _MASKED_EQUAL, 0xFFFFFFFF, request))
     # Sockets of other kinds are in no network namespace (AF_VSOCK reaches the host of a virtual machine), or of no use.
-    for family in range(_INTERNET6):
-        if family not in (_LOCAL, _INTERNET):
-            deny("socket", (0, _EQUAL, family, 0), answer=errno.EAFNOSUPPORT)
-    deny("socket", (0, _GREATER, _INTERNET6, 0), answer=errno.EAFNOSUPPORT)
+    for family in set(range(_NETLINK)) - {_LOCAL, _INTERNET, _INTERNET6}:
+        deny("socket", (0, _EQUAL, family, 0), answer=errno.EAFNOSUPPORT)
+    deny("socket", (0, _GREATER, _NETLINK, 0), answer=errno.EAFNOSUPPORT)
+    # Protocol 0 tells which interfaces there are, which gloo asks; the others configure the firewall and its like.
+    deny("socket", (0, _EQUAL, _NETLINK, 0), (2, _GREATER, 0, 0), answer=errno.EAFNOSUPPORT)
     _check(library.seccomp_load(filter))
     library.seccomp_release(filter)
 

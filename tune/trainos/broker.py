@@ -157,8 +157,9 @@ class _Conversation(BaseHTTPRequestHandler):
             body_bytes -= len(piece)
 
     def _answer(self, answer: http.client.HTTPResponse) -> None:
-        """Pass it on as it comes: an event stream is not kept back."""
+        """Pass it on as it comes: an event stream is not kept back. Then hang up, so that idle connections take nobody's place."""
         self.send_response_only(answer.status, answer.reason)
+        self.send_header("Connection", "close")
         for name, value in answer.getheaders():
             if name.lower() not in _HOP_BY_HOP | {"transfer-encoding"}:
                 self.send_header(name, value)

@@ -38,27 +38,28 @@ def main(arguments: Sequence[str]) -> int:
     order = read_sandbox_order(GATEWAY, f"http://{PROXY[0]}:{PROXY[1]}", EXCHANGE)
     with tempfile.TemporaryDirectory(prefix="aidos-sandbox-", ignore_cleanup_errors=True) as folder:
         try:
-            return _run(list(arguments[arguments.index("--") + 1 :]), order, Path(folder))
+            sandbox = _start(list(arguments[arguments.index("--") + 1 :]), order, Path(folder))
         except outside.Refused as refused:
             say(f"this node cannot run untrusted code: {refused}. `aidos doctor` looks at that")
             return NOT_MADE
         except (BadPackage, OSError) as error:
             say(f"the job's code cannot be had: {error}")
             return NOT_MADE
+        try:
+            Broker(sandbox.listener, Ways(order.gateway, order.store, lambda: (order.files / "token").read_text().strip())).start()
+            return _follow(sandbox, order)
+        finally:
+            sandbox.close()
 
 
-def _run(command: Sequence[str], order: SandboxOrder, folder: Path) -> int:
+def _start(command: Sequence[str], order: SandboxOrder, folder: Path) -> outside.Sandbox:
+    """Raises: Refused, BadPackage, OSError."""
     (place := folder / "root").mkdir()
     package = _fetch_package(order, folder / "code.zip") if has_code() else None
     # The client's package alone: what else of the platform is installed from the same place is not shown.
     client = str(Path(aidos.__file__).parent)
     plan = outside.Plan(command, order.environment, order.memory_bytes, {client: client}, package)
-    sandbox = outside.start(plan, place)
-    try:
-        Broker(sandbox.listener, Ways(order.gateway, order.store, lambda: (order.files / "token").read_text().strip())).start()
-        return _follow(sandbox, order)
-    finally:
-        sandbox.close()
+    return outside.start(plan, place)
 
 
 def _fetch_package(order: SandboxOrder, path: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -220,9 +222,26 @@ def _(facts: SimpleNamespace) -> None:
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
 
 
-@probe("talks to the kernel's network by netlink")
+@probe("sees the machine's network", outside=False)
 def _(facts: SimpleNamespace) -> None:
-    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+    need([name for _, name in socket.if_nameindex() if name != "lo"])
+
+
+@probe("talks to the kernel's firewall")
+def _(facts: SimpleNamespace) -> None:
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12).close()
+
+
+@probe("configures a network interface")
+def _(facts: SimpleNamespace) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        flags = fcntl.ioctl(one, 0x8913, struct.pack("16sH14x", b"lo", 0))
+        fcntl.ioctl(one, 0x8914, flags)
+
+
+@probe("opens a socket of a kind that the filter reads wrongly", outside=False)
+def _(facts: SimpleNamespace) -> None:
+    system_call(41, ctypes.c_long(0x1_0000_0028), 1, 0)
 
 
 @probe("talks to the host of a virtual machine", outside=False)

@@ -102,6 +102,24 @@ class TestWhatItMay:
         )
         assert world.python(script) == (0, "/bucket/key?X-Amz-Signature=1 1000000\n")
 
+    @pytest.mark.parametrize("kind", ["fork", "spawn", "forkserver"])
+    def test_processes_of_one_training_work_together(self, world: World, kind: str) -> None:
+        script = (
+            "import multiprocessing\nif __name__ == '__main__':\n"
+            f"  with multiprocessing.get_context('{kind}').Pool(2) as pool: print(sum(pool.map(abs, [-1, -2])))"
+        )
+        assert world.python(script) == (0, "3\n")
+
+    def test_torch_trains_and_reduces_over_its_own_loopback(self, world: World) -> None:
+        script = (
+            "import torch, torch.distributed\n"
+            "torch.distributed.init_process_group('gloo', 'tcp://127.0.0.1:29500', rank=0, world_size=1)\n"
+            "weight = torch.ones(2, requires_grad=True)\n(weight**2).sum().backward()\n"
+            "torch.distributed.all_reduce(weight.grad)\nprint(weight.grad.tolist())"
+        )
+        code, output = world.python(script)
+        assert code == 0 and output.endswith("[2.0, 2.0]\n")
+
     def test_a_stop_reaches_the_command(self, world: World) -> None:
         process = world.command("python", "-c", "import signal; print('ready', flush=True); signal.pause()")
         assert process.stdout is not None and process.stdout.readline() == "ready\n"

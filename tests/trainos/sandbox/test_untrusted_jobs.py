@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
@@ -41,7 +41,12 @@ class TestWhatItLeases:
 
 class TestItsCode:
     async def test_is_not_unpacked_by_ray_and_is_found_where_the_token_is(
-        self, database: Database, reconciler: JobReconciler, cluster: FakeCluster, submit: Submit, upload_code
+        self,
+        database: Database,
+        reconciler: JobReconciler,
+        cluster: FakeCluster,
+        submit: Submit,
+        upload_code: Callable[[bytes], Awaitable[str]],
     ) -> None:
         code = await upload_code(zip_of(main_py="print(1)"))
         job = await submit(trust=Trust.UNTRUSTED, workers=1, code_sha256=code)

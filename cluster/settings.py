@@ -16,20 +16,27 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SYSTEM_GROUP = {"aidos.io/group": "system"}
 """Ray label of the nodes that hold the platform's secrets. What needs them asks for it; user code goes anywhere."""
 
 
-def check_networks(text: str) -> str:
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str) -> list[Network]:
+    """Comma-separated IP addresses and networks. Raises: ValueError."""
+    return [ipaddress.ip_network(part.strip()) for part in text.split(",")] if text else []
+
+
+def check_networks(text: str, of: ValidationInfo) -> str:
     """Comma-separated IP addresses and networks, as they were. Raises: ValueError."""
     try:
-        for part in text.split(",") if text else ():
-            ipaddress.ip_network(part.strip())
+        networks(text)
     except ValueError as error:
-        raise ValueError(f"AIDOS_TRUSTED_PROXIES must be addresses or networks, comma-separated: {error}") from None
+        raise ValueError(f"AIDOS_{str(of.field_name).upper()} must be addresses or networks, comma-separated: {error}") from None
     return text
 
 
@@ -66,6 +73,10 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[str, AfterValidator(check_networks)] = Field(
         "", description="Load balancers before the gateway whose X-Forwarded-For is believed: addresses and networks, comma-separated."
+    )
+    git_networks: Annotated[str, AfterValidator(check_networks)] = Field(
+        "",
+        description="Inner addresses and networks, comma-separated, whose git servers jobs may take code from; those of the Internet they may.",
     )
     gateway_replicas: int = Field(1, ge=1, description="Replicas of the gateway deployment.")
     postgres_port: int = Field(8010, description="Port of the embedded PostgreSQL.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import socket
 import subprocess
 import threading
 import zipfile
@@ -17,6 +18,7 @@ import pytest
 from aidos.client import Client
 from aidos.errors import InvalidPayload
 from cluster.db import Database
+from cluster.settings import networks
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until
 from tests.trainos.fake_cluster import FakeCluster
@@ -27,6 +29,7 @@ from tune.trainos.reconciler import JobReconciler
 
 pytestmark = pytest.mark.postgres
 NOWHERE = "0" * 39 + "1"
+HERE = networks("127.0.0.1")
 
 
 @dataclass
@@ -66,6 +69,13 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
     wait_until(made.answers)
     yield made
     made.close()
+
+
+@pytest.fixture
+def reconciler(reconciler: JobReconciler) -> JobReconciler:
+    """Of an operator whose git server is on this machine."""
+    reconciler.settings = reconciler.settings.model_copy(update={"git_networks": "127.0.0.1"})
+    return reconciler
 
 
 class TestGitCode:
@@ -128,6 +138,56 @@ class TestCredentials:
         with http.server.HTTPServer(("127.0.0.1", 0), Asks) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             with pytest.raises(BadPackage, match="could not read Username"):
-                fetch_commit(f"http://127.0.0.1:{server.server_port}/code", NOWHERE, tmp_path / "code.zip")
+                fetch_commit(f"http://127.0.0.1:{server.server_port}/code", NOWHERE, tmp_path / "code.zip", HERE)
             server.shutdown()
         assert given and set(given) == {None}
+
+
+class TestInnerAddresses:
+    """The platform fetches what a user names: nothing that only the platform can reach."""
+
+    @pytest.fixture
+    def inside(self) -> Iterator[tuple[int, list[str]]]:
+        """A server of this machine, and what it was asked; it sends whoever asks to itself, under another name."""
+        asked: list[str] = []
+
+        class Canary(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/elsewhere{self.path}")
+                self.end_headers()
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Canary) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield server.server_port, asked
+            server.shutdown()
+
+    @pytest.mark.parametrize("scheme", ["http", "https", "git"])
+    @pytest.mark.parametrize(
+        "host",
+        ["127.0.0.1", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "0", "localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]",
+         "[::ffff:7f00:1]", "[::]", "169.254.169.254", "10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "[fe80::1]", "[fd00::1]", "224.0.0.1"],
+    )  # fmt: skip
+    def test_are_not_asked(self, inside: tuple[int, list[str]], scheme: str, host: str, tmp_path: Path) -> None:
+        port, asked = inside
+        with pytest.raises(BadPackage, match="not on the Internet|cannot be fetched"):
+            fetch_commit(f"{scheme}://{host}:{port}/code", NOWHERE, tmp_path / "code.zip")
+        assert asked == []
+
+    def test_a_repository_may_not_send_on_to_them(self, inside: tuple[int, list[str]], tmp_path: Path) -> None:
+        port, asked = inside
+        with pytest.raises(BadPackage):
+            fetch_commit(f"http://127.0.0.1:{port}/code", NOWHERE, tmp_path / "code.zip", HERE)
+        assert asked and not any(path.startswith("/elsewhere") for path in asked)
+
+    def test_a_name_means_what_it_meant_when_it_was_looked_at(
+        self, inside: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The name server says one address to who looks and another to who connects: the first is connected to."""
+        port, asked = inside
+        before = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: before)
+        with pytest.raises(BadPackage):
+            fetch_commit(f"http://elsewhere.invalid:{port}/code", NOWHERE, tmp_path / "code.zip", HERE)
+        assert asked, "git asked the address, though no name server knows the name"

@@ -23,7 +23,7 @@ from cluster.db import Connection, Database
 from cluster.host import Host
 from cluster.objects import Objects, prefix_key
 from cluster.reconciler import LostClaim, Reconciler
-from cluster.settings import Settings
+from cluster.settings import Settings, networks
 from tune.trainos import policy, service, store
 from tune.trainos.code_package import BadPackage, check_package
 from tune.trainos.git_code import fetch_commit
@@ -153,7 +153,7 @@ class JobReconciler(Reconciler[Job]):
         if await self.objects.find(key) is not None:
             await self.objects.download(key, str(path))
             return
-        await asyncio.to_thread(fetch_commit, code.git, code.commit, path)
+        await asyncio.to_thread(fetch_commit, code.git, code.commit, path, networks(self.settings.git_networks))
         await self.objects.put(key, await asyncio.to_thread(path.read_bytes), "application/zip")
 
     async def _follow(self, job: Job, step: policy.Step) -> Outcome:

@@ -84,7 +84,7 @@ async def create_job(body: JobCreate, tx: TxDep) -> JobRead:
 
 
 async def _changed(tx: TxDep, job: Job) -> JobRead:
-    """What was changed; of what waits no forecast, which is as old as the queue was before."""
+    """A job as it was just changed; an array with how many of its jobs are in which state."""
     return (await read_jobs(tx.conn, tx.scope, [job]))[0] if job.is_array else JobRead.model_validate(job)
 
 

@@ -266,7 +266,7 @@ class TestAsOne:
         assert [await counted(members, array) for array in (whole, few)] == [{STARTING: 3}, {STARTING: 1, QUEUED: 2}]
 
     async def test_it_fails_with_its_jobs_when_what_it_depends_on_does(
-        self, submit: Submit, members: Members, look, end, reread: Reread
+        self, database: Database, submit: Submit, scope: Scope, members: Members, look, end, reread: Reread
     ) -> None:
         before = await submit("prepare", workers=0)
         array = await submit("sweep", array="0-2", workers=0, after=("prepare",))
@@ -276,6 +276,9 @@ class TestAsOne:
         found = await reread(array)
         assert (found.state, found.reason) == (JobState.FAILED, "job prepare, which it waits for, did not succeed")
         assert await counted(members, array) == {JobState.FAILED: 3}
+        async with database.tenant(org_id=scope.org_id, project_id=scope.project_id) as conn:
+            told = [event for event in await list_events(conn, after_seq=0) if event.type == "trainos.job.failed"]
+        assert [(event.data["name"], event.actor) for event in told[1:]] == [("sweep", "trainos")]
 
     async def test_it_is_failed_when_its_jobs_can_never_start(
         self, database: Database, submit: Submit, members: Members, look, reread

@@ -90,8 +90,7 @@ async def fail_waiting(conn: Connection, job_id: UUID, reason: str) -> None:
     """End a job that can never start."""
     failed = await store.fail_waiting(conn, job_id, reason[:2000])
     if failed:
-        scope = platform_scope(failed[0].org_id, failed[0].project_id)
-        await service.tell_changes(conn, scope, failed)
+        await service.tell_changes(conn, platform_scope(failed[0].org_id, failed[0].project_id), failed, _ACTOR)
 
 
 async def end_waits(conn: Connection, ids: Sequence[UUID]) -> None:

@@ -221,14 +221,14 @@ async def cancel_job(conn: Connection, scope: Scope, name: str) -> Job:
         if now.state is JobState.CANCELLING:
             return now
         raise JobEnded(job=now.name, state=now.state)
-    await tell_changes(conn, scope, cancelled)
+    await tell_changes(conn, scope, cancelled, scope.actor)
     return now
 
 
-async def tell_changes(conn: Connection, scope: Scope, jobs: Sequence[Job]) -> None:
-    """The events of jobs that came into their states, and what the end of those that have ended brings with it."""
+async def tell_changes(conn: Connection, scope: Scope, jobs: Sequence[Job], actor: str) -> None:
+    """The events of jobs that ``actor`` brought into their states, and what the end of those that have ended brings with it."""
     told = [job for job in jobs if job.is_told]
-    await publish_all(conn, [state_event(job, scope.actor) for job in told])
+    await publish_all(conn, [state_event(job, actor) for job in told])
     for job in told:
         if job.state.final:
             await end_job(conn, scope, job)

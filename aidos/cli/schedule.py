@@ -30,6 +30,7 @@ def create(
     timeout_s: Annotated[int | None, typer.Option(help="Longest that an attempt may run, in seconds.")] = None,
     priority: Annotated[int, typer.Option(help="Among the jobs of the project the higher goes first.")] = 0,
     directory: Annotated[Path, typer.Option(help="What is packed, once and now.")] = Path(),
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="The code is untrusted: no network, no other's files, CPUs alone.")] = False,
 ) -> None:
     current = session()
     job = {
@@ -44,5 +45,6 @@ def create(
         "driver_cpus": driver_cpus,
         "timeout_s": timeout_s,
         "priority": priority,
+        "trust": "untrusted" if sandbox else "trusted",
     }
     current.show(current.client.schedules.create(name, cron=cron, timezone=timezone, job=job))

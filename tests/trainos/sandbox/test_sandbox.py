@@ -17,7 +17,7 @@ import pytest
 from cluster.sandbox import outside
 from tests.support.waiting import wait_until
 from tests.trainos.sandbox import probes
-from tests.trainos.sandbox.outside_world import World, build_world
+from tests.trainos.sandbox.outside_world import ROOT, World, build_world
 
 pytestmark = [
     pytest.mark.plain,
@@ -221,3 +221,18 @@ class TestWhatThePlatformReads:
         process = world.command("python", "main.py", code={"../main.py": "print('out')"})
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 120 and "outside of its directory" in output
+
+
+class TestNodeThatCannot:
+    def test_is_told_in_one_sentence(self, tmp_path: Path) -> None:
+        """A sandbox is such a node: its kernel gives no further namespaces."""
+        script = "from cluster.sandbox.outside import find_refusal; print(find_refusal())"
+        source = str(ROOT / "cluster")
+        plan = outside.Plan([sys.executable, "-c", script], {"PATH": os.defpath}, 2**28, {source: source})
+        sandbox = outside.start(plan, tmp_path)
+        try:
+            assert sandbox.process.stdout is not None
+            output = sandbox.process.stdout.read()
+        finally:
+            sandbox.close()
+        assert output.decode() == "the kernel gives this user no namespaces of its own (unshare: Operation not permitted)\n"

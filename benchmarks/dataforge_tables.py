@@ -2,6 +2,7 @@
 
 ``python -m benchmarks.dataforge_tables [--quick]``, on a PostgreSQL and SeaweedFS of its own; the API runs in a thread of this process.
 Cold: nothing of the file is in the viewer's cache, so that it comes from S3. DuckDB gives rows of Python; ours come as JSON, and checked.
+Of a large file it says how many bytes came for a question, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,11 @@ def main() -> int:
     with own_storage("tables") as (settings, directory):
         key, tables = make_key(settings), directory / "tables"
         write(tables, 1_000_000)
+        write_large(tables, 1_000_000 if arguments.quick else 10_000_000)
         with serve(settings) as url, Client(url, key) as client:
             push(tables, "tables", client=client)
             figures = measure(settings, client, tables, 1 if arguments.quick else 9)
+            figures += measure_large(settings, client, 1 if arguments.quick else 3)
     return report(figures)
 
 
@@ -55,6 +59,40 @@ def write(folder: Path, rows: int) -> None:
     table = pyarrow.table(columns)
     pyarrow.parquet.write_table(table, folder / "t.parquet", row_group_size=100_000)
     pyarrow.csv.write_csv(table.select(["id", "kind", "x0", "x1"]), folder / "t.csv")
+
+
+def write_large(folder: Path, rows: int) -> None:
+    """Some 90 bytes a row, in row groups of 100,000: ``id`` is in order, all else is not."""
+    random, writer = np.random.default_rng(1), None
+    for first in range(0, rows, 100_000):
+        columns: dict[str, Any] = {"id": np.arange(first, first + 100_000), "kind": random.choice(["a", "b", "c"], 100_000)}
+        columns |= {f"x{at}": random.normal(size=100_000) for at in range(COLUMNS)}
+        table = pyarrow.table(columns)
+        writer = writer or pyarrow.parquet.ParquetWriter(folder / "large.parquet", table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def measure_large(settings: Settings, client: Client, rounds: int) -> list[Figure]:
+    """Seconds a cold question of the large file, and the megabytes that it fetched."""
+    cache = settings.home / "cache" / "viewer" / "files"
+    rows = partial(client.tables.rows, "tables", path="large.parquet", limit=PAGE_ROWS)
+    count = "SELECT count(*), avg(x1) FROM t WHERE kind = 'a'"
+    questions: dict[str, Callable[[], Any]] = {
+        "filter_in_order": lambda: rows(filter="id BETWEEN 500000 AND 500050"),
+        "filter": lambda: rows(filter="x0 > 4.2", columns=["id", "kind", "x0"]),
+        "sort_in_order": lambda: rows(sort=["-id"]),
+        "sort": lambda: rows(sort=["x0"], columns=["id", "kind", "x0"]),
+        "sql": lambda: client.tables.query("tables", count, files={"t": "large.parquet"}),
+    }
+    figures = []
+    for name, question in questions.items():
+        seconds = median(rounds, question, lambda: shutil.rmtree(cache, ignore_errors=True))
+        fetched_bytes = sum(entry.stat().st_size for entry in cache.iterdir())
+        figures.append(Figure(f"dataforge.large_{name}", seconds, "s"))
+        figures.append(Figure(f"dataforge.large_{name}_fetched", fetched_bytes / 1e6, "MB"))
+    return figures
 
 
 def measure(settings: Settings, client: Client, folder: Path, rounds: int) -> list[Figure]:

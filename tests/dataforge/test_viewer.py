@@ -286,6 +286,16 @@ class TestLargeFiles:
         read_bytes = large.read_bytes
         assert (await service.list_rows(empty_viewer, large.locate(), spec)).body == first and large.read_bytes == read_bytes
 
+    async def test_are_fetched_whole_once_most_of_them_is_here(self, empty_viewer: Viewer, large: Store) -> None:
+        file = large.locate()
+        for column in "abcdef":
+            await service.run_query(empty_viewer, {"t": file}, f"SELECT sum({column}) FROM t", 1, arrow=False)
+        await service.list_rows(empty_viewer, file, RowsSpec())
+        assert empty_viewer.cache.holds(f"{PROJECT}-{file.sha256}")
+        read_bytes = large.read_bytes
+        await service.run_query(empty_viewer, {"t": file}, "SELECT sum(g + h + i) FROM t", 1, arrow=False)
+        assert large.read_bytes == read_bytes
+
     async def test_may_be_larger_than_the_cache_while_an_answer_takes_less(self, tmp_path: Path, large: Store) -> None:
         viewer = Viewer(tmp_path, 40 * 2**20)
         page = json.loads((await service.list_rows(viewer, large.locate(), RowsSpec(filter="id % 500000 = 7"))).body)

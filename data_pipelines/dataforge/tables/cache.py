@@ -56,6 +56,12 @@ class Cache:
             finally:
                 partial.unlink(missing_ok=True)
 
+    def measure(self, prefix: str) -> int:
+        """Bytes of the entries whose names begin so."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            return sum(entry.stat().st_size for entry in entries if entry.name.startswith(prefix))
+        return 0
+
     def holds(self, name: str) -> bool:
         """Whether the entry is there; it may go at any time."""
         return (self.folder / name).exists()

@@ -35,7 +35,7 @@ class PartFiles(AbstractFileSystem):
     def __init__(self, sizes: Mapping[int, int], fetch: Fetch) -> None:
         super().__init__()
         self._numbers = {locate(number): number for number in sizes}
-        self._sizes, self._fetch, self._reading = sizes, fetch, threading.Lock()
+        self._sizes, self._fetch, self._asking = sizes, fetch, threading.Lock()
         self._held: dict[int, dict[tuple[int, int], Path]] = {number: {} for number in sizes}
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> io.RawIOBase:
@@ -60,21 +60,23 @@ class PartFiles(AbstractFileSystem):
         return _FILES_ARE_FROM
 
     def read(self, number: int, start: int, end: int) -> bytes:
-        """Bytes ``[start, end)``, as far as the file goes."""
-        end, read = min(end, self._sizes[number]), bytearray()
-        with self._reading:
-            while start < end:
-                read += (block := self._read_held(number, start, end) or self._read_missing(number, start, end))
-                start += len(block)
-        return bytes(read)
+        """Bytes ``[start, end)``, as far as the file goes. Raises: OSError where a part is shorter than it was said to be."""
+        end, blocks = min(end, self._sizes[number]), []
+        while start < end:
+            with self._asking:
+                first, last = self._find(number, start) or self._fetch_part(number, start, end)
+            with self._held[number][first, last].open("rb") as part:
+                block = os.pread(part.fileno(), min(end, last) - start, start - first)
+            if not block:
+                raise OSError(f"Bytes {start} to {end} of file {number} are not there.")
+            blocks.append(block)
+            start += len(block)
+        return b"".join(blocks)
 
-    def _read_held(self, number: int, start: int, end: int) -> bytes:
-        for (first, last), file in self._held[number].items():
-            if first <= start < last:
-                return _read(file, start - first, min(end, last) - start)
-        return b""
+    def _find(self, number: int, start: int) -> tuple[int, int] | None:
+        return next(((first, last) for first, last in self._held[number] if first <= start < last), None)
 
-    def _read_missing(self, number: int, start: int, end: int) -> bytes:
+    def _fetch_part(self, number: int, start: int, end: int) -> tuple[int, int]:
         size_bytes = self._sizes[number]
         first, last = start // _BLOCK * _BLOCK, min(-(-end // _BLOCK) * _BLOCK, size_bytes)
         if end > size_bytes - FOOTER_BYTES:
@@ -83,14 +85,7 @@ class PartFiles(AbstractFileSystem):
             first = max(first, held_last) if held_last <= start else first
             last = min(last, held_first) if held_first > start else last
         self._held[number][first, last] = self._fetch(number, first, last)
-        if block := self._read_held(number, start, end):
-            return block
-        raise OSError(f"Bytes {start} to {end} of file {number} are not there.")
-
-
-def _read(file: Path, offset: int, size_bytes: int) -> bytes:
-    with file.open("rb") as opened:
-        return os.pread(opened.fileno(), size_bytes, offset)
+        return first, last
 
 
 class _PartFile(io.RawIOBase):

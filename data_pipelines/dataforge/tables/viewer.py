@@ -93,10 +93,10 @@ class Viewer:
         """Ask something of tables, each brought into Parquet. Raises: NoTable and as ``ask``."""
         formats = [find_format(file.path) for file in files]
         async with self._turn(files[0].project_id):
-            large = {at for at, (file, (format, _)) in enumerate(zip(files, formats, strict=True)) if self._is_large(file, format)}
-            if large:
+            in_parts = {at for at, (file, (format, _)) in enumerate(zip(files, formats, strict=True)) if self._comes_in_parts(file, format)}
+            if in_parts:
                 with contextlib.suppress(FileUnreadable):  # only a whole file can be held against its SHA-256
-                    return await self._ask(files, formats, question, large)
+                    return await self._ask(files, formats, question, in_parts)
             return await self._ask(files, formats, question, frozenset())
 
     async def ask_thumbnail(self, file: Located, size: int) -> bytes:
@@ -114,8 +114,11 @@ class Viewer:
                 await self.cache.link(f"{_name(file)}.{size}.webp", shown, make, derived=True)
                 return await asyncio.to_thread(shown.read_bytes)
 
-    def _is_large(self, file: Located, format: Format) -> bool:
-        return format is Format.PARQUET and file.size_bytes > WHOLE_BYTES and not self.cache.holds(_name(file))
+    def _comes_in_parts(self, file: Located, format: Format) -> bool:
+        """A large Parquet file does, until most of it is here: a whole one is read faster."""
+        if format is not Format.PARQUET or file.size_bytes <= WHOLE_BYTES or self.cache.holds(_name(file)):
+            return False
+        return file.size_bytes > self.cache.limit_bytes // 2 or self.cache.measure(f"{_name(file)}.") <= file.size_bytes // 2
 
     async def _ask(
         self, files: Sequence[Located], formats: Sequence[tuple[Format, str]], question: Mapping[str, Any], in_parts: Collection[int]

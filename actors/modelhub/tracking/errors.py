@@ -10,6 +10,11 @@ class DeletedExperimentExists(Conflict):
     detail = "Experiment '{name}' already exists in deleted state. Restore it, or choose another name."
 
 
+class ExperimentDeleted(InvalidPayload):
+    title = "Experiment is deleted"
+    detail = "The experiment {experiment_id} must be in the 'active' state. Current state is deleted. Restore it, or choose another."
+
+
 class TagNotFound(NotFound):
     title = "Tag not found"
     detail = "No tag with name: {key} in {owner}."

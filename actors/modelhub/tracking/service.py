@@ -12,7 +12,14 @@ from actors.modelhub.errors import ExperimentExists, ExperimentNotFound, RunNotF
 from actors.modelhub.models import DatasetInput, Experiment, Point, Run, RunSpec
 from actors.modelhub.search import service as search
 from actors.modelhub.tracking import store
-from actors.modelhub.tracking.errors import BatchTooLarge, DeletedExperimentExists, DuplicateParams, InvalidParameterValue, TagNotFound
+from actors.modelhub.tracking.errors import (
+    BatchTooLarge,
+    DeletedExperimentExists,
+    DuplicateParams,
+    ExperimentDeleted,
+    InvalidParameterValue,
+    TagNotFound,
+)
 from actors.securityvault.models import Scope
 from cluster.db import Connection, unique
 
@@ -111,12 +118,12 @@ async def delete_experiment_tag(conn: Connection, scope: Scope, id: str, key: st
 async def _live(conn: Connection, scope: Scope, id: str) -> Experiment:
     experiment = await get_experiment(conn, scope, id)
     if experiment.deleted_at is not None:
-        raise ExperimentNotFound(name=id)
+        raise ExperimentDeleted(experiment_id=id)
     return experiment
 
 
 async def create_run(conn: Connection, scope: Scope, experiment_id: str, spec: RunSpec) -> Run:
-    """``spec.experiment`` is put in here. The tag ``mlflow.runName`` is the run's name. Raises: ExperimentNotFound."""
+    """``spec.experiment`` is put in here. The tag ``mlflow.runName`` is the run's name. Raises: ExperimentNotFound, ExperimentDeleted."""
     experiment = await _live(conn, scope, experiment_id)
     name = spec.name or spec.tags.get(RUN_NAME, "")
     tags = {key: value for key, value in spec.tags.items() if key != RUN_NAME}

@@ -178,6 +178,7 @@ class TestNames:
         tracking.delete_experiment(experiment)
         assert "deleted" in refusal(lambda: tracking.create_experiment("digits"), "RESOURCE_ALREADY_EXISTS")
         assert "deleted" in refusal(lambda: mlflow.set_experiment("digits"))
+        assert "'active' state" in refusal(lambda: tracking.create_run(experiment), "INVALID_PARAMETER_VALUE")
         other = tracking.create_experiment("other")
         assert "digits" in refusal(lambda: tracking.rename_experiment(other, "digits"), "RESOURCE_ALREADY_EXISTS")
         tracking.restore_experiment(experiment)

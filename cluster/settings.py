@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     access_token_ttl_s: int = Field(600, description="Life of an access token.")
     refresh_token_ttl_s: int = Field(30 * 86400, description="Life of a refresh token family.")
     job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")
+    autoscaler_nodes: str = Field(
+        "",
+        description="All nodes that an autoscaler of Ray may bring the cluster to, its head not among them, as `10x32:8:256,4x16`: count, CPUs, "
+        "GPUs and GiB of memory; empty: the cluster has the nodes that it has.",
+    )
     preemption_grace_s: float = Field(60.0, ge=0, description="How long a job that must give way may take to save a checkpoint.")
     otlp_endpoint: str = Field("", description="OTLP/HTTP collector for traces; empty: traces stay in logs.")
     trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of new traces that are recorded; a caller's own choice stands.")

@@ -26,6 +26,8 @@ from cluster.settings import SYSTEM_GROUP, Settings
 from tests.cluster import kuberay
 from tests.support.platform import find_free_ports
 from tests.support.waiting import wait_until
+from tune.trainos.models import Resources
+from tune.trainos.queue.trace import read_nodes
 
 MANIFEST = Path(__file__).parents[2] / "ray-cluster.yaml"
 DOCUMENTS: list[dict[str, Any]] = list(yaml.safe_load_all(MANIFEST.read_text()))
@@ -165,6 +167,15 @@ class TestWhoMayDoWhat:
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert ray[probe]["httpGet"] == {"path": "/api/healthz", "port": 52365}
         assert ray["resources"]["limits"]["memory"] == ray["resources"]["requests"]["memory"]
+
+    def test_the_queue_knows_how_far_its_groups_scale(self) -> None:
+        (settings,) = [document["data"] for document in of_kind("ConfigMap") if document["metadata"]["name"] == "aidos-settings"]
+        found = []
+        for group in workers().values():
+            limits = container(group)["resources"]["limits"]
+            has = Resources(float(limits["cpu"]), float(limits.get("nvidia.com/gpu", 0)), float(limits["memory"].removesuffix("Gi")))
+            found += [has] * group["maxReplicas"]
+        assert [node.total for node in read_nodes(settings["AIDOS_AUTOSCALER_NODES"])] == found
 
     def test_user_groups_scale_from_nothing(self) -> None:
         assert cluster()["spec"]["enableInTreeAutoscaling"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,19 +19,24 @@ class FakeCluster:
     free: Resources | None = None
     life: str = "session-1"
     leaving: bool = False
+    more: list[Node] = field(default_factory=list)
     jobs: dict[str, RayJob] = field(default_factory=dict)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     packages: dict[str, bytes | None] = field(default_factory=dict)
     logs: dict[str, bytes] = field(default_factory=dict)
     notes: dict[bytes, str] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    requests: list[list[Resources]] = field(default_factory=list)
     fails: Exception | None = None
 
     def session(self) -> Session:
         return Session(self.life, "/logs")
 
     async def nodes(self) -> list[Node]:
-        return [Node("one", self.total, self.total if self.free is None else self.free, leaving=self.leaving)]
+        return [Node("one", self.total, self.total if self.free is None else self.free, leaving=self.leaving), *self.more]
+
+    async def request_nodes(self, bundles: Sequence[Resources]) -> None:
+        self.requests.append(list(bundles))
 
     async def find(self, submission_id: str) -> RayJob | None:
         return self.jobs.get(submission_id)

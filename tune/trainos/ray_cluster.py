@@ -22,6 +22,7 @@ import ray
 from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 from ray._private.state import available_resources_per_node, state
 from ray._private.worker import global_worker
+from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
 from ray.experimental import internal_kv
 from ray.job_submission import JobDetails, JobSubmissionClient
@@ -85,6 +86,11 @@ class RayCluster:
         leaving = [node.id for node in nodes if node.leaving]
         jobs = await asyncio.to_thread(self._jobs_on, leaving) if leaving else {}
         return [replace(node, jobs=frozenset(jobs.get(node.id, ()))) for node in nodes]
+
+    async def request_nodes(self, bundles: Sequence[Resources]) -> None:
+        """Have Ray's autoscaler bring the cluster to what holds all of these at once, until the next call; without any, as it sees fit."""
+        asked = [bundle for each in bundles if (bundle := _bundle(each))]
+        await asyncio.to_thread(request_resources, bundles=asked)
 
     def _jobs_on(self, nodes: Sequence[str]) -> dict[str, set[UUID]]:
         """Whose actors are on these nodes: the watcher of its command, its workers."""
@@ -192,6 +198,11 @@ def _nodes() -> list[Node]:
 
 def _resources(amounts: dict[str, float]) -> Resources:
     return Resources(amounts.get("CPU", 0.0), amounts.get("GPU", 0.0), amounts.get("memory", 0.0) / _GIB)
+
+
+def _bundle(resources: Resources) -> dict[str, float]:
+    amounts = {"CPU": resources.cpu, "GPU": resources.gpu, "memory": int(resources.memory_gib * _GIB)}
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def _ray_job(details: JobDetails) -> RayJob:

@@ -21,9 +21,9 @@ from tune.trainos.job_token import notice_key
 from tune.trainos.models import CheckpointFile, CheckpointSpec, Job, JobState, RayState, Resources
 from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
-from tune.trainos.queue.models import Coverage, Forecast, Gang, Quota
+from tune.trainos.queue.models import Coverage, Forecast, Gang, Node, Quota
 from tune.trainos.queue.reconciler import Admission
-from tune.trainos.queue.trace import to_traced
+from tune.trainos.queue.trace import read_nodes, to_traced
 from tune.trainos.reconciler import JobReconciler
 
 Look = Callable[[], Awaitable[object]]
@@ -49,6 +49,30 @@ class TestLook:
         assert (await reread(third)).reason == "can never start: needs 21 CPU, 8 in the whole cluster"
         started = await reread(first)
         assert started.submission_id == f"aidos-{first.id}-1" and started.lease_id is not None and started.admitted_at is not None
+
+    async def test_asks_for_the_nodes_that_a_job_waits_for_and_withdraws_it_then(
+        self, database: Database, submit: Submit, cluster: FakeCluster, reread: Reread
+    ) -> None:
+        has, node = cluster.total, Resources(4, 2, 16)
+        admission = Admission(database, cluster, "tests", read_nodes("2x4:2:16"))
+        await admission.look()
+        assert cluster.requests == [[]], "what one before had asked for is withdrawn"
+        job = await submit(workers=3, gpus_per_worker=1)
+        await admission.look()
+        await admission.look()
+        worker = Resources(1, 1)
+        assert cluster.requests[1:] == [[has, Resources(1), worker, worker, worker]], "beside the node that there is"
+        cluster.more = [Node("two", node, node), Node("three", node, node)]
+        await admission.look()
+        assert (await reread(job)).state == JobState.STARTING and cluster.requests[2:] == [[]]
+
+    async def test_refuses_what_is_beyond_the_autoscalers_maximum_and_takes_what_is_within(
+        self, database: Database, submit: Submit, cluster: FakeCluster, reread: Reread
+    ) -> None:
+        await Admission(database, cluster, "tests", read_nodes("2x4:2:16")).look()
+        assert (await submit(workers=4, gpus_per_worker=1)).state == JobState.QUEUED
+        with pytest.raises(JobTooLarge, match="5 GPU, 4 in the whole cluster"):
+            await submit(workers=5, gpus_per_worker=1)
 
     async def test_a_job_whose_node_is_taken_away_saves_and_goes_on_elsewhere(
         self, database: Database, submit: Submit, cluster: FakeCluster, reconciler: JobReconciler, reread: Reread, look: Look

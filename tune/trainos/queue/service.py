@@ -65,14 +65,15 @@ async def has_waiting(conn: Connection) -> bool:
     return await store.has_waiting(conn)
 
 
-async def look(conn: Connection, nodes: Sequence[Node], explain: bool = True) -> Decision:
-    """Look at the whole queue once: start what fits, ask for room, and with ``explain`` say why the others wait.
+async def look(conn: Connection, nodes: Sequence[Node], ceiling: Sequence[Node] = (), explain: bool = True) -> Decision:
+    """Look at the whole queue once: start what fits, ask for room, and with ``explain`` say why the others wait. ``ceiling`` are the nodes
+    that an autoscaler may add.
 
     In one transaction that holds the queue's lease: who dies in it has decided nothing, and the next look decides the same.
     """
     await admission.settle_arrays(conn)
     await _settle_dependents(conn)
-    snapshot = await read_snapshot(conn, nodes, _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE)
+    snapshot = replace(await read_snapshot(conn, nodes, _WAITING_A_LOOK, _FEWEST_A_QUEUE, _OLDEST_A_QUEUE), ceiling=ceiling)
     decision = policy.decide(snapshot)
     young = {
         workload.id

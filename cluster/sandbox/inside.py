@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from cluster.sandbox import kernel
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _telling(outside: socket.socket, what: str) -> Any:
+def _telling(outside: socket.socket, what: str) -> Iterator[None]:
     """Whatever the kernel refuses ends this process, and is told in words."""
     try:
         yield

@@ -65,6 +65,8 @@ class JobConfig:
     workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
+    label_selector: Mapping[str, str] = field(default_factory=dict)
+    """Of Ray's nodes, those that jobs are for, as Ray Train's ``ScalingConfig`` takes it; empty: all of them."""
     datasets: Mapping[str, str] = field(default_factory=dict)
     """Commit id by the reference that was given at submit, such as ``digits@main``."""
     resumed_job: str | None = None
@@ -90,6 +92,7 @@ def job() -> JobConfig:
         workers=int(environment.get("AIDOS_WORKERS", "1")),
         cpus_per_worker=float(environment.get("AIDOS_CPUS_PER_WORKER", "1")),
         gpus_per_worker=float(environment.get("AIDOS_GPUS_PER_WORKER", "0")),
+        label_selector=json.loads(environment.get("AIDOS_LABEL_SELECTOR", "{}")),
         datasets=json.loads(environment.get("AIDOS_DATASETS", "{}")),
         resumed_job=resumed_job or None,
         resumed_step=_whole(resumed_step),

@@ -20,7 +20,9 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SYSTEM_GROUP = {"aidos.io/group": "system"}
-"""Ray label of the nodes that hold the platform's secrets. What needs them asks for it; user code goes anywhere."""
+"""Ray label of the nodes that hold the platform's secrets. What needs them asks for it."""
+USER_GROUP = {"aidos.io/group": "!system"}
+"""Ray label selector of the nodes that jobs are for, where a cluster has both kinds."""
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -106,7 +108,7 @@ class Settings(BaseSettings):
     job_token_ttl_s: int = Field(3600, description="Life of a job token; renewed while the job runs.")
     autoscaler_nodes: str = Field(
         "",
-        description="All nodes that an autoscaler of Ray may bring the cluster to, its head not among them, as `10x32:8:256,4x16`: count, CPUs, "
+        description="All nodes for jobs that an autoscaler of Ray may bring the cluster to, as `10x32:8:256,4x16`: count, CPUs, "
         "GPUs and GiB of memory; empty: the cluster has the nodes that it has.",
     )
     preemption_grace_s: float = Field(60.0, ge=0, description="How long a job that must give way may take to save a checkpoint.")

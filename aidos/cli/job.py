@@ -98,8 +98,9 @@ def submit(
         current.show(job)
         return
     current.note(f"job {job.id} is {job.state}")
-    _print_log(current, str(job.id), follow=True)
-    _leave(current, current.client.jobs.get(str(job.id)))
+    if job.array is None:
+        _print_log(current, str(job.id), follow=True)
+    _leave(current, _wait_for_end(current, str(job.id)))
 
 
 def logs(
@@ -122,12 +123,17 @@ def logs(
 
 def wait(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")]) -> None:
     current = session()
-    found = current.client.jobs.get(job)
-    while found.state not in FINAL:
-        found = current.client.jobs.get(str(found.id), wait="30s")
+    found = _wait_for_end(current, job)
     current.show(found)
     if found.state != "SUCCEEDED":
         raise typer.Exit(1)
+
+
+def _wait_for_end(current: Any, job: str) -> JobRead:
+    found: JobRead = current.client.jobs.get(job)
+    while found.state not in FINAL:
+        found = current.client.jobs.get(str(found.id), wait="30s")
+    return found
 
 
 def upload_code(client: Client, directory: Path) -> str:

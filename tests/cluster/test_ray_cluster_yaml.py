@@ -171,7 +171,7 @@ class TestWhoMayDoWhat:
     def test_the_queue_knows_how_far_its_groups_scale(self) -> None:
         (settings,) = [document["data"] for document in of_kind("ConfigMap") if document["metadata"]["name"] == "aidos-settings"]
         found = []
-        for group in workers().values():
+        for group in (workers()["cpu"], workers()["gpu"]):
             limits = container(group)["resources"]["limits"]
             has = Resources(float(limits["cpu"]), float(limits.get("nvidia.com/gpu", 0)), float(limits["memory"].removesuffix("Gi")))
             found += [has] * group["maxReplicas"]

@@ -6,6 +6,7 @@ As in ``ray-cluster.yaml`` the head is not one of them. Here it has no secrets a
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from ray.util import get_node_ip_address
 
 from cluster import boot, ray_head
-from cluster.settings import Settings
+from cluster.settings import USER_GROUP, Settings
 from tests.support.onnx_models import linear
 from tests.support.platform import find_free_ports
 from tests.support.ray_nodes import SYSTEM, RayNodes
@@ -119,6 +120,13 @@ class TestWithALabelledNode:
         hosts = [name for name, _ in boot.HOSTS]
         assert {name: actors[name] for name in (*hosts, *replicas)} == dict.fromkeys((*hosts, *replicas), labelled)
         assert set(actors.values()) > {labelled}, "the other node runs actors of Ray's own"
+
+    def test_jobs_are_on_the_others(self, running: Outer, tmp_path: Path) -> None:
+        asks = "import aidos, ray; ray.init(log_to_driver=False); print('on', ray.get_runtime_context().get_node_id(), aidos.job().label_selector)"
+        asked = ("job", "submit", "--name", "where", "--workers", "0", "--directory", str(tmp_path), "--follow", "--", "python", "-c", asks)
+        said = running.platform.aidos(*asked, check=True, timeout_s=100).out
+        (found,) = re.findall(r"^on (\w+) (.*)$", said, re.MULTILINE)
+        assert found[0] != running.labelled() and found[1] == str(USER_GROUP)
 
     def test_its_own_proxy_answers_as_the_heads_does(self, running: Outer) -> None:
         """The Service of ray-cluster.yaml reaches no pod but those of the system group."""

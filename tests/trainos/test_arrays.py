@@ -9,6 +9,8 @@ import pytest
 
 from actors.modelhub import service as modelhub
 from actors.securityvault.models import Scope
+from aidos.client import Client
+from aidos.errors import Conflict
 from aidos.schemas.job_arrays import parse_array
 from cluster.db import Database
 from cluster.events import list_events
@@ -226,6 +228,13 @@ class TestAsOne:
             assert (await admission.release_job(conn, scope, str(array.id))).held_by is None
         await look()
         assert await counted(members, array) == {JobState.SUCCEEDED: 1, STARTING: 1, QUEUED: 2}
+
+    async def test_its_log_is_those_of_its_jobs(self, client: Client) -> None:
+        array = client.jobs.create("sweep", command=["true"], array="0-1", workers=0)
+        for ask in (lambda: client.jobs.chunks(str(array.id)), lambda: list(client.jobs.search(str(array.id), word="x"))):
+            with pytest.raises(Conflict, match="aidos job list --array sweep"):
+                ask()
+        assert client.jobs.chunks("sweep_1").items == []
 
     async def test_one_of_which_nothing_waits_cannot_be_held(
         self, database: Database, submit: Submit, scope: Scope, look, reread: Reread

@@ -187,6 +187,12 @@ class TestWhoMayEnter:
         with pytest.raises(Conflict, match="CANCELLING: only a job whose command runs"):
             JobTunnel(client, str(job.id), {"port": 80})
 
+    async def test_nobody_enters_a_sandbox(self, client: Client, job: Job, database: Database) -> None:
+        async with database.platform() as conn:
+            await conn.execute("""UPDATE trainos.jobs SET spec = spec || '{"trust": "untrusted", "workers": 1}' WHERE id = %s""", [job.id])
+        with pytest.raises(Conflict, match="runs in a sandbox, and nobody enters one"):
+            JobTunnel(client, str(job.id), {"port": 80})
+
     def test_who_is_not_known_or_only_reads_enters_nothing(self, client: Client, url: str, job: Job) -> None:
         reader = client.keys.create("reader", role="viewer").key
         for key, refusal in ((reader, Forbidden), ("nobody", Unauthenticated)):

@@ -45,6 +45,18 @@ class JobNotRunning(Conflict):
     detail = "Job '{job}' is {state}: only a job whose command runs can be entered. 'aidos job get {job}' says what it waits for."
 
 
+class JobIsArray(Conflict):
+    title = "Job is an array"
+    detail = "'{job}' is an array: each of its jobs has a log of its own. 'aidos job list --array {job}' names them."
+
+
+class JobSandboxed(Conflict):
+    title = "Job is sandboxed"
+    detail = (
+        "Job '{job}' runs in a sandbox, and nobody enters one. Run a command in a job of trusted code, or submit another with --sandbox."
+    )
+
+
 class JobUnreachable(Unavailable):
     title = "Job cannot be entered now"
     detail = "Nothing answers for job '{job}' on its node: its command is about to begin or has just ended. Try again in {retry_after_s} s."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,11 @@ def build_job_environment(job: Job, url: str, store_url: str, free_disk_bytes: i
     if job.traceparent is not None:
         environment["TRACEPARENT"] = job.traceparent
     return environment
+
+
+def show_selector(selector: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment says on which of Ray's nodes the job's actors are to run; empty where on all."""
+    return {"AIDOS_LABEL_SELECTOR": json.dumps(dict(selector))} if selector else {}
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,20 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import ray
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 from ray._private.state import available_resources_per_node, state
 from ray._private.worker import global_worker
 from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
+from ray.exceptions import RayActorError
 from ray.experimental import internal_kv
 from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ray.util.state import list_actors
 
-from cluster.settings import Settings
+from cluster.settings import SYSTEM_GROUP, USER_GROUP, Settings
+from tune.trainos.job_environment import show_selector
 from tune.trainos.job_token import NAMESPACE
 from tune.trainos.models import Job, JobSpec, RayJob, RayState, Resources, Trust
 from tune.trainos.queue.models import Node
@@ -70,6 +73,7 @@ class RayCluster:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._readers: dict[str, Any] = {}  # an actor ends with the handle that it was made with
 
     @functools.cached_property
     def _client(self) -> JobSubmissionClient:
@@ -81,8 +85,8 @@ class RayCluster:
         return Session(node.session_name, node.get_logs_dir_path())
 
     async def nodes(self) -> list[Node]:
-        """The living nodes: what each has, and what of it is free by Ray's own account. One that Ray drains is leaving."""
-        nodes = await asyncio.to_thread(_nodes)
+        """The living nodes for jobs: what each has, and what of it is free by Ray's own account. One that Ray drains is leaving."""
+        nodes = await asyncio.to_thread(self._nodes)
         leaving = [node.id for node in nodes if node.leaving]
         jobs = await asyncio.to_thread(self._jobs_on, leaving) if leaving else {}
         return [replace(node, jobs=frozenset(jobs.get(node.id, ()))) for node in nodes]
@@ -90,7 +94,25 @@ class RayCluster:
     async def request_nodes(self, bundles: Sequence[Resources]) -> None:
         """Have Ray's autoscaler bring the cluster to what holds all of these at once, until the next call; without any, as it sees fit."""
         asked = [bundle for each in bundles if (bundle := _bundle(each))]
-        await asyncio.to_thread(request_resources, bundles=asked)
+        selectors = [await asyncio.to_thread(self._selector)] * len(asked)
+        await asyncio.to_thread(request_resources, bundles=asked, bundle_label_selectors=selectors)
+
+    def _nodes(self) -> list[Node]:
+        free, leaving = available_resources_per_node(), state.get_draining_nodes()
+        return [
+            Node(node["NodeID"], _resources(node["Resources"]), _resources(free.get(node["NodeID"], {})), node["NodeID"] in leaving)
+            for node in self._nodes_for_jobs()
+        ]
+
+    def _nodes_for_jobs(self) -> list[dict[str, Any]]:
+        """Those that do not hold the platform's secrets, where there are any; all where the head holds them, as in a cluster of `aidos up`."""
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        others = [node for node in alive if not _holds_secrets(node)]
+        on_head = any(_holds_secrets(node) and HEAD_NODE_RESOURCE_NAME in node["Resources"] for node in alive)
+        return alive if on_head or not others else others
+
+    def _selector(self) -> dict[str, str]:
+        return {} if any(map(_holds_secrets, self._nodes_for_jobs())) else USER_GROUP
 
     def _jobs_on(self, nodes: Sequence[str]) -> dict[str, set[UUID]]:
         """Whose actors are on these nodes: the watcher of its command, its workers."""
@@ -140,7 +162,9 @@ class RayCluster:
         """Start the job's present attempt. Its id makes a second call harmless: the caller looks before."""
         # By its name alone the hook is run in the workers of the command; by the variable in the one that begins the command, too.
         hook = {WORKER_PROCESS_SETUP_HOOK_ENV_VAR: SETUP_HOOK}
-        runtime_env: dict[str, Any] = {"env_vars": environment | hook, "worker_process_setup_hook": SETUP_HOOK}
+        selector = await asyncio.to_thread(self._selector)
+        environment = environment | show_selector(selector) | hook
+        runtime_env: dict[str, Any] = {"env_vars": environment, "worker_process_setup_hook": SETUP_HOOK}
         if package is not None:
             runtime_env["working_dir"] = str(package)
         start = functools.partial(
@@ -148,6 +172,7 @@ class RayCluster:
             entrypoint=shlex.join(_entrypoint(job.spec)),
             submission_id=job.submission_id,
             runtime_env=runtime_env,
+            entrypoint_label_selector=selector,
             metadata={"aidos_job_id": str(job.id), "aidos_project_id": str(job.project_id), "job_name": job.name},
             **_leased(job.spec),
         )
@@ -162,7 +187,19 @@ class RayCluster:
         path = Path(directory) / f"job-driver-{submission_id}.log"
         if node_id is None or path.exists() or node_id == ray.get_runtime_context().get_node_id():
             return await asyncio.to_thread(read_range, path, offset, limit)
-        return await asyncio.to_thread(_read_there, node_id, path, offset, limit)
+        return await asyncio.to_thread(self._read_there, node_id, path, offset, limit)
+
+    def _read_there(self, node_id: str, path: Path, offset: int, limit: int) -> bytes:
+        if node_id not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            self._readers.pop(node_id, None)
+            return b""
+        if node_id not in self._readers:
+            self._readers[node_id] = get_or_create_log_reader(node_id)
+        try:
+            return ray.get(self._readers[node_id].read.remote(str(path), offset, limit), timeout=30)
+        except RayActorError:  # the next reading makes another
+            self._readers.pop(node_id, None)
+            raise
 
     async def put_note(self, key: bytes, text: str) -> None:
         """Lay it where the job's processes find it."""
@@ -187,13 +224,8 @@ def _leased(spec: JobSpec) -> dict[str, Any]:
     return {"entrypoint_num_cpus": spec.driver_cpus or None}
 
 
-def _nodes() -> list[Node]:
-    free, leaving = available_resources_per_node(), state.get_draining_nodes()
-    return [
-        Node(node["NodeID"], _resources(node["Resources"]), _resources(free.get(node["NodeID"], {})), node["NodeID"] in leaving)
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
+def _holds_secrets(node: dict[str, Any]) -> bool:
+    return SYSTEM_GROUP.items() <= node["Labels"].items()
 
 
 def _resources(amounts: dict[str, float]) -> Resources:
@@ -255,10 +287,3 @@ def get_or_create_log_reader(node_id: str) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
     options = {"name": f"trainos-log-reader-{node_id}", "get_if_exists": True, "num_cpus": 0, "scheduling_strategy": strategy}
     return ray.remote(LogReader).options(**options).remote()
-
-
-def _read_there(node_id: str, path: Path, offset: int, limit: int) -> bytes:
-    living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    if node_id not in living:
-        return b""
-    return ray.get(get_or_create_log_reader(node_id).read.remote(str(path), offset, limit), timeout=30)

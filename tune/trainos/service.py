@@ -25,7 +25,7 @@ from cluster.telemetry import current_traceparent
 from data_pipelines.dataforge import service as dataforge
 from tune.trainos import store
 from tune.trainos.announcements import lease_event, state_event
-from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobNotEnded, JobNotFound
+from tune.trainos.errors import CheckpointExists, CheckpointIncomplete, CheckpointNotFound, JobEnded, JobIsArray, JobNotEnded, JobNotFound
 from tune.trainos.models import (
     Checkpoint,
     CheckpointFile,
@@ -331,7 +331,9 @@ async def keep_chunk(conn: Connection, job: Job, token: UUID, end: LogEnd, key: 
 
 
 async def list_chunks(conn: Connection, scope: Scope, job: Job, after: int, limit: int) -> list[LogChunk]:
-    """The log's pieces after number ``after``."""
+    """The log's pieces after number ``after``. Raises: JobIsArray."""
+    if job.is_array:
+        raise JobIsArray(job=job.name)
     return await store.list_chunks(conn, scope.project, job.id, after, limit)
 
 

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from actors.securityvault.models import Scope
 from aidos.errors import Forbidden
-from tune.trainos.errors import JobNotFound, JobNotRunning, JobUnreachable
-from tune.trainos.models import Job, JobState, Origin
+from tune.trainos.errors import JobNotFound, JobNotRunning, JobSandboxed, JobUnreachable
+from tune.trainos.models import Job, JobState, Origin, Trust
 from tune.trainos.tunnel_end import LENGTH, socket_path
 
 PERMISSION = "trainos:write"
@@ -36,12 +36,14 @@ def check_may_enter(scope: Scope, job: Job) -> None:
     """That it runs, and that its token would let nobody do more than they may: who has a key of few scopes enters jobs of as few, and a
     job's own code no other job.
 
-    Raises: JobNotRunning, JobNotFound, Forbidden.
+    Raises: JobNotRunning, JobSandboxed, JobNotFound, Forbidden.
     """
     if scope.principal.job_id not in (None, job.id):
         raise JobNotFound(name=job.name)
     if job.state not in _ENTERABLE or job.origin is not Origin.AIDOS:
         raise JobNotRunning(job=job.name, state=job.state if job.origin is Origin.AIDOS else "one of Ray itself")
+    if job.spec.trust is Trust.UNTRUSTED:
+        raise JobSandboxed(job=job.name)
     own, jobs = scope.principal.scopes, job.submitter.scopes
     if own is not None and (jobs is None or not set(jobs) <= own):
         raise Forbidden(permission="all that the job may", role="a key of fewer scopes")

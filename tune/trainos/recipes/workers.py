@@ -32,7 +32,10 @@ def fit(trainer: type, loop: Callable[[Any], None], recipe: Recipe, workers: int
     aidos.run(params=said | given).end()
     resources = {"CPU": job.cpus_per_worker} | ({"GPU": job.gpus_per_worker} if job.gpus_per_worker else {})
     scaling = ray.train.ScalingConfig(
-        num_workers=workers or max(1, job.workers), use_gpu=bool(job.gpus_per_worker), resources_per_worker=resources
+        num_workers=workers or max(1, job.workers),
+        use_gpu=bool(job.gpus_per_worker),
+        resources_per_worker=resources,
+        label_selector=dict(job.label_selector) or None,
     )
     with tempfile.TemporaryDirectory() as folder:  # Ray Train's own notes; checkpoints go to the platform
         failures = ray.train.FailureConfig(max_failures=_FAILURES)

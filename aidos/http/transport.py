@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from aidos.http.conversation import Block, Converser, Send, Step, Steps
+from aidos.http.conversation import Block, Converser, Failure, Send, Sleep, Step, Steps
 from aidos.http.failures import failure_of, reply_of
 from aidos.http.paging import AsyncPages, SyncPages
 from aidos.http.sse import AsyncEvents, SyncEvents
@@ -144,42 +144,46 @@ class SyncTransport(_Shared):
     def open(self, request: Request) -> httpx.Response:
         """A successful response whose body has not been read."""
         opened: list[httpx.Response] = []
-        self._run(self.converser.converse(self._prepared(request)), opened)
+        self.converse(self._prepared(request), functools.partial(self._open, opened))
         return opened[-1]
+
+    def converse(self, request: Request, send: Callable[[Send], Reply | Failure]) -> Reply:
+        """One call by a way of sending of its own, with the credential, the patience and the errors of all others."""
+        return self._run(self.converser.converse(request), send)
 
     def close(self) -> None:
         self.http.close()
 
-    def _run(self, steps: Steps, opened: list[httpx.Response] | None = None) -> Reply:
+    def _run(self, steps: Steps, send: Callable[[Send], Reply | Failure] | None = None) -> Reply:
         outcome: Any = None
         while True:
             try:
                 step = steps.send(outcome)
             except StopIteration as done:
                 return done.value
-            outcome = self._take(step, opened)
+            outcome = (send or self._send)(step) if isinstance(step, Send) else _do(step)
 
-    def _take(self, step: Step, opened: list[httpx.Response] | None) -> Any:
-        if isinstance(step, Block):
-            return step.call()
-        if not isinstance(step, Send):
-            return time.sleep(step.seconds)
-        arguments = self._arguments(step)
+    def _send(self, step: Send) -> Reply | Failure:
         try:
-            if opened is None:
-                return reply_of(self.http.request(**arguments))
-            return self._open(arguments, opened)
+            return reply_of(self.http.request(**self._arguments(step)))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return failure_of(error)
 
-    def _open(self, arguments: dict[str, Any], opened: list[httpx.Response]) -> Reply:
-        response = self.http.send(self.http.build_request(**arguments), stream=True)
-        if response.status_code >= 300:
-            response.read()
-            response.close()
-            return reply_of(response)
+    def _open(self, opened: list[httpx.Response], step: Send) -> Reply | Failure:
+        try:
+            response = self.http.send(self.http.build_request(**self._arguments(step)), stream=True)
+            if response.status_code >= 300:
+                response.read()
+                response.close()
+                return reply_of(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return failure_of(error)
         opened.append(response)
         return Reply(response.status_code, response.headers, b"")
+
+
+def _do(step: Block | Sleep) -> Any:
+    return step.call() if isinstance(step, Block) else time.sleep(step.seconds)
 
 
 class AsyncTransport(_Shared):

@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 
 from aidos.errors import AidosError, Unavailable
-from aidos.http.conversation import Failure, error_of
+from aidos.http.conversation import Failure, Send
 from aidos.http.transport import USER_AGENT, is_loopback
-from aidos.http.wire import Reply, quote_parameter
+from aidos.http.wire import Reply, Request, quote_parameter
 from aidos.schemas.tunnel import CONTENT_BYTES, END, INPUT, MESSAGE_BYTES, OUTPUT, TAKEN, WINDOW
 
 if TYPE_CHECKING:
@@ -86,30 +86,31 @@ class JobTunnel:
 
 
 def _connect(client: Client, job: str, closing: contextlib.ExitStack) -> ClientConnection:
-    converser = client.transport.converser
-    token = converser.credential.token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    if converser.project:
-        headers["X-Aidos-Project"] = converser.project
-    url = f"{converser.url.rstrip('/')}/v1/trainos/jobs/{quote_parameter('job', job)}/tunnel"
-    try:
-        opening = connect(
-            url.replace("http", "ws", 1),
-            additional_headers=headers,
-            user_agent_header=USER_AGENT,
-            compression=None,
-            max_size=MESSAGE_BYTES,
-            proxy=None if is_loopback(converser.url) else True,
-            open_timeout=client.config.timeout_s,
-        )
-        return closing.enter_context(opening)
-    except InvalidStatus as refused:
-        response = refused.response
-        raise error_of(
-            Reply(response.status_code, {k.lower(): v for k, v in response.headers.raw_items()}, bytes(response.body or b""))
-        ) from None
-    except (OSError, InvalidHandshake) as error:
-        raise converser.unreachable(Failure(str(error)), 1, 0.0) from error
+    """Tried again like any request: nothing is asked of the job before it is open."""
+    url = client.transport.converser.url.rstrip("/")
+    opened: list[ClientConnection] = []
+
+    def send(step: Send) -> Reply | Failure:
+        try:
+            opening = connect(
+                url.replace("http", "ws", 1) + step.request.path,
+                additional_headers=dict(step.headers),
+                user_agent_header=USER_AGENT,
+                compression=None,
+                max_size=MESSAGE_BYTES,
+                proxy=None if is_loopback(url) else True,
+                open_timeout=client.config.timeout_s,
+            )
+        except InvalidStatus as refused:
+            response = refused.response
+            return Reply(response.status_code, {k.lower(): v for k, v in response.headers.raw_items()}, bytes(response.body or b""))
+        except (OSError, InvalidHandshake) as error:
+            return Failure(str(error))
+        opened.append(closing.enter_context(opening))
+        return Reply(101, {}, b"")
+
+    client.transport.converse(Request("GET", f"/v1/trainos/jobs/{quote_parameter('job', job)}/tunnel"), send)
+    return opened[-1]
 
 
 def forward(client: Client, job: str, port: int, connection: socket.socket) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.tenant import admin_key, as_job, client, conn, objects, other_scope, scope, server, url
+from tests.support.tenant import admin_key, as_job, client, conn, objects, other_scope, scope, url
 
-__all__ = ["admin_key", "as_job", "client", "conn", "objects", "other_scope", "scope", "server", "url"]
+__all__ = ["admin_key", "as_job", "client", "conn", "objects", "other_scope", "scope", "url"]

@@ -13,10 +13,10 @@ from actors.modelhub.models import ArtifactSpec, Run, RunSpec
 from actors.securityvault.models import Scope
 from cluster.db import Connection, Database
 from cluster.objects import Objects
-from tests.support.tenant import admin_key, client, conn, objects, other_scope, scope, server, url
+from tests.support.tenant import admin_key, client, conn, objects, other_scope, scope, url
 
 Upload = Callable[[UUID, dict[str, bytes]], Awaitable[None]]
-__all__ = ["admin_key", "client", "conn", "objects", "other_scope", "scope", "server", "url"]
+__all__ = ["admin_key", "client", "conn", "objects", "other_scope", "scope", "url"]
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """A tenant that exists, the API over HTTP, and clients with the tokens of jobs."""
 
-from tests.support.tenant import admin_key, as_job, client, objects, server, url
+from tests.support.tenant import admin_key, as_job, client, objects, url
 
-__all__ = ["admin_key", "as_job", "client", "objects", "server", "url"]
+__all__ = ["admin_key", "as_job", "client", "objects", "url"]

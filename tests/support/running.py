@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -139,7 +140,8 @@ class RunningPlatform:
         """``kill -9`` of a supervised program with all its children; how many."""
         victims = launch.find_marked(self.home, name)
         for victim in victims:
-            victim.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with one of those before it, or by itself
+                victim.send_signal(signal.SIGKILL)
         return len(victims)
 
     def kill(self, *words: str) -> int:

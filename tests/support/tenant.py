@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -59,32 +60,21 @@ async def admin_key(database: Database, settings: Settings) -> str:
     return key
 
 
-@pytest.fixture(scope="package")
-def server(settings: Settings) -> Iterator[str]:
-    """The API, running as long as a package's tests do: under it each of them finds a fresh installation."""
-
-    async def install() -> None:
-        async with Database(settings) as database:
-            await securityvault.bootstrap(database, settings)
-
-    asyncio.run(install())
+@pytest.fixture
+def url(settings: Settings, admin_key: str, objects: Objects) -> Iterator[str]:
+    """The address of the API."""
     with serve(settings) as address:
         yield address
 
 
 @pytest.fixture
-def url(server: str, admin_key: str, objects: Objects) -> str:
-    """The address of the API."""
-    return server
-
-
-@pytest.fixture
-def client(url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(
+    url: str, admin_key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
     """The SDK as the operator; child processes find the same settings."""
-    home = tmp_path_factory.mktemp("client")  # not in ``tmp_path``, which tests push
-    monkeypatch.setenv("AIDOS_CACHE_DIR", str(home / "cache"))
-    monkeypatch.setenv("AIDOS_CONFIG_DIR", str(home / "config"))
-    monkeypatch.setenv("AIDOS_OFFLINE_DIR", str(home / "offline"))
+    monkeypatch.setenv("AIDOS_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))  # not in ``tmp_path``, which tests push
+    monkeypatch.setenv("AIDOS_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("AIDOS_OFFLINE_DIR", str(tmp_path / "offline"))
     monkeypatch.setenv("AIDOS_URL", url)
     monkeypatch.setenv("AIDOS_API_KEY", admin_key)
     AidosFileSystem.clear_instance_cache()  # fsspec's own, which knows the address of the test before

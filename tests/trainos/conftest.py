@@ -14,14 +14,14 @@ from actors.securityvault.models import Principal, PrincipalKind, Role, Scope
 from cluster.db import Database
 from cluster.objects import Objects
 from cluster.settings import Settings
-from tests.support.tenant import admin_key, as_job, client, objects, server, url
+from tests.support.tenant import admin_key, as_job, client, objects, url
 from tests.trainos.fake_cluster import FakeCluster
 from tune.trainos import service
 from tune.trainos.models import Job, JobSpec
 from tune.trainos.queue.reconciler import Admission
 from tune.trainos.reconciler import JobReconciler
 
-__all__ = ["admin_key", "as_job", "client", "objects", "server", "url"]
+__all__ = ["admin_key", "as_job", "client", "objects", "url"]
 
 Submit = Callable[..., Awaitable[Job]]
 

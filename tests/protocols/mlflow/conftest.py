@@ -11,9 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils.server_info import _clear_server_info_cache
 
-from tests.support.tenant import admin_key, client, objects, server, url
+from tests.support.tenant import admin_key, client, objects, url
 
-__all__ = ["admin_key", "client", "objects", "server", "url"]
+__all__ = ["admin_key", "client", "objects", "url"]
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, H
 
 from cluster.settings import Settings
 from tests.dataforge.imports.conftest import OPEN, lake
-from tests.support.tenant import admin_key, client, conn, objects, other_scope, scope, server, url
+from tests.support.tenant import admin_key, client, conn, objects, other_scope, scope, url
 
-__all__ = ["admin_key", "client", "conn", "lake", "objects", "other_scope", "scope", "server", "url"]
+__all__ = ["admin_key", "client", "conn", "lake", "objects", "other_scope", "scope", "url"]
 
 
 @pytest.fixture(scope="session")

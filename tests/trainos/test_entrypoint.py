@@ -115,10 +115,13 @@ class TestFullDisk:
     """No disk has as much free as is asked for here, so it is always too full: who is ended is he who holds much of it."""
 
     def test_a_job_that_fills_the_disk_is_ended_and_told_and_gives_it_back(self, tmp_path: Path) -> None:
-        (tmp_path / "main.py").write_text(FILLS)
-        code, output = run("python", "main.py", cwd=tmp_path, **TOO_LITTLE, **WITH_CODE, TMPDIR=str(tmp_path))
+        package, temporary = tmp_path / "package", tmp_path / "tmp"
+        package.mkdir()
+        temporary.mkdir()
+        (package / "main.py").write_text(FILLS)
+        code, output = run("python", "main.py", cwd=package, **TOO_LITTLE, **WITH_CODE, TMPDIR=str(temporary))
         assert code == 122 and "the disk was nearly full and the job held" in output.splitlines()[-1]
-        assert "all of it" not in output and [path.name for path in tmp_path.rglob("*")] == ["main.py"]
+        assert "all of it" not in output and [path.name for path in tmp_path.rglob("*.*")] == ["main.py"] and not any(temporary.iterdir())
 
     def test_one_that_has_removed_its_temporary_folder_is_watched_all_the_same(self, tmp_path: Path) -> None:
         here_only = FILLS.replace('(os.environ["TMPDIR"], ".")', '(".",)').replace("2**22", "2**23")
@@ -133,6 +136,15 @@ class TestFullDisk:
         script = "import tempfile; print(tempfile.mkdtemp())"
         _, output = run("python", "-c", script, TMPDIR=str(tmp_path))
         assert Path(output.strip()).is_relative_to(tmp_path) and list(tmp_path.iterdir()) == []
+
+    def test_jobs_of_the_same_code_write_beside_each_other(self, tmp_path: Path) -> None:
+        (tmp_path / "main.py").write_text(
+            "import sys\nfor name in sys.argv[1:]: print(open(name).read())\nopen('state', 'w').write('mine')"
+        )
+        (tmp_path / "rows.csv").write_text("1,2")
+        ran = [run("python", "main.py", *names, cwd=tmp_path, **WITH_CODE) for names in (("rows.csv",), ("state",))]
+        assert ran[0] == (0, "1,2\n") and ran[1][0] == 1 and "No such file" in ran[1][1]
+        assert not (tmp_path / "state").exists()
 
     def test_one_without_code_touches_no_directory_of_the_platform(self, tmp_path: Path) -> None:
         run("python", "-c", "open('junk', 'w').close()", cwd=tmp_path)

@@ -82,11 +82,11 @@ def run(*words: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
 
 
 class TestExec:
-    def test_runs_in_the_jobs_environment_and_directory(self, client: Client, job: Job, command: psutil.Process, tmp_path: Path) -> None:
+    def test_runs_in_the_jobs_environment_and_directory(self, client: Client, job: Job, command: psutil.Process) -> None:
         script = "import os; print(os.getcwd(), os.environ['AIDOS_JOB_ID'], os.environ['TMPDIR'], 'AIDOS_API_KEY' in os.environ)"
         done = run("job", "exec", job.name, "--", "python", "-c", script)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.decode().split() == [str(tmp_path), str(job.id), command.environ()["TMPDIR"], "False"]
+        assert done.stdout.decode().split() == [command.cwd(), str(job.id), command.environ()["TMPDIR"], "False"]
 
     def test_passes_input_both_outputs_and_the_exit_code(self, client: Client, job: Job, command: psutil.Process) -> None:
         done = run("job", "exec", job.name, "--", "sh", "-c", "wc -c; echo wrong >&2; exit 7", input=b"x" * 3_000_000)
@@ -162,8 +162,8 @@ class TestExec:
 
 
 class TestPortForward:
-    def test_reaches_a_port_of_the_command(self, client: Client, job: Job, command: psutil.Process, port: int, tmp_path: Path) -> None:
-        (tmp_path / "big").write_bytes(b"z" * 2_000_000)
+    def test_reaches_a_port_of_the_command(self, client: Client, job: Job, command: psutil.Process, port: int) -> None:
+        Path(command.cwd(), "big").write_bytes(b"z" * 2_000_000)
         local = find_free_ports(1)
         forwarding = subprocess.Popen([*AIDOS, "job", "port-forward", job.name, f"{port}:{local}"], stderr=subprocess.PIPE)
         try:

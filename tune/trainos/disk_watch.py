@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 MUCH_BYTES = 2**26
@@ -18,13 +16,11 @@ _LOOK_S = 1.0
 class DiskWatch:
     """Calls ``end`` once less than ``reserve_bytes`` are free and the job itself holds more than ``MUCH_BYTES``.
 
-    What a job holds is what is newer than itself in its ``folders``: what it wrote elsewhere, and what its Ray workers write on other
-    nodes, is not seen.
+    What a job holds is what lies in its own ``folder``: what it wrote elsewhere, and what its Ray workers write on other nodes, is not seen.
     """
 
-    def __init__(self, folders: Collection[Path], reserve_bytes: int, end: Callable[[], None]) -> None:
-        self._folders, self._reserve_bytes, self._end = folders, reserve_bytes, end
-        self._began_s = time.time()
+    def __init__(self, folder: Path, reserve_bytes: int, end: Callable[[], None]) -> None:
+        self._folder, self._reserve_bytes, self._end = folder, reserve_bytes, end
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="aidos-disk-watch", daemon=True)
         self._filled_bytes = 0
@@ -34,12 +30,9 @@ class DiskWatch:
         self._thread.start()
 
     def close(self) -> int:
-        """Look no longer; what the job held when it was ended, 0 where it was not. What it wrote is then removed."""
+        """Look no longer; what the job held when it was ended, 0 where it was not."""
         self._over.set()
         self._thread.join()
-        if self._filled_bytes:
-            for path, _ in self._written():
-                path.unlink(missing_ok=True)
         return self._filled_bytes
 
     def _keep(self) -> None:
@@ -50,26 +43,18 @@ class DiskWatch:
                 return
 
     def _free_bytes(self) -> float:
-        """On the fuller of the disks; a folder that the job has removed says nothing."""
-        free_bytes = [math.inf]
-        for folder in self._folders:
-            with contextlib.suppress(FileNotFoundError):
-                free_bytes.append(shutil.disk_usage(folder).free)
-        return min(free_bytes)
+        """Of a folder that the job has removed nothing is known."""
+        try:
+            return shutil.disk_usage(self._folder).free
+        except FileNotFoundError:
+            return math.inf
 
     def _held_bytes(self) -> int:
-        return sum(size for _, size in self._written())
+        return sum(_size(Path(folder, name)) for folder, _, names in os.walk(self._folder) for name in names)
 
-    def _written(self) -> Iterator[tuple[Path, int]]:
-        for folder in self._folders:
-            for current, _, names in os.walk(folder):
-                yield from self._newer(Path(current), names)
 
-    def _newer(self, folder: Path, names: Iterable[str]) -> Iterator[tuple[Path, int]]:
-        for name in names:
-            try:
-                found = (folder / name).lstat()
-            except OSError:  # it has gone since it was listed
-                continue
-            if found.st_ctime >= self._began_s:
-                yield folder / name, found.st_blocks * 512
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except OSError:  # it has gone since it was listed
+        return 0

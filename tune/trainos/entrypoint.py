@@ -10,17 +10,25 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from tune.trainos.disk_watch import DiskWatch
-from tune.trainos.job_environment import STOP_GRACE_S, build_command_environment, free_disk_bytes, has_code, has_heard
+from tune.trainos.job_environment import (
+    STOP_GRACE_S,
+    build_command_environment,
+    free_disk_bytes,
+    has_code,
+    has_heard,
+    own_folder,
+    working_folder,
+)
 from tune.trainos.models import GAVE_WAY
 from tune.trainos.tunnel_end import open_to_tunnels
 
@@ -35,23 +43,45 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run it to its end, then end whatever it left running."""
+    """Run it to its end in a folder of its own, then end whatever it left running."""
     _adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="aidos-tmp-", ignore_cleanup_errors=True) as temporary:
-        # Without code of its own a job has nothing to do with the directory that Ray was started in.
-        working = Path.cwd() if has_code() else Path(temporary)
-        try:
-            child = subprocess.Popen(command, env=environment | {"TMPDIR": temporary}, cwd=working)
-        except FileNotFoundError:
-            say(f"there is no command {command[0]!r} in the package or on the path")
-            return NOT_FOUND
-        except OSError as error:
-            say(f"{command[0]!r} cannot be run: {error.strerror}")
-            return NOT_EXECUTABLE
-        return _follow(child, Path(temporary), working)
+    own = own_folder()
+    try:
+        return _run(command, environment, own)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
-def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> int:
+def _run(command: Sequence[str], environment: dict[str, str], own: Path) -> int:
+    working, temporary = working_folder(), own / "tmp"
+    try:
+        _prepare(own, working)
+        temporary.mkdir()
+    except OSError as error:
+        say(f"the code cannot be put into {working}: {error.strerror or error}")
+        return NOT_EXECUTABLE
+    try:
+        child = subprocess.Popen(command, env=environment | {"TMPDIR": str(temporary)}, cwd=working)
+    except FileNotFoundError:
+        say(f"there is no command {command[0]!r} in the package or on the path")
+        return NOT_FOUND
+    except OSError as error:
+        say(f"{command[0]!r} cannot be run: {error.strerror}")
+        return NOT_EXECUTABLE
+    return _follow(child, own, working)
+
+
+def _prepare(own: Path, working: Path) -> None:
+    """Copy the code, where there is any: Ray keeps one directory of it on a node for all jobs."""
+    shutil.rmtree(own, ignore_errors=True)  # of the same attempt, killed on a node that lived on
+    own.mkdir(mode=0o700)
+    if has_code():
+        shutil.copytree(Path.cwd(), working, symlinks=True)
+    else:
+        working.mkdir()
+
+
+def _follow(child: subprocess.Popen[bytes], own: Path, working: Path) -> int:
     end = functools.partial(_end_descendants, child.pid)
 
     def stop(received: int, _frame: object) -> None:
@@ -62,7 +92,7 @@ def _follow(child: subprocess.Popen[bytes], temporary: Path, working: Path) -> i
     signal.signal(signal.SIGALRM, lambda *_: end())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    disk = DiskWatch({temporary, working}, free_disk_bytes(), end)
+    disk = DiskWatch(own, free_disk_bytes(), end)
     disk.start()
     with open_to_tunnels(child.pid, working):
         code = child.wait()

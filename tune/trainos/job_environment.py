@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,17 @@ def find_attempt() -> Attempt | None:
     if not job_id:
         return None
     return Attempt(job_id, int(os.environ.get("AIDOS_JOB_ATTEMPT", "1")))
+
+
+def own_folder() -> Path:
+    """What an attempt has for itself alone on the node of its command, its code and its temporary files; gone with it."""
+    attempt = find_attempt() or Attempt("process", os.getpid())
+    return Path(tempfile.gettempdir(), f"aidos-work-{attempt.job_id}-{attempt.number}")
+
+
+def working_folder() -> Path:
+    """Where the command starts, and its Ray workers on that node."""
+    return own_folder() / "work"
 
 
 def free_disk_bytes() -> int:

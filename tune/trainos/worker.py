@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 from ray._private.worker import global_worker
 
-from tune.trainos.job_environment import find_attempt, is_sandboxed_with_code, set_token_file
+from tune.trainos.job_environment import find_attempt, is_sandboxed_with_code, set_token_file, working_folder
 from tune.trainos.job_token import NAMESPACE, JobFiles
 
 
 def setup() -> None:
-    """Put the job's token into a private file that ``AIDOS_TOKEN_FILE`` names."""
+    """Put the job's token into a private file that ``AIDOS_TOKEN_FILE`` names; go where the job's command is, if it is on this node."""
     attempt = find_attempt()
     if attempt is None:
         return
@@ -19,3 +22,5 @@ def setup() -> None:
 
     files = JobFiles(read, attempt.job_id, attempt.number, code=is_sandboxed_with_code())
     set_token_file(files.start())
+    with contextlib.suppress(FileNotFoundError):
+        os.chdir(working_folder())

@@ -160,7 +160,7 @@ class Wakeup:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._count = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -176,17 +176,21 @@ class Wakeup:
 
     async def _listen(self) -> None:
         async for _payload in self._db.listen(CHANNEL):
-            async with self._changed:
-                self._count += 1
-                self._changed.notify_all()
+            self._count += 1
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     async def wait(self, timeout_s: float, seen: int | None = None) -> int:
-        """Return at the next notification or after ``timeout_s``; the counter to pass as ``seen`` next time."""
-        async with self._changed:
-            start = self._count if seen is None else seen
+        """Return at the next notification or after ``timeout_s``; the counter to pass as ``seen`` next time.
+
+        Who is cancelled leaves at once. (Of an ``asyncio.Condition`` nobody would who must have its lock back for that: many that were
+        cancelled together, each again and again as anyio does it, kept it from one another for ever.)
+        """
+        if seen in (None, self._count):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._count != start), timeout_s)
-            return self._count
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait()
+        return self._count
 
 
 async def follow(db: Database, wakeup: Wakeup, consumer: str, handler: Handler) -> None:

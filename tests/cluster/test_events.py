@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import anyio
 import pytest
 
 from cluster.db import Connection, Database, new_id
@@ -92,6 +93,25 @@ class TestWakeup:
             async with database.platform() as conn:
                 await publish(conn, thing_made(new_id(), "x"))
             assert await asyncio.wait_for(waiting, 5.0) > seen
+
+    async def test_who_leaves_as_it_comes_leaves_at_once_and_keeps_nobody_waiting(self, database: Database) -> None:
+        """Streams end by scopes of anyio, which cancel again and again until who was cancelled has left."""
+        async with Wakeup(database) as wakeup:
+            seen = await wakeup.wait(5.0)
+            for _ in range(10):
+                async with anyio.create_task_group() as streams:
+                    for _ in range(50):
+                        streams.start_soon(wakeup.wait, 30.0)
+                    await anyio.wait_all_tasks_blocked()
+                    waiting = asyncio.create_task(wakeup.wait(30.0, seen))
+                    async with database.platform() as conn:
+                        await publish(conn, thing_made(new_id(), "x"))
+                    seen = await asyncio.wait_for(waiting, 5.0)
+                    for _ in range(50):
+                        streams.start_soon(wakeup.wait, 30.0)
+                    async with database.platform() as conn:
+                        await publish(conn, thing_made(new_id(), "x"))
+                    streams.cancel_scope.cancel()
 
 
 class TestCloudEvent:

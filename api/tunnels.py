@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,12 @@ from aidos.schemas.trainos import TunnelAsk
 from aidos.schemas.tunnel import MESSAGE_BYTES, WINDOW
 from api.deps import Session
 from tune.trainos import service
+from tune.trainos.errors import JobUnreachable
 from tune.trainos.models import Job
 from tune.trainos.tunnel import PERMISSION, Tunnel, check_may_enter
 
 _LOOK_S = 15.0
+_OPEN_S, _AGAIN_S = 15.0, 0.5
 _RECORDED_CHARS = 2000
 
 
@@ -36,12 +39,24 @@ async def enter_job(socket: WebSocket, session: Session, job: str) -> None:
     await socket.accept()
     asked = _read_ask(await socket.receive())
     await _record(session, socket, found, asked)
-    tunnel = await session.edge.open_tunnel(found, asked.model_dump_json().encode())
+    tunnel = await _open(session, found, asked)
     try:
         await _relay(socket, session, tunnel)
     finally:
         await tunnel.close()
     await socket.close()
+
+
+async def _open(session: Session, job: Job, asked: TunnelAsk) -> Tunnel:
+    """The way in is there a moment after Ray calls the job running: it is waited for. Raises: JobUnreachable."""
+    deadline = time.monotonic() + _OPEN_S
+    while True:
+        try:
+            return await session.edge.open_tunnel(job, asked.model_dump_json().encode())
+        except JobUnreachable:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _read_ask(message: Mapping[str, Any]) -> TunnelAsk:

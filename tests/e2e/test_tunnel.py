@@ -30,7 +30,7 @@ def test_its_command_directory_and_ports_are_reached_until_it_ends(platform: Run
     wait_until(lambda: platform.ask("job", "get", "web")["state"] == "RUNNING", within_s=60, every_s=0.5)
     for code in ("3", "0"):
         done = platform.aidos("job", "exec", "web", "--", "sh", "-c", f"wc -c < big; echo wrong >&2; exit {code}")
-        assert (str(done.code), done.out.strip(), done.err) == (code, "3000000", "wrong\n")
+        assert (str(done.code), done.out.strip(), done.err) == (code, "3000000", "wrong\n"), done.err
     environment = {**platform.environment, "AIDOS_API_KEY": platform.admin_key}
     words = [str(AIDOS), "job", "port-forward", "web", f"{port}:{local}"]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as forwarding:

@@ -56,11 +56,10 @@ def _pin(git: str, inner: Sequence[Network]) -> tuple[tuple[str, ...], str]:
     for address in found:
         if not _may_be_asked(ipaddress.ip_address(address), inner):
             raise ValueError(f"{host} is at {address}, which is not on the Internet; an operator may allow it (AIDOS_GIT_NETWORKS)")
-    address = sorted(found)[0]  # of numbers and dots before one with colons: it is more often reachable
-    shown = f"[{address}]" if ":" in address else address
+    shown = [f"[{address}]" if ":" in address else address for address in sorted(found, key=lambda each: ":" in each)]  # IPv4 first
     if url.scheme == "git":
-        return (), url._replace(netloc=f"{shown}:{port}").geturl()
-    return ("-c", f"http.curloptResolve={host}:{port}:{shown}", "-c", "http.followRedirects=false"), git
+        return (), url._replace(netloc=f"{shown[0]}:{port}").geturl()
+    return ("-c", f"http.curloptResolve={host}:{port}:{','.join(shown)}", "-c", "http.followRedirects=false"), git
 
 
 def _may_be_asked(address: ipaddress.IPv4Address | ipaddress.IPv6Address, inner: Sequence[Network]) -> bool:

@@ -21,7 +21,7 @@ import pytest
 
 from aidos.client import Client
 from aidos.errors import Conflict, Forbidden, NotFound, Unauthenticated
-from aidos.schemas.tunnel import INPUT, OUTPUT, WINDOW
+from aidos.schemas.tunnel import END, INPUT, OUTPUT, WINDOW
 from aidos.transfers.tunnel import JobTunnel, TunnelCut
 from cluster.db import Database
 from cluster.objects import Objects
@@ -32,7 +32,8 @@ from tests.support.waiting import wait_until
 from tests.trainos.conftest import Submit
 from tests.trainos.test_entrypoint import start
 from tune.trainos.models import Job
-from tune.trainos.tunnel import open_node_tunnel
+from tune.trainos.tunnel import NodeTunnel, open_node_tunnel
+from tune.trainos.tunnel_end import Messages
 
 pytestmark = [pytest.mark.postgres]
 AIDOS = [sys.executable, "-c", "from aidos.cli import main; main()"]
@@ -79,6 +80,19 @@ def command(job: Job, port: int, tmp_path: Path) -> Iterator[psutil.Process]:
 
 def run(*words: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*AIDOS, *words], input=input, capture_output=True, timeout=60, check=False)
+
+
+async def test_what_the_job_says_last_is_read_although_it_takes_no_more_input() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    tunnel, job = NodeTunnel(ours), Messages(theirs)
+    await tunnel.send(INPUT + b"not looked at")
+    theirs.shutdown(socket.SHUT_RD)
+    await tunnel.send(INPUT + b"refused")
+    job.send(END + b"{}")
+    theirs.close()
+    assert [await tunnel.receive(), await tunnel.receive()] == [END + b"{}", b""]
+    await tunnel.close()
 
 
 class TestExec:

@@ -67,15 +67,16 @@ class RayTunnel:
 def build_open_tunnel(settings: Settings) -> OpenTunnel:
     """For a gateway's process that is connected to Ray."""
     cluster = RayCluster(settings)
-    held: dict[str, Any] = {}  # an actor ends with the handle that it was made with
+    held: dict[str, Any] = {}  # an actor ends with the handle that it was made with: of two made at once, one is not held
+    making = asyncio.Lock()
 
     async def open_tunnel(job: Job, asked: bytes) -> Tunnel:
         found = await cluster.find(job.submission_id or "")
         if found is None or found.node_id is None:
             raise JobUnreachable(job=job.name, retry_after_s=2)
-        if found.node_id not in held:
-            made = await asyncio.to_thread(get_or_create_node_tunnels, found.node_id)
-            held.setdefault(found.node_id, made)
+        async with making:
+            if found.node_id not in held:
+                held[found.node_id] = await asyncio.to_thread(get_or_create_node_tunnels, found.node_id)
         actor, name = held[found.node_id], uuid4()
         try:
             await actor.open.remote(name, job, asked)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -50,37 +51,54 @@ def check_may_enter(scope: Scope, job: Job) -> None:
 
 
 class NodeTunnel:
-    """A tunnel into a job of this node."""
+    """A tunnel into a job of this node.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    Over the socket itself: a job's end that takes no more input has still an outcome to say, and asyncio's streams give nothing of what
+    came once a write has failed.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        """``connection`` is one that does not block."""
+        self._connection = connection
+        self._sending, self._receiving = asyncio.Lock(), asyncio.Lock()
 
     async def send(self, message: bytes) -> None:
         """Returns once it is on its way; what nobody is there to take is lost."""
-        with contextlib.suppress(ConnectionError):
-            self._writer.write(LENGTH.pack(len(message)) + message)
-            await self._writer.drain()
+        async with self._sending:
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().sock_sendall(self._connection, LENGTH.pack(len(message)) + message)
 
     async def receive(self) -> bytes:
         """The next message; nothing at the end."""
-        try:
-            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-            return await self._reader.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return b""
+        async with self._receiving:
+            head = await self._read(LENGTH.size)
+            return await self._read(LENGTH.unpack(head)[0]) if head else b""
+
+    async def _read(self, count: int) -> bytes:
+        found = bytearray()
+        with contextlib.suppress(OSError):
+            while len(found) < count and (part := await asyncio.get_running_loop().sock_recv(self._connection, count - len(found))):
+                found += part
+        return bytes(found) if len(found) == count else b""
 
     async def close(self) -> None:
         """What it had begun in the job ends, also where it takes no more of what was sent."""
-        self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        async with self._sending, self._receiving:
+            self._connection.close()
 
 
 async def open_node_tunnel(job: Job, asked: bytes) -> NodeTunnel:
     """Into a job whose command runs on this node. Raises: JobUnreachable."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setblocking(False)
     try:
-        reader, writer = await asyncio.open_unix_connection(socket_path(job.id, job.attempt))
+        connection.connect(str(socket_path(job.id, job.attempt)))
     except OSError as error:
+        connection.close()
         raise JobUnreachable(job=job.name, retry_after_s=2) from error
-    tunnel = NodeTunnel(reader, writer)
+    tunnel = NodeTunnel(connection)
     await tunnel.send(asked)
     return tunnel
 

@@ -121,8 +121,8 @@ class TunnelEnd:
             asked = json.loads(messages.receive())
             try:
                 outcome = _forward(messages, asked["port"]) if asked.get("port") else self._run(messages, asked)
-            except psutil.NoSuchProcess:
-                outcome = {"reason": "the job's command has ended"}
+            except psutil.Error as error:
+                outcome = {"exit_code": NOT_EXECUTABLE, "reason": f"the job's command has ended or cannot be looked at ({error})"}
             except OSError as error:
                 outcome = {"exit_code": NOT_EXECUTABLE, "reason": str(error)}
             messages.send(END + json.dumps(outcome).encode())

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from actors.securityvault import service as securityvault
 from actors.securityvault.asgi import VaultMiddleware
@@ -102,8 +103,7 @@ def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
     app.state.edge = edge
     app.state.health = Health(edge)
     problems.install(app)
-    for router in ROUTERS:
-        app.include_router(router)
+    app.router.routes.extend(_build_routes())
     _add_document(app)
     app.add_middleware(RouteIndex, router=app.router)
     app.add_middleware(
@@ -112,6 +112,15 @@ def build_app(edge: Edge, *, open_edge: bool = False) -> FastAPI:
     app.add_middleware(MlflowErrors)
     _allow_origins(app, edge.db.settings)
     return app
+
+
+@functools.cache
+def _build_routes() -> tuple[BaseRoute, ...]:
+    """Once a process: they hold nothing of an application's own."""
+    root = APIRouter()
+    for router in ROUTERS:
+        root.include_router(router)
+    return tuple(root.routes)
 
 
 def _leave_to_the_process() -> None:

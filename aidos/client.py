@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aidos.resources.modelhub import Experiments, Lineage, Models, Runs
     from aidos.resources.platform import Platform
     from aidos.resources.schedules import Schedules
-    from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, ServiceAccounts, Sessions, Users
+    from aidos.resources.securityvault import Audit, Keys, Members, Organisations, Projects, Secrets, ServiceAccounts, Sessions, Users
     from aidos.resources.studies import Studies
     from aidos.resources.trainos import Checkpoints, Jobs, Queue, Quotas
 
@@ -114,6 +114,7 @@ class Client(_Nouns):
     schedules: Schedules
     views: Views
     service_accounts: ServiceAccounts
+    secrets: Secrets
     sessions: Sessions
     studies: Studies
     tables: Tables

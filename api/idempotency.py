@@ -8,7 +8,6 @@ has the key reserved before it: the later of two is then told to repeat its requ
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import psycopg
@@ -42,7 +41,7 @@ class RememberedAnswer:
     async def find(self, conn: Connection) -> Response | None:
         """The first answer, or None with the key now reserved. Raises: IdempotencyKeyReused, RequestInProgress."""
         body = await self.request.body()
-        self.row["request_sha256"] = hashlib.sha256(self.target.encode("utf-8", "surrogateescape") + body).digest()
+        self.row["request_sha256"] = self.pepper.of_request(self.target.encode("utf-8", "surrogateescape") + body)
         try:
             reserved = await (await conn.execute(Q.reserve_answer, self.row)).fetchone()
         except psycopg.errors.LockNotAvailable as error:

@@ -21,7 +21,7 @@ from ray import serve
 from actors.costoptimizer.reconciler import meter_usage, watch_budgets
 from actors.modelhub.reconciler import inspect_versions
 from actors.securityvault import service as securityvault
-from actors.securityvault.reconciler import seal_audit
+from actors.securityvault.reconciler import seal_audit, wrap_secrets
 from api.collection import collect_garbage
 from api.gateway import build_gateway_app
 from api.protocols.openlineage.forwarder import forward_lineage
@@ -54,7 +54,7 @@ SCHEMAS = (
 """Packages with migrations, lower tiers first."""
 
 HOSTS: tuple[tuple[str, tuple[Loop, ...]], ...] = (
-    ("securityvault", (seal_audit, sweep)),
+    ("securityvault", (seal_audit, wrap_secrets, sweep)),
     ("dataforge", (collect_garbage, import_objects, verify_commits)),
     ("modelhub", (inspect_versions, join_imports, forward_lineage)),
     ("deployengine", (reconcile_endpoints, report_endpoints)),

@@ -1,4 +1,5 @@
-"""The operator's commands: ``aidos up``, ``down``, ``status``, ``doctor``, ``admin-key``, ``backup`` and ``restore``.
+"""The operator's commands: ``aidos up``, ``down``, ``status``, ``doctor``, ``admin-key``, ``rotate-secret-key``,
+``backup`` and ``restore``.
 
 An entry point joins them to the client's.
 
@@ -38,6 +39,7 @@ def register(group: typer.Typer) -> None:
     group.command()(status)
     group.command()(doctor)
     group.command()(admin_key)
+    group.command()(rotate_secret_key)
     group.command()(backup)
     group.command()(restore)
 
@@ -150,6 +152,28 @@ def admin_key() -> None:
         return
     run.out.print(key)
     run.note("This key is shown once. Keep it: export AIDOS_API_KEY=… or `aidos login --key`.")
+
+
+def rotate_secret_key() -> None:
+    """Make a new master key for the secrets of all projects, and wrap every one of them by it."""
+    import asyncio
+
+    from actors.securityvault import service as securityvault
+    from cluster.db import Database
+    from cluster.settings import get_settings
+
+    run, settings = session(), get_settings()
+
+    async def rotate() -> int:
+        async with Database(settings, timeout_s=5.0) as db:
+            return await securityvault.rotate_secret_key(db, settings)
+
+    count = asyncio.run(rotate())
+    run.out.print(
+        json.dumps({"secrets": count})
+        if run.as_json
+        else f"{count} secrets are wrapped by a new master key. Back it up: {settings.secret_path('secret_keys')}"
+    )
 
 
 def backup(directory: Annotated[Path, typer.Argument(help="An empty directory, or one where a backup was interrupted.")]) -> None:

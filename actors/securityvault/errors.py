@@ -55,6 +55,16 @@ class KeyNotFound(NotFound):
     detail = "There is no API key '{name}' here."
 
 
+class SecretNotFound(NotFound):
+    title = "Secret not found"
+    detail = "The project has no secret '{name}'. 'aidos secret list' names those that it has, 'aidos secret set {name}' sets it."
+
+
+class SecretUnreadable(Conflict):
+    title = "Secret cannot be read"
+    detail = "Secret '{name}' cannot be read: {reason}. 'aidos secret set {name}' sets it anew."
+
+
 class SessionNotFound(NotFound):
     title = "Session not found"
     detail = "There is no session '{name}' of yours."

@@ -1,7 +1,8 @@
-"""The platform's own secrets: Ed25519 keys that sign tokens and checkpoints, and the pepper of stored credentials.
+"""The platform's own secrets: Ed25519 keys that sign tokens and checkpoints, the pepper of stored credentials, master keys.
 
 They are files of mode 0600 (``Settings.secret_path``), made once by ``bootstrap``. A signing file is a JWK set: its first
-key signs, all of them verify, so that a key is rotated by putting a new one in front.
+key signs, all of them verify, so that a key is rotated by putting a new one in front. The master keys of the projects' secrets stand
+in ``aidos_secret_keys``, one a line (``sealing.py``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -22,7 +24,7 @@ from joserfc.jwk import OKPKey
 from actors.securityvault.errors import VaultLocked
 from cluster.settings import Settings
 
-TOKEN_KEYS, AUDIT_KEYS, PEPPER = "token_keys", "audit_keys", "key_pepper"
+TOKEN_KEYS, AUDIT_KEYS, PEPPER, SECRET_KEYS = "token_keys", "audit_keys", "key_pepper", "secret_keys"
 
 
 class SigningKeys:
@@ -58,7 +60,7 @@ class Pepper:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._key = {use: hmac.digest(secret, use.encode(), "sha256") for use in ("api key", "refresh token", "answer")}
+        self._key = {use: hmac.digest(secret, use.encode(), "sha256") for use in ("api key", "refresh token", "answer", "request")}
 
     def of_key(self, secret: str) -> bytes:
         """What is stored of an API key's secret."""
@@ -67,6 +69,10 @@ class Pepper:
     def successor(self, refresh_token: str) -> str:
         """The refresh token that follows: derived, so that a repeated request gets the same one although only hashes are stored."""
         return _REFRESH_PREFIX + hmac.digest(self._key["refresh token"], refresh_token.encode(), "sha256").hex()
+
+    def of_request(self, content: bytes) -> bytes:
+        """What is stored to know a request again: it may hold a password or a secret that can be guessed."""
+        return hmac.digest(self._key["request"], content, "sha256")
 
     def encrypt(self, plain: bytes) -> bytes:
         """AES-256-GCM, for answers that hold a secret and must be repeatable."""
@@ -115,7 +121,8 @@ def make_secrets(settings: Settings) -> None:
     """Make the files that are not there yet; never changes one."""
     for name in (TOKEN_KEYS, AUDIT_KEYS):
         _write_once(settings.secret_path(name), json.dumps({"keys": [_new_signing_key()]}))
-    _write_once(settings.secret_path(PEPPER), secrets.token_hex(32))
+    for name in (PEPPER, SECRET_KEYS):
+        _write_once(settings.secret_path(name), secrets.token_hex(32))
 
 
 def rotate_token_keys(settings: Settings) -> str:
@@ -125,6 +132,18 @@ def rotate_token_keys(settings: Settings) -> str:
     keys = [key, *json.loads(path.read_text())["keys"][:1]]
     _write(path, json.dumps({"keys": keys}))
     return str(key["kid"])
+
+
+def put_secret_key_first(settings: Settings, needed: Collection[str]) -> None:
+    """Put a new master key of secrets in front. Of the others stay those that are ``needed``, by their ids, and the one that was first."""
+    keys = settings.secret(SECRET_KEYS).split()
+    kept = [key for key in keys if key == keys[0] or secret_key_id(bytes.fromhex(key)) in needed]
+    _write(settings.secret_path(SECRET_KEYS), "\n".join([secrets.token_hex(32), *kept]))
+
+
+def secret_key_id(key: bytes) -> str:
+    """The name of a master key of secrets, of which nothing can be told of the key."""
+    return hashlib.sha256(key).hexdigest()[:16]
 
 
 def _new_signing_key() -> dict[str, str]:

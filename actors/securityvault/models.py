@@ -272,6 +272,47 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class ProjectSecret:
+    """What is known of a project's secret: never its value. ``version`` counts how often it was set."""
+
+    id: UUID
+    name: str
+    version: int
+    set_by: str
+    created_at: datetime
+    set_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A value encrypted under a key of its own, and that key wrapped by the master key ``key_id``."""
+
+    key_id: str
+    wrapped_key: bytes
+    content: bytes
+
+
+@dataclass(frozen=True)
+class SealedSecret:
+    """A secret as it is stored."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    version: int
+    sealed: Sealed
+
+
+@dataclass(frozen=True)
+class OpenSecret:
+    """A secret for who may use it."""
+
+    version: int
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Secret:
     """Something just made, with the secret that is shown this once."""
 

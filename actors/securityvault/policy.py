@@ -15,12 +15,16 @@ MODULES = (*WORK, "events", "securityvault")
 SELF = "securityvault:self"
 """What every authenticated caller may do, however narrowed: ask who it is, end its own sessions."""
 ORG_READ, ORG_MANAGE, OPERATE = "org:read", "org:manage", "platform:operate"
+USE_SECRETS, KEEP_SECRETS = "securityvault:use", "securityvault:keep"
+"""To name the project's secrets in a job, or enter a job that has some; to set and delete them."""
 
 _ADDED: dict[Role, frozenset[str]] = {
     Role.VIEWER: frozenset(f"{module}:read" for module in MODULES),
     Role.ANNOTATOR: frozenset({"dataforge:label"}),
-    Role.DEVELOPER: frozenset({"deployengine:predict", "trainos:save", "trainos:sandbox", *(f"{module}:write" for module in WORK)}),
-    Role.MAINTAINER: frozenset(f"{module}:manage" for module in WORK),
+    Role.DEVELOPER: frozenset(
+        {"deployengine:predict", "trainos:save", "trainos:sandbox", USE_SECRETS, *(f"{module}:write" for module in WORK)}
+    ),
+    Role.MAINTAINER: frozenset({KEEP_SECRETS, *(f"{module}:manage" for module in WORK)}),
     Role.OWNER: frozenset({"securityvault:manage", "dataforge:protect", "modelhub:protect"}),
 }
 

@@ -276,3 +276,38 @@ SELECT h.org_id, h.seq, h.hash FROM securityvault.audit_heads h
 INSERT INTO securityvault.audit_checkpoints (org_id, seq, hash, at, kid, signature)
 VALUES (%(org_id)s, %(seq)s, %(hash)s, %(at)s, %(kid)s, %(signature)s)
 ON CONFLICT (org_id, seq) DO NOTHING;
+
+-- put_secret --
+INSERT INTO securityvault.secrets (id, org_id, project_id, name, set_by, key_id, wrapped_key, content)
+VALUES (%(id)s, %(org_id)s, %(project_id)s, %(name)s, %(set_by)s, %(key_id)s, %(wrapped_key)s, %(content)s)
+ON CONFLICT ON CONSTRAINT secret_name DO UPDATE
+   SET version = secrets.version + 1, set_by = excluded.set_by, set_at = clock_timestamp(),
+       key_id = excluded.key_id, wrapped_key = excluded.wrapped_key, content = excluded.content
+RETURNING id, name, version, set_by, created_at, set_at, last_used_at;
+
+-- list_secrets --
+SELECT id, name, version, set_by, created_at, set_at, last_used_at FROM securityvault.secrets
+ WHERE project_id = %(project_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
+ ORDER BY id DESC LIMIT %(limit)s;
+
+-- delete_secret --
+DELETE FROM securityvault.secrets WHERE project_id = %(project_id)s AND name = %(name)s RETURNING id;
+
+-- list_sealed --
+SELECT id, project_id, name, version, key_id, wrapped_key, content FROM securityvault.secrets
+ WHERE project_id = %(project_id)s AND name = ANY (%(names)s);
+
+-- touch_secrets --
+UPDATE securityvault.secrets SET last_used_at = clock_timestamp()
+ WHERE id = ANY (%(ids)s) AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '10 seconds');
+
+-- list_wrapped_otherwise --
+SELECT id, project_id, name, version, key_id, wrapped_key, content FROM securityvault.secrets
+ WHERE key_id <> %(key_id)s AND (%(after)s::uuid IS NULL OR id > %(after)s)
+ ORDER BY id LIMIT %(limit)s;
+
+-- rewrap_secret --
+UPDATE securityvault.secrets SET key_id = %(key_id)s, wrapped_key = %(wrapped_key)s WHERE id = %(id)s AND version = %(version)s;
+
+-- list_secret_keys --
+SELECT DISTINCT key_id FROM securityvault.secrets;

@@ -1,4 +1,4 @@
-"""What SecurityVault does by itself: sign, every minute and every 500 records, where each audit chain ends."""
+"""What SecurityVault does by itself: sign, every minute and every 500 records, where each audit chain ends; wrap secrets anew."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 
 from actors.securityvault import audit
 from actors.securityvault.keyring import AUDIT_KEYS, read_signing_keys
+from actors.securityvault.project_secrets import rewrap_secrets
 from aidos.errors import AidosError
 from cluster import telemetry
 from cluster.db import Database
@@ -14,7 +15,7 @@ from cluster.host import Host
 from cluster.settings import Settings
 
 CHANNEL = "aidos_seal"
-SEAL_EVERY_S = 60.0
+SEAL_EVERY_S = WRAP_EVERY_S = 60.0
 _log = telemetry.get_logger("securityvault")
 
 
@@ -43,3 +44,14 @@ async def seal_for_ever(db: Database, settings: Settings, every_s: float = SEAL_
                     await audit.seal(conn, keys)
             except AidosError as error:
                 _log.warning("audit chains could not be sealed", error=str(error))
+
+
+async def wrap_secrets(host: Host) -> None:
+    """Loop of the same actor: whatever master key stands first in its file, a minute later it wraps all secrets."""
+    while True:
+        try:
+            if count := await rewrap_secrets(host.db, host.settings):
+                _log.info("secrets were wrapped by another master key", count=count)
+        except AidosError as error:
+            _log.warning("secrets could not be wrapped anew", error=str(error))
+        await asyncio.sleep(WRAP_EVERY_S)

@@ -37,15 +37,23 @@ from actors.securityvault.keyring import AUDIT_KEYS, Pepper, read_signing_keys
 from actors.securityvault.keys import create_key, list_keys, revoke_key, rotate_key
 from actors.securityvault.limits import Limit, RateLimiter
 from actors.securityvault.models import AuditEntry, AuditRecord, AuditVerdict, Principal, Role, Scope
+from actors.securityvault.project_secrets import (
+    delete_secret,
+    find_missing_secrets,
+    list_secrets,
+    open_secrets,
+    rotate_secret_key,
+    set_secret,
+)
 from actors.securityvault.sessions import accept_invitation, list_sessions, refresh, revoke_session, sign_in, sign_out
 from cluster.db import Connection
 
 __all__ = [
     "AUDIT_KEYS", "CHANNEL", "AuditEntry", "AuditVerdict", "Authenticator", "Caller", "Limit", "Pepper", "RateLimiter", "accept_invitation", "archive_project",
     "bootstrap", "canonical", "create_key", "create_organisation", "create_project", "create_service_account", "create_user",
-    "deactivate_account", "default_scope", "delete_member", "describe_caller", "get_account", "get_member", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
-    "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_sessions", "policy", "put_member", "read_signing_keys", "refresh",
-    "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "role_today", "rotate_key", "seal", "sign_in", "sign_out",
+    "deactivate_account", "default_scope", "delete_member", "delete_secret", "describe_caller", "find_missing_secrets", "get_account", "get_member", "get_organisation", "get_project", "invite", "issue_job_token", "list_accounts",
+    "list_audit", "list_keys", "list_members", "list_organisations", "list_projects", "list_secrets", "list_sessions", "open_secrets", "policy", "put_member", "read_signing_keys", "refresh",
+    "replace_admin_key", "revoke_job_tokens", "revoke_key", "revoke_session", "role_today", "rotate_key", "rotate_secret_key", "seal", "set_secret", "sign_in", "sign_out",
     "verify_audit", "verify_chain", "write_audit",
 ]  # fmt: skip
 

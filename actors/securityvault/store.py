@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,10 @@ from actors.securityvault.models import (
     Organisation,
     PrincipalKind,
     Project,
+    ProjectSecret,
     Role,
+    Sealed,
+    SealedSecret,
     Session,
 )
 from cluster.db import Connection, load_queries, one
@@ -251,6 +254,49 @@ async def revoke_job_grant(conn: Connection, job_id: UUID) -> None:
     await conn.execute(Q.revoke_job_grant, {"job_id": job_id})
 
 
+async def put_secret(
+    conn: Connection, *, id: UUID, org_id: UUID, project_id: UUID, name: str, set_by: str, sealed: Sealed
+) -> ProjectSecret:
+    """Of a name that is there, the next version."""
+    values = {"id": id, "org_id": org_id, "project_id": project_id, "name": name, "set_by": set_by, **asdict(sealed)}
+    return ProjectSecret(**await _must(conn, Q.put_secret, **values))
+
+
+async def list_secrets(conn: Connection, project_id: UUID, before: UUID | None, limit: int) -> list[ProjectSecret]:
+    return [ProjectSecret(**row) for row in await _rows(conn, Q.list_secrets, project_id=project_id, before=before, limit=limit)]
+
+
+async def delete_secret(conn: Connection, project_id: UUID, name: str) -> UUID | None:
+    """The id that it had."""
+    row = await _row(conn, Q.delete_secret, project_id=project_id, name=name)
+    return row["id"] if row else None
+
+
+async def list_sealed(conn: Connection, project_id: UUID, names: Collection[str]) -> list[SealedSecret]:
+    return [_sealed(row) for row in await _rows(conn, Q.list_sealed, project_id=project_id, names=list(names))]
+
+
+async def touch_secrets(conn: Connection, ids: Collection[UUID]) -> None:
+    """They were used now, give or take ten seconds: who reads them in a crowd does not wait for a row."""
+    await conn.execute(Q.touch_secrets, {"ids": sorted(ids)})
+
+
+async def list_wrapped_otherwise(conn: Connection, key_id: str, after: UUID | None, limit: int) -> list[SealedSecret]:
+    """Of all projects, those that another master key wraps."""
+    return [_sealed(row) for row in await _rows(conn, Q.list_wrapped_otherwise, key_id=key_id, after=after, limit=limit)]
+
+
+async def rewrap_secret(conn: Connection, secret: SealedSecret) -> None:
+    """Unless it was set again meanwhile."""
+    wrapped = {"key_id": secret.sealed.key_id, "wrapped_key": secret.sealed.wrapped_key}
+    await conn.execute(Q.rewrap_secret, {"id": secret.id, "version": secret.version, **wrapped})
+
+
+async def list_secret_keys(conn: Connection) -> set[str]:
+    """The master keys that secrets are wrapped by."""
+    return {row["key_id"] for row in await _rows(conn, Q.list_secret_keys)}
+
+
 async def announce(conn: Connection, payload: str) -> None:
     """Tell every replica, at commit, to forget what it knows of ``payload``."""
     await conn.execute(Q.announce, {"payload": payload})
@@ -324,6 +370,11 @@ def _member(row: Row) -> Member:
 
 def _key(row: Row) -> ApiKey:
     return ApiKey(**{**row, "grade": Grade(row["grade"])})
+
+
+def _sealed(row: Row) -> SealedSecret:
+    sealed = Sealed(row["key_id"], row["wrapped_key"], row["content"])
+    return SealedSecret(row["id"], row["project_id"], row["name"], row["version"], sealed)
 
 
 async def _rows(conn: Connection, query: Any, **values: Any) -> list[Row]:

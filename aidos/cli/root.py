@@ -21,7 +21,7 @@ from aidos.config import debug_wanted
 from aidos.errors import AidosError
 
 # Hand-written commands: a module ``aidos.cli.<noun>`` with ``register(group)``.
-HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report", "labelling", "study", "schedule")
+HANDWRITTEN_NOUNS = ("dataset", "run", "model", "job", "endpoint", "report", "labelling", "study", "schedule", "secret")
 HANDWRITTEN_ROOTS = ("signing", "lineage", "cost", "label")
 
 Json = Annotated[

@@ -60,6 +60,9 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("project", "projects", "securityvault", "Where work is kept: each has members of its own."),
     Entry("member", "members", "securityvault", "Who is in the project, with which role."),
     Entry("key", "keys", "securityvault", "API keys."),
+    Entry(
+        "secret", "secrets", "securityvault", "What the project's jobs may know and nobody may read: passwords, tokens of other services."
+    ),
     Entry("session", "sessions", "securityvault", "Sign-ins. `aidos login` makes one and keeps it fresh."),
     Entry("user", "users", "securityvault", "People of the organisation."),
     Entry("service-account", "service_accounts", "securityvault", "Identities for programs."),

@@ -22,6 +22,8 @@ from aidos.schemas.securityvault import (
     ProjectCreate,
     ProjectRead,
     RefreshAsked,
+    SecretPut,
+    SecretRead,
     ServiceAccountCreate,
     SessionRead,
     SignIn,
@@ -151,6 +153,18 @@ class Keys(Resource):
     list = operation("GET", f"{_V1}/keys", returns=KeyRead, paged=True, help="The project's keys, newest first.")
     rotate = operation("POST", f"{_V1}/keys/{{key}}/rotate", returns=KeyCreated, help="Give a key a new secret; the old one dies.")
     revoke = operation("DELETE", f"{_V1}/keys/{{key}}", help="End a key, for ever and within a second.")
+
+
+class Secrets(Resource):
+    """What the project's jobs may know and nobody may read: passwords, tokens of other services."""
+
+    noun = "secret"
+
+    set = operation("PUT", f"{_V1}/secrets/{{secret}}", body=SecretPut, returns=SecretRead, help="Set a secret; its value before is gone.")
+    list = operation(
+        "GET", f"{_V1}/secrets", returns=SecretRead, paged=True, help="The project's secrets without their values, newest first."
+    )
+    delete = operation("DELETE", f"{_V1}/secrets/{{secret}}", help="Delete a secret; jobs that name it do not start any more.")
 
 
 class Audit(Resource):

@@ -17,6 +17,7 @@ RoleName = Literal["viewer", "annotator", "developer", "maintainer", "owner"]
 KeyRole = Literal["viewer", "annotator", "developer", "maintainer", "owner", "admin", "operator"]
 Password = Annotated[SecretStr, Field(min_length=12, max_length=200)]
 RequestsPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
+MAX_SECRET_CHARS = 32_000
 Permission = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,40}:[a-z]{1,40}$")]
 
 
@@ -195,6 +196,31 @@ class KeyCreated(KeyRead):
     """A key, shown this once."""
 
     key: str
+
+
+class SecretPut(Asked):
+    """The value that a secret shall have."""
+
+    value: Annotated[SecretStr, Field(min_length=1, max_length=MAX_SECRET_CHARS)]
+
+    @field_validator("value")
+    @classmethod
+    def _fits_an_environment(cls, value: SecretStr) -> SecretStr:
+        if "\x00" in value.get_secret_value():
+            raise ValueError("must be text without NUL: jobs find it in their environment")
+        return value
+
+
+class SecretRead(Wire):
+    """What is known of a secret. Its value is not."""
+
+    id: UUID
+    name: str
+    version: int = Field(description="How often it was set.")
+    set_by: str
+    created_at: datetime
+    set_at: datetime
+    last_used_at: datetime | None = Field(description="When a job last got its value, give or take ten seconds.")
 
 
 class SessionRead(Wire):

@@ -29,6 +29,8 @@ from aidos.schemas.securityvault import (
     ProjectCreate,
     ProjectRead,
     RefreshAsked,
+    SecretPut,
+    SecretRead,
     ServiceAccountCreate,
     SessionRead,
     SignIn,
@@ -44,10 +46,12 @@ router = APIRouter(prefix="/v1/securityvault", tags=["securityvault"], route_cla
 
 AccountKey = Annotated[str, Path(max_length=254, description="Name, address or id of the account.")]
 Key = Annotated[str, Path(max_length=100, description="Name or id.")]
+SecretName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of the secret.")]
 _USER, _SERVICE = PrincipalKind.USER, PrincipalKind.SERVICE_ACCOUNT
 _SELF = needs("securityvault:self", project=False)
 _ADMIN = needs("org:manage", project=False)
 _OWNER = needs("securityvault:manage")
+_KEEPER = needs("securityvault:keep")
 
 
 def _entry(request: Request, action: str) -> AuditEntry:
@@ -251,6 +255,25 @@ async def rotate_key(key: Key, tx: TxDep, edge: EdgeDep) -> KeyCreated:
 async def revoke_key(key: Key, tx: TxDep) -> None:
     """End a key, for ever and within a second."""
     await service.revoke_key(tx.conn, tx.scope, key)
+
+
+@router.get("/secrets", openapi_extra=needs("securityvault:read"))
+async def list_secrets(tx: TxDep, page: PageDep) -> PageOf[SecretRead]:
+    """The project's secrets without their values, newest first."""
+    return page_of(SecretRead, await service.list_secrets(tx.conn, tx.scope, id_of(page.cursor), page.limit), page.limit, "id")
+
+
+@router.put("/secrets/{secret}", openapi_extra=_KEEPER)
+async def set_secret(secret: SecretName, body: SecretPut, tx: TxDep, edge: EdgeDep) -> SecretRead:
+    """Set a secret, or give it another value; the one before is gone. No route answers with it but a running job's own."""
+    value = body.value.get_secret_value()
+    return SecretRead.model_validate(await service.set_secret(tx.conn, tx.scope, edge.vault.settings, secret, value))
+
+
+@router.delete("/secrets/{secret}", status_code=204, openapi_extra=_KEEPER)
+async def delete_secret(secret: SecretName, tx: TxDep) -> None:
+    """Delete a secret. Jobs that have begun keep its value; those that name it and have not are failed."""
+    await service.delete_secret(tx.conn, tx.scope, secret)
 
 
 @router.get("/audit", openapi_extra=_ADMIN)

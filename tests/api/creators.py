@@ -78,6 +78,8 @@ async def create_securityvault(made: Made) -> None:
     key = await made.ask("POST", f"{base}/keys", {"name": f"{made.marker}-key", "role": "viewer"})
     made.note(key=key["name"])
     made.note(key=key["id"])
+    await made.ask("PUT", f"{base}/secrets/{made.marker}-secret", {"value": "known to nobody"})
+    made.note(secret=f"{made.marker}-secret")
     password = f"{made.marker}-password"
     await made.ask("POST", f"{base}/users", {"email": f"{made.marker}-2@example.org", "password": password})
     organisation = (await made.ask("GET", f"{base}/organisation"))["name"]

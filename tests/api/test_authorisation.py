@@ -23,7 +23,8 @@ UNKNOWN = ("anonymous", "expired", "revoked", "malformed")
 PRINCIPALS = (*LADDER, *UNKNOWN, "annotator", "narrow", "job", "foreign_admin")
 
 LEAST = {
-    "securityvault:self": "viewer", "securityvault:read": "viewer", "securityvault:manage": "owner",
+    "securityvault:self": "viewer", "securityvault:read": "viewer", "securityvault:use": "developer", "securityvault:keep": "maintainer",
+    "securityvault:manage": "owner",
     "org:read": "viewer", "org:manage": "org_admin", "platform:operate": "operator", "events:read": "viewer",
     "dataforge:read": "viewer", "dataforge:label": "developer", "dataforge:write": "developer", "dataforge:manage": "maintainer",
     "dataforge:protect": "owner",

@@ -213,7 +213,7 @@ class TestRoundTrip:
 
     def test_only_what_belongs_to_the_data_is_copied_of_the_secrets(self, old: Installation, finished: Path) -> None:
         names = {path.name for path in (finished / "secrets").iterdir()}
-        assert names == {"aidos_key_pepper", "aidos_token_keys", "aidos_audit_keys"}
+        assert names == {"aidos_key_pepper", "aidos_secret_keys", "aidos_token_keys", "aidos_audit_keys"}
         modes = {stat.S_IMODE(path.stat().st_mode) for path in finished.rglob("*")}
         assert modes == {0o600, 0o700}
         assert stat.S_IMODE(finished.stat().st_mode) == 0o700

@@ -58,6 +58,21 @@ class TestAdminKey:
         assert "shown once" in found.err
 
 
+class TestRotateSecretKey:
+    async def test_wraps_the_secrets_of_all_projects_by_a_new_key(self, own: Settings) -> None:
+        migrate(own, boot.SCHEMAS)
+        async with Database(own) as db:
+            await securityvault.bootstrap(db, own)
+            async with db.platform() as conn:
+                scope = await securityvault.default_scope(conn)
+                await securityvault.set_secret(conn, scope, own, "db", "hunter2")
+            found = aidos(own, "rotate-secret-key", "--json")
+            assert found.code == 0 and found.json == {"secrets": 1}, found.err
+            assert len(own.secret("secret_keys").split()) == 2
+            async with db.platform() as conn:
+                assert (await securityvault.open_secrets(conn, scope, own, ["db"]))["db"].value == "hunter2"
+
+
 class TestWithoutADatabase:
     def test_an_admin_key_says_what_to_start(self, tmp_path: Path) -> None:
         found = RunningPlatform.at(tmp_path).aidos("admin-key", AIDOS_DATABASE_URL="postgresql://aidos@127.0.0.1:1/aidos")

@@ -72,7 +72,7 @@ class TestTenants:
 
     TABLES = (
         "organisations", "projects", "accounts", "memberships", "api_keys", "sessions", "refresh_tokens", "invitations", "audit_log",
-        "audit_heads", "audit_checkpoints", "job_grants",
+        "audit_heads", "audit_checkpoints", "job_grants", "secrets",
     )  # fmt: skip
 
     async def test_see_nothing_of_each_other(self, vault: Vault) -> None:

@@ -73,8 +73,8 @@ def load() -> None:
                 text.convert(connection, folder / path, path, folder / "b.parquet")
         for arrow in (False, True):
             with reading.connect(1) as connection:
-                table = {"t": _open_in_parts(connection, {0: (folder / "t.parquet").stat().st_size}, lambda *_: folder / "t.parquet")[0]}
-                reading.run_query(connection, table, "SELECT a, b, now() FROM t", 10, arrow, {})
+                _open_in_parts(connection, {0: (folder / "t.parquet").stat().st_size}, lambda *_: folder / "t.parquet")
+                reading.run_query(connection, {"t": parts.locate(0)}, "SELECT a, b, now() FROM t", 10, arrow, {})
         images.build_thumbnail(folder / "i.png", 4)
 
 
@@ -122,14 +122,32 @@ def respond(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
     except (MemoryError, duckdb.OutOfMemoryException):
         return Answer(b"", {"error": "too_much"})
     except duckdb.Error as error:
-        asked = question["kind"] == "query" or (question["kind"] == "rows" and isinstance(error, _WRONG_QUESTION))
-        return Answer(b"", {"error": "failed" if asked else "unreadable", "reason": _reason(error, folder, question["paths"], asked)})
+        faulty = _find_faulty(connection, _locate(folder, question), question["kind"], error)
+        facts = {"error": "failed"} if faulty is None else {"error": "unreadable", "file": faulty}
+        return Answer(b"", {**facts, "reason": _reason(error, folder, question["paths"], asked=faulty is None)})
+
+
+def _find_faulty(connection: duckdb.DuckDBPyConnection, files: list[str], kind: str, error: duckdb.Error) -> int | None:
+    """The number of the file that an error is about, None where it is about the question.
+
+    DuckDB names a file whose end or whose pages are damaged; of other damage it says what it is, and not where.
+    """
+    if kind not in {"rows", "query"}:
+        return 0
+    if isinstance(error, _WRONG_QUESTION):
+        return None
+    named = next((number for number in reversed(range(len(files))) if files[number] in str(error)), None)
+    if named is not None or isinstance(error, duckdb.InvalidInputException):
+        return named
+    # One of which there are parts is asked again when all of it is here.
+    return next(
+        (number for number, file in enumerate(files) if file == parts.locate(number) or not reading.is_whole(connection, file)), None
+    )
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[str, Any], fetch: parts.Fetch) -> Answer:
-    whole, head = [folder / "in" / str(number) for number in range(len(question["paths"]))], question.get("head", {})
-    in_parts = _open_in_parts(connection, {int(number): size_bytes for number, size_bytes in question["in_parts"].items()}, fetch)
-    files = [in_parts.get(number, str(file)) for number, file in enumerate(whole)]
+    files, head = _locate(folder, question), question.get("head", {})
+    _open_in_parts(connection, {int(number): size_bytes for number, size_bytes in question["in_parts"].items()}, fetch)
     match question["kind"]:
         case "schema":
             return reading.read_schema(connection, files[0], head)
@@ -139,17 +157,22 @@ def _answer(connection: duckdb.DuckDBPyConnection, folder: Path, question: dict[
             tables = dict(zip(question["tables"], files, strict=True))
             return reading.run_query(connection, tables, question["sql"], question["limit"], question["arrow"], head)
         case "convert":
-            return text.convert(connection, whole[0], question["paths"][0], folder / "out" / "table")
+            return text.convert(connection, Path(files[0]), question["paths"][0], folder / "out" / "table")
         case "thumbnail":
-            return images.build_thumbnail(whole[0], question["size"])
+            return images.build_thumbnail(Path(files[0]), question["size"])
     raise AssertionError(question["kind"])
 
 
-def _open_in_parts(connection: duckdb.DuckDBPyConnection, sizes: Mapping[int, int], fetch: parts.Fetch) -> dict[int, str]:
-    """The names by which DuckDB reads files of which there are only parts, by number; ``sizes`` are theirs, in bytes."""
+def _locate(folder: Path, question: Mapping[str, Any]) -> list[str]:
+    """The names by which DuckDB reads the question's files, of which there may be only parts."""
+    numbers = range(len(question["paths"]))
+    return [parts.locate(number) if str(number) in question["in_parts"] else str(folder / "in" / str(number)) for number in numbers]
+
+
+def _open_in_parts(connection: duckdb.DuckDBPyConnection, sizes: Mapping[int, int], fetch: parts.Fetch) -> None:
+    """Have DuckDB read files of which there are only parts; ``sizes`` are theirs, in bytes, by number."""
     if sizes:
         connection.register_filesystem(parts.PartFiles(sizes, fetch))
-    return {number: parts.locate(number) for number in sizes}
 
 
 def _reason(error: duckdb.Error, folder: Path, paths: list[str], asked: bool) -> str:
@@ -164,7 +187,7 @@ def _reason(error: duckdb.Error, folder: Path, paths: list[str], asked: bool) ->
 
 
 def _name_files(text: str, folder: Path, paths: list[str]) -> str:
-    for number, path in enumerate(paths):
+    for number, path in reversed(list(enumerate(paths))):  # the name of the first is the beginning of that of the tenth
         text = text.replace(str(folder / "in" / str(number)), path).replace(parts.locate(number), path)
     return text
 

@@ -94,10 +94,14 @@ class Viewer:
         formats = [find_format(file.path) for file in files]
         async with self._turn(files[0].project_id):
             in_parts = {at for at, (file, (format, _)) in enumerate(zip(files, formats, strict=True)) if self._comes_in_parts(file, format)}
-            if in_parts:
-                with contextlib.suppress(FileUnreadable):  # only a whole file can be held against its SHA-256
-                    return await self._ask(files, formats, question, in_parts)
-            return await self._ask(files, formats, question, frozenset())
+            if not in_parts:
+                return await self._ask(files, formats, question, in_parts)
+            try:
+                return await self._ask(files, formats, question, in_parts)
+            except FileUnreadable as unreadable:  # only a whole file can be held against its SHA-256
+                with contextlib.suppress(FileTooLarge):
+                    return await self._ask(files, formats, question, frozenset())
+                raise unreadable from None
 
     async def ask_thumbnail(self, file: Located, size: int) -> bytes:
         """A thumbnail, kept in the cache. Raises: as ``ask_table``."""
@@ -107,7 +111,7 @@ class Viewer:
 
                 async def make(target: Path) -> None:
                     await self._provide(file, child.folder / "in" / "0", "an image")
-                    answer = await self._converse(child, [file], {"kind": "thumbnail", "size": size}, "an image")
+                    answer = await self._converse(child, [file], ["an image"], {"kind": "thumbnail", "size": size})
                     await asyncio.to_thread(target.write_bytes, answer.body)
 
                 shown = child.folder / "thumbnail"
@@ -130,7 +134,7 @@ class Viewer:
                 if number not in in_parts:
                     await self._provide_table(file, format, packing, child.folder / "in" / str(number))
             sizes = {number: files[number].size_bytes for number in in_parts}
-            return await self._converse(child, files, {**question, "in_parts": sizes}, formats[0][0].value)
+            return await self._converse(child, files, [format.value for format, _ in formats], {**question, "in_parts": sizes})
 
     async def _provide_part(self, file: Located, part: Part, target: Path, format: str) -> None:
         start, end = part
@@ -159,7 +163,7 @@ class Viewer:
             child = await self._take()
             with self._using(child):
                 await self._provide(file, child.folder / "in" / "0", format.value)
-                await self._converse(child, [file], {"kind": "convert", "time_s": CONVERSION_S}, format.value)
+                await self._converse(child, [file], [format.value], {"kind": "convert", "time_s": CONVERSION_S})
                 (child.folder / "out" / "table").replace(path)
 
         await self.cache.link(f"{_name(file)}.{format.name.lower()}-{packing}.parquet", target, convert, derived=True)
@@ -253,7 +257,7 @@ class Viewer:
         child.writer.close()
         shutil.rmtree(child.folder, ignore_errors=True)
 
-    async def _converse(self, child: _Child, files: Sequence[Located], question: Mapping[str, Any], format: str) -> Answer:
+    async def _converse(self, child: _Child, files: Sequence[Located], formats: Sequence[str], question: Mapping[str, Any]) -> Answer:
         time_s = question.get("time_s", self.time_s)
         too_much, brought_bytes = TooMuchWork(limit_s=time_s, memory_bytes=MEMORY_BYTES), Counter[int]()
         try:
@@ -264,9 +268,9 @@ class Viewer:
                     with _untimed(limit):
                         number, start, end = facts["part"]
                         brought_bytes[number] += end - start
-                        self._check_size(files[number], brought_bytes[number], format)
+                        self._check_size(files[number], brought_bytes[number], formats[number])
                         target = child.folder / "in" / f"{number}-{start}-{end}"
-                        await self._provide_part(files[number], (start, end), target, format)
+                        await self._provide_part(files[number], (start, end), target, formats[number])
                         child.writer.write(b"\n")
                 if "size_bytes" not in facts:
                     raise ViewerAway(retry_after_s=5) if self._process is None or self._process.poll() is not None else too_much
@@ -274,7 +278,8 @@ class Viewer:
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             raise too_much from None
         if error := facts.get("error"):
-            raise _to_error(error, str(facts.get("reason", "")), files, format) or too_much
+            number = facts.get("file", 0)
+            raise _to_error(error, str(facts.get("reason", "")), files[number], formats[number]) or too_much
         return answer
 
 
@@ -287,14 +292,14 @@ async def _is_ready(child: _Child) -> bool:
         return False
 
 
-def _to_error(error: str, reason: str, files: Sequence[Located], format: str) -> AidosError | None:
+def _to_error(error: str, reason: str, file: Located, format: str) -> AidosError | None:
     match error:
         case "refused":
             return QueryRefused(reason=reason)
         case "failed":
             return QueryFailed(reason=reason)
         case "unreadable":
-            return FileUnreadable(path=files[0].path, format=format, reason=reason)
+            return FileUnreadable(path=file.path, format=format, reason=reason)
     return None
 
 

@@ -242,14 +242,14 @@ def _remembered(edge: Edge, scope: Scope, request: Request) -> RememberedAnswer 
     return None if key is None else RememberedAnswer(scope, key, request, edge.vault.pepper, edge.db.settings.request_timeout_s)
 
 
-def _audit_entry(request: Request) -> securityvault.AuditEntry:
+def _audit_entry(request: Request, **data: Any) -> securityvault.AuditEntry:
     route: ApiRoute = request.scope["route"]
     return securityvault.AuditEntry(
         action=str(route.operation_id),
         resource=request.scope["path"],
         client_ip=request.client.host if request.client else "",
         request_id=request.state.request_id,
-        data={"status": route.status_code or 200},
+        data={"status": route.status_code or 200, **data},
     )
 
 
@@ -314,9 +314,9 @@ class Session:
             yield conn
             await self.audit(conn)
 
-    async def audit(self, conn: Connection) -> None:
-        """Put the request on the record in this transaction."""
-        await securityvault.write_audit(conn, self.scope, _audit_entry(self.request))
+    async def audit(self, conn: Connection, **data: Any) -> None:
+        """Put the request on the record in this transaction, with what else is to be known of it."""
+        await securityvault.write_audit(conn, self.scope, _audit_entry(self.request, **data))
         self.request.state.audited = True
 
     async def ensure_audited(self) -> None:

@@ -58,6 +58,10 @@ def submit(
     commit: Annotated[str, typer.Option(help="Of --git: a commit, branch or tag; fixed to a commit now.")] = "HEAD",
     requirements: Annotated[str | None, typer.Option(help="A requirements file in it: packages that the job finds.")] = None,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="The code is untrusted: no network, no other's files, CPUs alone.")] = False,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="A secret of the project as NAME, or VARIABLE=NAME where it is to be found in another; again for more."),
+    ] = None,
     follow: Follow = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say when it would start and end, and its cost; queue nothing.")] = False,
 ) -> None:
@@ -89,6 +93,7 @@ def submit(
         "after": after or [],
         "array": array,
         "trust": "untrusted" if sandbox else "trusted",
+        "secrets": read_secrets(secret),
     }
     if dry_run:
         current.show(foretell(current.client, wanted))
@@ -101,6 +106,12 @@ def submit(
     if job.array is None:
         _print_log(current, str(job.id), follow=True)
     _leave(current, _wait_for_end(current, str(job.id)))
+
+
+def read_secrets(given: list[str] | None) -> dict[str, str]:
+    """``["HF_TOKEN", "DB=prod-database-url"]`` as names of secrets by variable."""
+    pairs = [text.partition("=") for text in given or []]
+    return {variable: name if sign else variable for variable, sign, name in pairs}
 
 
 def logs(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aidos.cli.job import upload_code
+from aidos.cli.job import read_secrets, upload_code
 from aidos.cli.session import session
 
 
@@ -30,6 +30,7 @@ def create(
     timeout_s: Annotated[int | None, typer.Option(help="Longest that an attempt may run, in seconds.")] = None,
     priority: Annotated[int, typer.Option(help="Among the jobs of the project the higher goes first.")] = 0,
     directory: Annotated[Path, typer.Option(help="What is packed, once and now.")] = Path(),
+    secret: Annotated[list[str] | None, typer.Option(help="A secret of the project as NAME or VARIABLE=NAME; again for more.")] = None,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="The code is untrusted: no network, no other's files, CPUs alone.")] = False,
 ) -> None:
     current = session()
@@ -46,5 +47,6 @@ def create(
         "timeout_s": timeout_s,
         "priority": priority,
         "trust": "untrusted" if sandbox else "trusted",
+        "secrets": read_secrets(secret),
     }
     current.show(current.client.schedules.create(name, cron=cron, timezone=timezone, job=job))

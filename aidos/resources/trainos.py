@@ -16,6 +16,7 @@ from aidos.schemas.trainos import (
     JobOutlook,
     JobRead,
     JobResume,
+    JobSecretsRead,
     LogLineRead,
     LogRead,
     LogText,
@@ -64,6 +65,7 @@ class Jobs(Resource):
     resume = operation(
         "POST", f"{_ONE}/resume", body=JobResume, returns=JobRead, help="Queue a job that goes on from a checkpoint of one that has ended."
     )
+    secrets = operation("POST", f"{_ONE}/secrets", returns=JobSecretsRead, help="The secrets of a job, for its own processes alone.")
     chunks = operation("GET", f"{_ONE}/logs", returns=LogRead, query=_LOGS, help="Where the pieces of a job's log are stored.")
     search = operation(
         "GET", f"{_ONE}/logs/search", returns=LogLineRead, stream=True, query=_SEARCH, help="The lines of the log with a word in them."

@@ -44,6 +44,16 @@ def _require_open(url: str) -> str:
     return url
 
 
+def _require_free(variable: str) -> str:
+    if variable.startswith(("AIDOS_", "RAY_")):
+        raise ValueError("must be another variable: those that begin with AIDOS_ or RAY_ are the platform's")
+    return variable
+
+
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"), AfterValidator(_require_free)]
+"""A variable of the environment."""
+
+
 class GitCodeBody(Asked):
     """Code as it is in a commit of a repository that anyone may read."""
 
@@ -101,6 +111,10 @@ class JobCreate(Asked):
     trust: Literal["trusted", "untrusted"] = Field(
         "trusted",
         description="`untrusted`: in a sandbox without network, whose one worker is the command; on CPUs, in 2 GiB of memory unless it asks for more.",
+    )
+
+    secrets: dict[Variable, Name] = Field(
+        {}, max_length=50, description="Secrets of the project, by the variable in which the job finds the value: `DB=prod-database-url`."
     )
 
     @model_validator(mode="after")
@@ -194,6 +208,13 @@ class JobSpecRead(Wire):
     array: str | None = Field(description="Of an array: the indices of its jobs.")
     resume_from: str | None = Field(description="The job, as `ID` or `ID@STEP`, whose checkpoint this one begins with.")
     trust: str = Field(description="`trusted`, or `untrusted` for one that runs in a sandbox.")
+    secrets: dict[str, str] = Field(description="Names of secrets of the project, by the variable in which the job finds the value.")
+
+
+class JobSecretsRead(Wire):
+    """What a job finds in its environment beside what its spec says."""
+
+    environment: dict[str, str] = Field(description="Values of its secrets by variable.")
 
 
 class ForecastRead(Wire):

@@ -27,6 +27,7 @@ from aidos.schemas.trainos import (
     JobOutlook,
     JobRead,
     JobResume,
+    JobSecretsRead,
     LogChunkRead,
     LogRead,
     LogText,
@@ -49,6 +50,7 @@ from tune.trainos.queue import forecasts
 from tune.trainos.queue import service as queue
 from tune.trainos.queue.models import Quota
 from tune.trainos.queue.trace import to_quota
+from tune.trainos.secret_use import read_secrets
 from tune.trainos.tunnel import PERMISSION as TUNNEL_PERMISSION
 
 _STREAM_BATCH = 100
@@ -176,6 +178,15 @@ def _amounts(resources: Resources) -> AmountsRead:
 async def resume_job(job: JobName, body: JobResume, tx: TxDep) -> JobRead:
     """Queue a job that goes on from a checkpoint of one that has ended, on the same code and commits."""
     return JobRead.model_validate(await service.resume_job(tx.conn, tx.scope, job, body.step, body.workers))
+
+
+@router.post("/jobs/{job}/secrets", openapi_extra=needs("securityvault:self", transaction=False))
+async def read_job_secrets(job: JobName, session: SessionDep) -> JobSecretsRead:
+    """Values of the job's secrets, for its own token until it has ended; to everyone else there is no such job."""
+    async with session.transaction() as conn:
+        values, versions = await read_secrets(conn, session.scope, session.edge.vault.settings, job)
+        await session.audit(conn, secrets=versions)
+    return JobSecretsRead(environment=values)
 
 
 @router.get("/jobs/{job}/logs", openapi_extra=needs("trainos:read", transaction=False))

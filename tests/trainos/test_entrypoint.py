@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -97,6 +100,67 @@ while True:
         assert process.wait(timeout=30) == 137
         began = [int(pid) for pid in pids.read_text().split()]
         assert [pid for pid in began if psutil.pid_exists(pid)] == []
+
+
+class TestSecrets:
+    """A platform that answers as it is told to; the command runs for real."""
+
+    @pytest.fixture
+    def answers(self) -> Iterator[list[tuple[int, object]]]:
+        """What is answered, the last of it again and again."""
+        answers: list[tuple[int, object]] = []
+
+        class Platform(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                assert self.path == "/v1/trainos/jobs/job-7/secrets" and self.headers["Authorization"] == "Bearer the-token"
+                status, content = answers.pop(0) if len(answers) > 1 else answers[0]
+                body = json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json" if status == 200 else "application/problem+json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Nothing."""
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Platform) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            self.url = f"http://127.0.0.1:{server.server_port}"
+            yield answers
+            server.shutdown()
+
+    def run(self, folder: Path, script: str) -> tuple[int, str]:
+        (folder / "token").write_text("the-token")
+        job = {"AIDOS_JOB_ID": "job-7", "AIDOS_SECRETS": "DB", "AIDOS_URL": self.url, "AIDOS_TOKEN_FILE": str(folder / "token")}
+        return run("python", "-c", script, **job)
+
+    def test_are_in_the_commands_environment_and_masked_in_what_it_and_its_children_print(
+        self, tmp_path: Path, answers: list[object]
+    ) -> None:
+        answers.append((200, {"environment": {"DB": "hunter2-horse"}}))
+        script = """
+import os, subprocess, sys
+assert os.environ["DB"] == "hunter" + "2-horse"
+print("out", os.environ["DB"], flush=True)
+print("err", os.environ["DB"], file=sys.stderr, flush=True)
+subprocess.run(["sh", "-c", "echo child $DB; printf hunter; sleep 0.2; echo 2-horse"])
+raise SystemExit(3)
+"""
+        assert self.run(tmp_path, script) == (3, "out ***\nerr ***\nchild ***\n***\n")
+
+    def test_the_last_words_of_a_command_whose_children_hold_its_output_are_shown(self, tmp_path: Path, answers: list[object]) -> None:
+        answers.append((200, {"environment": {"DB": "hunter2-horse"}}))
+        script = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True); print('hunter', end='')"
+        assert self.run(tmp_path, script) == (0, "hunter")
+
+    def test_one_that_is_gone_ends_the_job_before_its_command_in_one_sentence(self, tmp_path: Path, answers: list[object]) -> None:
+        answers.append((404, {"type": "urn:aidos:securityvault:secret-not-found", "detail": "The project has no secret 'prod-db'."}))
+        assert self.run(tmp_path, "print('begun')") == (120, "aidos: The project has no secret 'prod-db'.\n")
+
+    def test_a_platform_that_is_away_for_a_moment_is_asked_again(self, tmp_path: Path, answers: list[object]) -> None:
+        answers += [(503, {}), (503, {}), (200, {"environment": {"DB": "hunter2-horse"}})]
+        assert self.run(tmp_path, "import os; print(len(os.environ['DB']))") == (0, "13\n")
 
 
 FILLS = """

@@ -10,49 +10,75 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
 
+from aidos.errors import AidosError, Unavailable
 from tune.trainos.disk_watch import DiskWatch
 from tune.trainos.job_environment import (
     STOP_GRACE_S,
     build_command_environment,
+    build_secret_environment,
+    find_attempt,
     free_disk_bytes,
     has_code,
     has_heard,
+    has_secrets,
     own_folder,
     working_folder,
 )
-from tune.trainos.models import GAVE_WAY
+from tune.trainos.job_secrets import fetch_secrets
+from tune.trainos.masking import Mask
+from tune.trainos.models import GAVE_WAY, SECRETS_AWAY, SECRETS_REFUSED
 from tune.trainos.tunnel_end import open_to_tunnels
 
 NOT_FOUND, NOT_EXECUTABLE, DISK_FILLED = 127, 126, 122
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_ROUNDS = 20
+_LAST_WORDS_S = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command after ``--``; its exit code."""
-    return run(list(arguments[arguments.index("--") + 1 :]), build_command_environment())
+    secrets = take_secrets()
+    environment = build_command_environment()
+    if secrets:
+        environment = build_secret_environment(environment, secrets)
+    return run(list(arguments[arguments.index("--") + 1 :]), environment, Mask(secrets.values()))
 
 
-def run(command: Sequence[str], environment: dict[str, str]) -> int:
+def take_secrets() -> dict[str, str]:
+    """Those of the job, by variable. Raises: SystemExit where one cannot be had, which is said."""
+    attempt = find_attempt()
+    if attempt is None or not has_secrets():
+        return {}
+    try:
+        return fetch_secrets(attempt)
+    except AidosError as error:
+        say(str(error))
+        raise SystemExit(SECRETS_AWAY if isinstance(error, Unavailable) else SECRETS_REFUSED) from error
+
+
+def run(command: Sequence[str], environment: dict[str, str], mask: Mask) -> int:
     """Run it to its end in a folder of its own, then end whatever it left running."""
     _adopt_orphans()
     own = own_folder()
     try:
-        return _run(command, environment, own)
+        return _run(command, environment, own, mask)
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _run(command: Sequence[str], environment: dict[str, str], own: Path) -> int:
+def _run(command: Sequence[str], environment: dict[str, str], own: Path, mask: Mask) -> int:
     working, temporary = working_folder(), own / "tmp"
     try:
         _prepare(own, working)
@@ -61,14 +87,38 @@ def _run(command: Sequence[str], environment: dict[str, str], own: Path) -> int:
         say(f"the code cannot be put into {working}: {error.strerror or error}")
         return NOT_EXECUTABLE
     try:
-        child = subprocess.Popen(command, env=environment | {"TMPDIR": str(temporary)}, cwd=working)
+        # What has nothing to hide goes straight into the log; else it passes this process.
+        output, errors = (subprocess.PIPE, subprocess.STDOUT) if mask.hides else (None, None)
+        child = subprocess.Popen(command, env=environment | {"TMPDIR": str(temporary)}, cwd=working, stdout=output, stderr=errors)
     except FileNotFoundError:
         say(f"there is no command {command[0]!r} in the package or on the path")
         return NOT_FOUND
     except OSError as error:
         say(f"{command[0]!r} cannot be run: {error.strerror}")
         return NOT_EXECUTABLE
-    return _follow(child, own, working)
+    with _relaying(child, mask):
+        return _follow(child, own, working)
+
+
+@contextlib.contextmanager
+def _relaying(child: subprocess.Popen[bytes], mask: Mask) -> Iterator[None]:
+    """Pass on what the command prints meanwhile, masked, to its end: what it left running has ended by then."""
+    if child.stdout is None:
+        yield
+        return
+    relay = threading.Thread(target=relay_output, args=(child.stdout, mask), name="aidos-output", daemon=True)
+    relay.start()
+    yield
+    relay.join(_LAST_WORDS_S)
+
+
+def relay_output(output: IO[bytes], mask: Mask) -> None:
+    """Pass it on to the job's log, masked, until its end."""
+    while piece := os.read(output.fileno(), 2**16):
+        sys.stdout.buffer.write(mask.feed(piece))
+        sys.stdout.buffer.flush()
+    sys.stdout.buffer.write(mask.rest())
+    sys.stdout.buffer.flush()
 
 
 def _prepare(own: Path, working: Path) -> None:

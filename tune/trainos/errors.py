@@ -82,6 +82,11 @@ class SandboxUnfit(InvalidPayload):
     detail = "Untrusted job '{job}' {reason}."
 
 
+class SecretUnknown(InvalidPayload):
+    title = "Secret is unknown"
+    detail = "The project has no secret '{name}', which the job wants as {variable}. 'aidos secret list' names those that it has."
+
+
 class ScheduleInvalid(InvalidPayload):
     title = "Schedule is wrong"
     detail = "{reason}. Write minute, hour, day of the month, month and day of the week, as '0 3 * * *', and a zone as Europe/Berlin."

@@ -1,4 +1,4 @@
-"""The environment of a job's processes: the one place that reads and writes it. No secret is ever in it."""
+"""The environment of a job's processes: the one place that reads and writes it. No secret is ever in what Ray is told of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tune.trainos.models import Job, Trust
 # Where the platform keeps its keys is no business of a job's code. (Within one trust domain this is tidiness, not a wall.)
 _HIDDEN = ("AIDOS_HOME", "AIDOS_API_KEY")
 _REQUIREMENTS = "AIDOS_REQUIREMENTS"
+_SECRETS, _FETCHES_SECRETS = "AIDOS_SECRETS", "AIDOS_FETCHES_SECRETS"
 _PACKAGED_HOOK = "tune.trainos.packaged_worker.setup"
 # Ray's names: of what a driver reads as its job's configuration, and of the hook in its workers' environment.
 _JOB_CONFIG, _HOOK = "RAY_JOB_CONFIG_JSON_ENV_VAR", "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
@@ -52,6 +53,8 @@ def build_job_environment(job: Job, url: str, store_url: str, free_disk_bytes: i
     }
     if job.spec.trust is Trust.UNTRUSTED:
         environment |= {_SANDBOX_STORE: store_url, _SANDBOX_MEMORY: str(int(job.spec.resources.memory_gib * 2**30))}
+    if job.spec.secrets:
+        environment[_SECRETS] = ",".join(job.spec.secrets)
     if job.spec.code_sha256 is not None:
         environment["AIDOS_CODE_SHA256"] = job.spec.code_sha256
     if job.spec.code is not None:
@@ -183,6 +186,33 @@ def build_packaged_environment(folder: Path, requirements: str) -> dict[str, str
     runtime_env["worker_process_setup_hook"] = _PACKAGED_HOOK
     runtime_env.setdefault("env_vars", {}).update({_REQUIREMENTS: requirements, _HOOK: _PACKAGED_HOOK})
     return environment | {_JOB_CONFIG: json.dumps(config)}
+
+
+def read_gateway() -> tuple[str, str]:
+    """The platform's URL, and the job's token as it is now. Raises: OSError while there is none."""
+    return os.environ["AIDOS_URL"], Path(os.environ.get("AIDOS_TOKEN_FILE", "")).read_text().strip()
+
+
+def has_secrets() -> bool:
+    """Whether the job's command is to find secrets in its environment."""
+    return _SECRETS in os.environ
+
+
+def build_secret_environment(environment: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:
+    """For a command that finds these secrets in its environment, and whose Ray workers fetch theirs."""
+    config = json.loads(environment.get(_JOB_CONFIG, "{}"))
+    config.setdefault("runtime_env", {}).setdefault("env_vars", {})[_FETCHES_SECRETS] = "1"
+    return {**environment, **secrets, _JOB_CONFIG: json.dumps(config)}
+
+
+def fetches_secrets() -> bool:
+    """Whether this is a Ray worker that a command with secrets began: the one that began the command is none."""
+    return _FETCHES_SECRETS in os.environ
+
+
+def put_secrets(secrets: Mapping[str, str]) -> None:
+    """For code that will run in this process."""
+    os.environ.update(secrets)
 
 
 def find_requirements() -> Path:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 GAVE_WAY = 75
 """Exit code of a command that was asked to give way and left with work left: EX_TEMPFAIL of ``sysexits.h``, "try again later"."""
+SECRETS_REFUSED, SECRETS_AWAY = 120, 119
+"""Exit codes of an attempt that did not begin, where the job has secrets: it may not have one, or the platform gave no answer."""
 
 
 class JobState(enum.StrEnum):
@@ -126,6 +128,8 @@ class JobSpec:
     array: str | None = None
     """The indices of the jobs of an array, as ``aidos.schemas.job_arrays`` reads them."""
     trust: Trust = Trust.TRUSTED
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """By the variable that holds it in the job's environment, the name of a secret of the project."""
 
     @property
     def resources(self) -> Resources:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tune.trainos.errors import DatasetReferenceInvalid
-from tune.trainos.models import GAVE_WAY, Checkpoint, Job, JobState, RayJob, RayState, Resources, Retention
+from tune.trainos.models import (
+    GAVE_WAY,
+    SECRETS_AWAY,
+    SECRETS_REFUSED,
+    Checkpoint,
+    Job,
+    JobState,
+    RayJob,
+    RayState,
+    Resources,
+    Retention,
+)
 
 # Failures of Ray itself; JOB_ENTRYPOINT_COMMAND_ERROR is the user's command, RUNTIME_ENV_SETUP_FAILURE the user's package.
 _PLATFORM_ERRORS = frozenset(
@@ -74,7 +85,10 @@ def decide(job: Job, ray: RayJob | None, session: str, now: datetime, saved: boo
         return Step(END, JobState.CANCELLED, "stopped through Ray")
     if ray.error_type in _PLATFORM_ERRORS or (job.ray_session is not None and job.ray_session != session):
         return _retry(job, explain_failure(ray))
-    if job.spec.max_restarts_on_errors > job.restarts:
+    no_secrets = ray.exit_code if job.spec.secrets else None
+    if no_secrets == SECRETS_AWAY:
+        return _retry(job, explain_failure(ray))
+    if job.spec.max_restarts_on_errors > job.restarts and no_secrets != SECRETS_REFUSED:
         reason = f"attempt {job.attempt} failed and is made again: {explain_failure(ray)}"[:_MAX_REASON_CHARS]
         return Step(RESTART, JobState.QUEUED, reason, ray.exit_code, _pause(job.restarts + 1))
     return Step(END, JobState.FAILED, explain_failure(ray), ray.exit_code)

@@ -31,6 +31,7 @@ from tune.trainos.job_environment import build_job_environment
 from tune.trainos.job_token import code_key, notice_key, token_key
 from tune.trainos.models import GitCode, Job, JobState, Origin, Outcome, RayJob, Trust
 from tune.trainos.ray_cluster import JobCluster, RayCluster
+from tune.trainos.secret_use import find_gone_secret
 
 CHUNK_BYTES = 2**20
 CHUNKS_A_STEP = 8
@@ -107,6 +108,8 @@ class JobReconciler(Reconciler[Job]):
     async def _submit(self, job: Job) -> Outcome:
         with telemetry.span("trainos.submit", aidos__job=job.name, aidos__attempt=job.attempt):
             session = self.ray.session()
+            if gone := await self._find_gone(job):
+                return Outcome(JobState.FAILED, gone)
             job = job if job.run_id is not None else await self._begin_run(job)
             await self._renew_token(job)
             # What the job's code asks of the platform is the submit's child in the trace.
@@ -124,6 +127,10 @@ class JobReconciler(Reconciler[Job]):
                 await self.ray.submit(job, package, environment)
         changes = {"ray_session": session.name, "log_directory": session.log_directory, "token_renewed_at": datetime.now(UTC)}
         return Outcome(JobState.STARTING, job.reason, changes=changes, again_s=0.3)
+
+    async def _find_gone(self, job: Job) -> str | None:
+        async with self.db.platform() as conn:
+            return await find_gone_secret(conn, job)
 
     async def _begin_run(self, job: Job) -> Job:
         async with self.db.platform() as conn:

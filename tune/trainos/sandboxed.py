@@ -7,7 +7,6 @@ and its exit code, and ends it with all that it began.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -15,9 +14,8 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import aidos
 from cluster.sandbox import outside
@@ -25,8 +23,9 @@ from cluster.sandbox.inside import NOT_MADE, PROXY
 from cluster.sandbox.root import EXCHANGE
 from tune.trainos.broker import GATEWAY, Broker, Ways
 from tune.trainos.code_package import BadPackage, check_package
-from tune.trainos.entrypoint import say
+from tune.trainos.entrypoint import relay_output, say, take_secrets
 from tune.trainos.job_environment import STOP_GRACE_S, SandboxOrder, has_code, read_sandbox_order
+from tune.trainos.masking import Mask
 from tune.trainos.models import GAVE_WAY
 
 MEMORY_FILLED = 123
@@ -36,9 +35,10 @@ _LOOK_S = 0.5
 def main(arguments: Sequence[str]) -> int:
     """Run the command after ``--``; its exit code."""
     order = read_sandbox_order(GATEWAY, f"http://{PROXY[0]}:{PROXY[1]}", EXCHANGE)
+    secrets = take_secrets()
     with tempfile.TemporaryDirectory(prefix="aidos-sandbox-", ignore_cleanup_errors=True) as folder:
         try:
-            sandbox = _start(list(arguments[arguments.index("--") + 1 :]), order, Path(folder))
+            sandbox = _start(list(arguments[arguments.index("--") + 1 :]), order, secrets, Path(folder))
         except outside.Refused as refused:
             say(f"this node cannot run untrusted code: {refused}. `aidos doctor` looks at that")
             return NOT_MADE
@@ -47,18 +47,18 @@ def main(arguments: Sequence[str]) -> int:
             return NOT_MADE
         try:
             Broker(sandbox.listener, Ways(order.gateway, order.store, lambda: (order.files / "token").read_text().strip())).start()
-            return _follow(sandbox, order)
+            return _follow(sandbox, order, Mask(secrets.values()))
         finally:
             sandbox.close()
 
 
-def _start(command: Sequence[str], order: SandboxOrder, folder: Path) -> outside.Sandbox:
+def _start(command: Sequence[str], order: SandboxOrder, secrets: Mapping[str, str], folder: Path) -> outside.Sandbox:
     """Raises: Refused, BadPackage, OSError."""
     (place := folder / "root").mkdir()
     package = _fetch_package(order, folder / "code.zip") if has_code() else None
     # The client's package alone: what else of the platform is installed from the same place is not shown.
     client = str(Path(aidos.__file__).parent)
-    plan = outside.Plan(command, order.environment, order.memory_bytes, {client: client}, package)
+    plan = outside.Plan(command, {**secrets, **order.environment}, order.memory_bytes, {client: client}, package)
     return outside.start(plan, place)
 
 
@@ -71,10 +71,10 @@ def _fetch_package(order: SandboxOrder, path: Path) -> str:
     return str(path)
 
 
-def _follow(sandbox: outside.Sandbox, order: SandboxOrder) -> int:
+def _follow(sandbox: outside.Sandbox, order: SandboxOrder, mask: Mask) -> int:
     child = sandbox.process
     assert child.stdout is not None
-    relay = threading.Thread(target=_relay, args=(child.stdout,), name="aidos-output")
+    relay = threading.Thread(target=relay_output, args=(child.stdout, mask), name="aidos-output")
     relay.start()
 
     def stop(received: int, _frame: object) -> None:
@@ -104,12 +104,6 @@ def _follow(sandbox: outside.Sandbox, order: SandboxOrder) -> int:
     if code == 0 and sandbox.has("heard"):
         return GAVE_WAY
     return code if code >= 0 else 128 - code
-
-
-def _relay(output: IO[bytes]) -> None:
-    while piece := os.read(output.fileno(), 2**16):
-        sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

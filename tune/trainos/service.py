@@ -46,6 +46,7 @@ from tune.trainos.models import (
 )
 from tune.trainos.policy import decayed_use, find_expired, split_reference
 from tune.trainos.queue.capacity import check_fits
+from tune.trainos.secret_use import check_secrets
 from tune.trainos.trust import fit_sandbox
 
 SUBMISSION_PREFIX = "aidos-"
@@ -89,7 +90,8 @@ async def submit_again(conn: Connection, job: Job, scope: Scope | None = None) -
 
 async def submit_pinned(conn: Connection, scope: Scope, spec: JobSpec, inputs: Sequence[Input], after: Sequence[UUID] = ()) -> Job:
     """Queue a job on commits that are known, whatever its references mean now. It waits for the jobs ``after``, and for none that an
-    earlier job of this spec waited for."""
+    earlier job of this spec waited for. Raises: SecretUnknown, Forbidden."""
+    await check_secrets(conn, scope, spec)
     job_id, spec = new_id(), spec if after else replace(spec, after=())
     row = _row(scope, job_id, spec) | {"inputs": inputs}
     if spec.array is None:

@@ -19,7 +19,8 @@ from time import time
 import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from aidos.cli.job import FINAL, read_log, upload_code
+from aidos.cli.job import read_log, upload_code
+from aidos.cli.job_end import wait_for_end
 from aidos.client import Client
 from benchmarks.harness import Figure, in_turns, parse_arguments, report
 from benchmarks.studies import started
@@ -117,8 +118,7 @@ class Asked:
         """What the program told, as a job of TrainOS."""
         code = upload_code(self._client, self._write(program))
         job = self._client.jobs.create(name="benchmark", command=["python", "main.py", *arguments], code_sha256=code)
-        while job.state not in FINAL:
-            job = self._client.jobs.get(str(job.id), wait="30s")
+        wait_for_end(self._client, str(job.id))
         return told(b"".join(read_log(self._client, str(job.id), follow=True)).decode())
 
     def peer(self, program: str, *arguments: str) -> float:

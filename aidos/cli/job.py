@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aidos.cli import job_tunnel
+from aidos.cli.job_end import wait_for_end
 from aidos.cli.session import session
 from aidos.cli.training import submission
 from aidos.errors import InvalidRequest
@@ -19,8 +20,6 @@ from aidos.transfers.job_log import read_log
 if TYPE_CHECKING:
     from aidos.client import Client
     from aidos.schemas.trainos import JobRead
-
-FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")]
 
@@ -105,7 +104,7 @@ def submit(
     current.note(f"job {job.id} is {job.state}")
     if job.array is None:
         _print_log(current, str(job.id), follow=True)
-    _leave(current, _wait_for_end(current, str(job.id)))
+    _leave(current, wait_for_end(current.client, str(job.id)))
 
 
 def read_secrets(given: list[str] | None) -> dict[str, str]:
@@ -134,17 +133,10 @@ def logs(
 
 def wait(job: Annotated[str, typer.Argument(help="Id of the job, or its name.")]) -> None:
     current = session()
-    found = _wait_for_end(current, job)
+    found = wait_for_end(current.client, job)
     current.show(found)
     if found.state != "SUCCEEDED":
         raise typer.Exit(1)
-
-
-def _wait_for_end(current: Any, job: str) -> JobRead:
-    found: JobRead = current.client.jobs.get(job)
-    while found.state not in FINAL:
-        found = current.client.jobs.get(str(found.id), wait="30s")
-    return found
 
 
 def upload_code(client: Client, directory: Path) -> str:

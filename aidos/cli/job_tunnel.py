@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aidos.cli.job_end import wait_for_end
 from aidos.cli.session import session
 from aidos.errors import AidosError, InvalidRequest
 from aidos.schemas.tunnel import CONTENT_BYTES, ERRORS, INPUT, SIZE
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from aidos.transfers.tunnel import JobTunnel
 
 Job = Annotated[str, typer.Argument(help="Id of the job, or its name.")]
-_FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 
 def add_verbs(group: typer.Typer) -> None:
@@ -114,9 +114,7 @@ def port_forward(job: Job, ports: Annotated[list[str], typer.Argument(help="PORT
             else:
                 current.note(f"http://{here} is port {port} of job {found.name}")
         with contextlib.suppress(KeyboardInterrupt):
-            while found.state not in _FINAL:
-                found = current.client.jobs.get(str(found.id), wait="30s")
-            current.note(f"job {found.name} is {found.state}")
+            current.note(f"job {found.name} is {wait_for_end(current.client, str(found.id)).state}")
 
 
 def _read_ports(text: str) -> tuple[int, int]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from aidos.http.operation import Resource, operation
+from aidos.schemas.checkpoints import CheckpointCreate, CheckpointUpload, CheckpointUploadRead, JobCheckpointRead
+from aidos.schemas.queue import HistoryRead, QueueRead, QuotaBody, QuotaRead
 from aidos.schemas.trainos import (
-    CheckpointCreate,
-    CheckpointUpload,
-    CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
-    HistoryRead,
     JobChange,
-    JobCheckpointRead,
     JobCreate,
     JobOutlook,
     JobRead,
@@ -20,9 +17,6 @@ from aidos.schemas.trainos import (
     LogLineRead,
     LogRead,
     LogText,
-    QueueRead,
-    QuotaBody,
-    QuotaRead,
 )
 
 _ONE = "/v1/trainos/jobs/{job}"

@@ -1,4 +1,4 @@
-"""Wire shapes of TrainOS: jobs, logs and checkpoints."""
+"""Wire shapes of TrainOS: jobs and their logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from aidos.schemas.common import Asked, Name, Wire
 from aidos.schemas.job_arrays import ArrayRead, ArrayText
@@ -229,15 +229,6 @@ class ForecastRead(Wire):
     ends_until: datetime
 
 
-class CoverageRead(Wire):
-    """How many of the first forecasts of the last 30 days have come due, and how many of these held."""
-
-    starts: int
-    starts_within: int
-    ends: int
-    ends_within: int
-
-
 class JobRead(Wire):
     """A job."""
 
@@ -267,75 +258,6 @@ class JobRead(Wire):
     finished_at: datetime | None
     starts_at: datetime | None = Field(None, description="While it waits: about when it will start.")
     forecast: ForecastRead | None = Field(None, description="While it waits and is among the first: when it starts and ends.")
-
-
-class AmountsBody(Asked):
-    """Amounts of what can be held; what is left out is nothing of a nominal quota, and unlimited of a limit."""
-
-    cpu: float | None = Field(None, ge=0, le=10_000_000)
-    gpu: float | None = Field(None, ge=0, le=10_000_000)
-    memory_gib: float | None = Field(None, ge=0, le=1_000_000_000)
-
-
-class QuotaBody(Asked):
-    """What a project may hold at once."""
-
-    nominal: AmountsBody = Field(AmountsBody(), description="Its own: others borrow it while it is idle, and give it back.")
-    limit: AmountsBody = Field(AmountsBody(), description="Its own and what it borrows, together.")
-    user_limit: AmountsBody = Field(AmountsBody(), description="Each of its users.")
-    weight: float = Field(1.0, gt=0, le=1_000_000, description="Its share of what nobody owns or the owner leaves idle.")
-
-
-class AmountsRead(Wire):
-    """Amounts; null is unlimited."""
-
-    cpu: float | None
-    gpu: float | None
-    memory_gib: float | None
-
-
-class QuotaRead(Wire):
-    """What a project may hold at once."""
-
-    nominal: AmountsRead
-    limit: AmountsRead
-    user_limit: AmountsRead
-    weight: float
-
-
-class QueueRead(Wire):
-    """The project's jobs that have not ended: first those that hold resources, then those that wait, in the order of the queue."""
-
-    items: list[JobRead]
-    coverage: CoverageRead
-
-
-class TraceRow(BaseModel):
-    """A job of the past, as a simulation replays it. It needs what its driver and each of its workers need."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, from_attributes=True, defer_build=True)
-
-    id: str = Field(min_length=1, max_length=500)
-    submit_s: float = Field(ge=0, le=1e10, description="When it was submitted; second 0 is anywhere.")
-    run_s: float = Field(ge=0, le=1e10, description="How long it computes, undisturbed.")
-    project: str = "default"
-    user: str = ""
-    limit_s: float = Field(0, ge=0, description="The longest that it may run; 0 is without a bound.")
-    priority: int = 0
-    checkpoint_s: float = Field(0, ge=0, description="How often it saves; 0 is never.")
-    workers: int = Field(0, ge=0, le=10_000_000)
-    driver_cpu: float = Field(0, ge=0)
-    driver_gpu: float = Field(0, ge=0)
-    driver_memory_gib: float = Field(0, ge=0)
-    worker_cpu: float = Field(0, ge=0)
-    worker_gpu: float = Field(0, ge=0)
-    worker_memory_gib: float = Field(0, ge=0)
-
-
-class HistoryRead(Wire):
-    """The project's jobs that have ended, the oldest first, as a trace to replay."""
-
-    items: list[TraceRow]
 
 
 class LogChunkRead(Wire):
@@ -370,68 +292,3 @@ class LogLineRead(Wire):
     number: int = Field(description="Of the line in the log, from 1.")
     rank: int | None = Field(description="Of the training's worker that printed it; null where none did.")
     text: str
-
-
-class CheckpointFileBody(Asked):
-    """One file of a checkpoint."""
-
-    path: FilePath
-    sha256: Sha256
-    size_bytes: int = Field(ge=0, le=5_000_000_000)
-
-
-class CheckpointUpload(Asked):
-    """Files that are about to be saved."""
-
-    files: list[CheckpointFileBody] = Field(min_length=1, max_length=1000)
-
-
-class CheckpointUploadRead(Wire):
-    """For each file, in order, where to PUT it; null where it is stored."""
-
-    upload_urls: list[str | None]
-
-
-class CheckpointRetention(Asked):
-    """Which checkpoints of a job stay: the newest, and the best beside them. The others are deleted."""
-
-    last: int = Field(ge=1, le=100_000, description="How many of the highest steps.")
-    best: int = Field(0, ge=0, le=100_000, description="How many of those with the best `metric`.")
-    metric: Name | None = Field(None, description="A metric that checkpoints are saved with.")
-    mode: Literal["min", "max"] = Field("min", description="Whether the lowest or the highest is the best.")
-
-    @model_validator(mode="after")
-    def _names_the_metric(self) -> CheckpointRetention:
-        if self.best and self.metric is None:
-            raise ValueError("best needs metric: say by which of a checkpoint's metrics")
-        return self
-
-
-class CheckpointCreate(CheckpointUpload):
-    """A checkpoint whose files are all uploaded."""
-
-    step: int = Field(ge=0, le=2**62)
-    metrics: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field({}, max_length=100)
-    keep: CheckpointRetention | None = Field(None, description="Which of the job's checkpoints stay; all of them when absent.")
-
-
-class CheckpointFileRead(Wire):
-    """One file of a checkpoint, to be read from the object store."""
-
-    path: str
-    sha256: str
-    size_bytes: int
-    url: str | None = None
-
-
-class JobCheckpointRead(Wire):
-    """A complete checkpoint."""
-
-    id: UUID
-    job_id: UUID
-    step: int
-    size_bytes: int
-    metrics: dict[str, float]
-    attempt: int
-    created_at: datetime
-    files: list[CheckpointFileRead]

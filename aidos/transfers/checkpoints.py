@@ -18,7 +18,7 @@ from aidos.client import Client
 from aidos.config import job as read_job
 from aidos.errors import InvalidRequest, NotFound
 from aidos.http.conversation import StorageRefused
-from aidos.schemas.trainos import CheckpointFileBody, CheckpointRetention, JobCheckpointRead
+from aidos.schemas.checkpoints import CheckpointFileBody, CheckpointRetention, JobCheckpointRead
 from aidos.transfers.artifacts import DownloadDamaged, write_files
 from aidos.transfers.local_files import sha256_of
 

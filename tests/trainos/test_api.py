@@ -21,7 +21,7 @@ import aidos
 from actors.securityvault.models import Scope
 from aidos.client import Client
 from aidos.errors import Forbidden, InvalidPayload, InvalidRequest, NotFound
-from aidos.schemas.trainos import CheckpointFileBody
+from aidos.schemas.checkpoints import CheckpointFileBody
 from aidos.transfers import checkpoints as checkpoints_module
 from cluster.db import Database
 from cluster.objects import Objects

@@ -8,7 +8,7 @@ import pytest
 
 from aidos.client import Client
 from aidos.errors import Forbidden
-from aidos.schemas.trainos import CheckpointFileBody
+from aidos.schemas.checkpoints import CheckpointFileBody
 from cluster.db import Database
 from tests.trainos.conftest import Submit, take_step, zip_of
 from tests.trainos.fake_cluster import FakeCluster

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from actors.securityvault.models import Scope
-from aidos.schemas.trainos import TraceRow
+from aidos.schemas.queue import TraceRow
 from cluster.db import Connection
 from cluster.events import Event, publish
 from tune.trainos import admission

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from aidos.schemas.trainos import TraceRow
+from aidos.schemas.queue import TraceRow
 from cluster.db import Connection, load_queries
 from tune.trainos.models import JobSpec, Resources
 from tune.trainos.queue.models import UNLIMITED, Coverage, Dependent, Forecast, Gang, Node, Quota, Running, Workload
@@ -20,16 +20,18 @@ from tune.trainos.queue.prediction import RunTime
 Q = load_queries(__package__)
 
 
-def _workload(row: Mapping[str, Any], spec: JobSpec) -> Workload:
+def _workload(row: Mapping[str, Any]) -> Workload:
+    worker = Resources(row["worker_cpu"], row["worker_gpu"], row["worker_memory_gib"])
     return Workload(
         row["id"],
         row["name"],
         row["project_id"],
         row["user"],
-        Gang.of(spec),
+        Gang(Resources(row["driver_cpu"]), worker, row["workers"]),
         row["queued_at"],
         row["priority"],
-        spec.timeout_s,
+        row["limit_s"],
+        row["begun"],
     )
 
 
@@ -48,10 +50,8 @@ async def count_queues(conn: Connection) -> tuple[int, datetime]:
 
 async def list_waiting(conn: Connection, now: datetime, depth: int, oldest: int) -> list[Workload]:
     """The first ``depth`` of each user in each project, and the ``oldest``; not those held, waiting for others, or not yet due."""
-    return [
-        replace(_workload(row, JobSpec.from_json(row["spec"])), begun=row["begun"])
-        for row in await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth, "oldest": oldest})).fetchall()
-    ]
+    rows = await (await conn.execute(Q.list_waiting, {"now": now, "depth": depth, "oldest": oldest})).fetchall()
+    return [_workload(row) for row in rows]
 
 
 async def list_running(conn: Connection, now: datetime, settle_s: float, shown_s: float) -> list[Running]:
@@ -59,16 +59,15 @@ async def list_running(conn: Connection, now: datetime, settle_s: float, shown_s
     rows = await (await conn.execute(Q.list_running, {"now": now, "settle_s": settle_s, "shown_s": shown_s})).fetchall()
     return [
         Running(
-            _workload(row, spec),
+            _workload(row),
             tuple((node, bundles) for node, bundles in row["placement"]),
             row["started_at"],
             row["saved_at"],
             row["settled"],
             row["leaving"],
-            preemptible=spec.preemptible,
+            preemptible=row["preemptible"],
         )
         for row in rows
-        for spec in (JobSpec.from_json(row["spec"]),)
     ]
 
 

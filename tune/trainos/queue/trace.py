@@ -16,7 +16,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from aidos.schemas.trainos import QuotaBody, TraceRow
+from aidos.schemas.queue import QuotaBody, TraceRow
 from tune.trainos.errors import ClusterInvalid, QuotasInvalid, TraceInvalid
 from tune.trainos.models import Resources
 from tune.trainos.queue.models import UNLIMITED, Gang, Node, Quota, Workload

@@ -33,7 +33,7 @@ from api.idempotency import RememberedAnswer
 from api.sink import PointSink
 from cluster import telemetry
 from cluster.db import Connection, Database
-from cluster.events import Wakeup, changes
+from cluster.events import ALL, Topics, Wakeup, changes
 from cluster.objects import Objects
 from data_pipelines.dataforge.tables.viewer import Viewer
 from tune.trainos.tunnel import OpenTunnel, refuse_tunnel
@@ -329,12 +329,14 @@ class Session:
         """Look again at the caller's credential, for what outlives one answer. Raises: Unauthenticated once it is revoked or expired."""
         await self.edge.vault.authenticate(self.request.headers)
 
-    async def wait_until(self, read: Callable[[Connection], Awaitable[T]], done: Callable[[T], bool], wait_s: float) -> T:
-        """Read now and after each change until ``done`` or ``wait_s`` has passed; the last state read.
+    async def wait_until(
+        self, read: Callable[[Connection], Awaitable[T]], done: Callable[[T], bool], wait_s: float, topics: Topics = ALL
+    ) -> T:
+        """Read now and after each event of ``topics`` until ``done`` or ``wait_s`` has passed; the last state read.
 
         No connection is held between reads, a burst of events costs one read, and a caller who has left costs none.
         """
-        async for _ in changes(self.edge.wakeup, wait_s):
+        async for _ in changes(self.edge.wakeup, wait_s, topics):
             async with self.transaction() as conn:
                 found = await read(conn)
             if wait_s <= 0 or done(found) or await self.request.is_disconnected():

@@ -1,6 +1,6 @@
 """The outbox: a state change and its event are one transaction; consumers read with a cursor of their own.
 
-At least once, in order per subject, idempotent by event id. ``NOTIFY aidos_events`` wakes whoever waits; the
+At least once, in order per subject, idempotent by event id. ``NOTIFY aidos_events`` says its type and wakes who waits for such; the
 wire form is CloudEvents 1.0 (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md).
 """
 
@@ -155,6 +155,11 @@ async def consume_batch(db: Database, consumer: str, handler: Handler, *, limit:
     return len(found)
 
 
+Topics = tuple[str, ...]
+"""Beginnings of the types of events: ``("modelhub.version.",)``."""
+ALL: Topics = ("",)
+
+
 class Wakeup:
     """Waits for the next event of this database, so that loops need not poll often."""
 
@@ -162,6 +167,8 @@ class Wakeup:
         self._db = db
         self._changed = asyncio.Event()
         self._count = 0
+        self._last: dict[str, int] = {}
+        """The count at the last event of each type; of '', when the database could be heard again after it could not."""
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Wakeup:
@@ -175,35 +182,43 @@ class Wakeup:
                 await self._task
 
     async def _listen(self) -> None:
-        async for _payload in self._db.listen(CHANNEL):
+        async for type in self._db.listen(CHANNEL):
             self._count += 1
+            self._last[type] = self._count
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def wait(self, timeout_s: float, seen: int | None = None) -> int:
-        """Return at the next notification or after ``timeout_s``; the counter to pass as ``seen`` next time.
+    async def wait(self, timeout_s: float, seen: int | None = None, topics: Topics = ALL) -> int:
+        """Return at the next event of ``topics`` or after ``timeout_s``; the counter to pass as ``seen`` next time.
 
         Who is cancelled leaves at once. (Of an ``asyncio.Condition`` nobody would who must have its lock back for that: many that were
         cancelled together, each again and again as anyio does it, kept it from one another for ever.)
         """
-        if seen in (None, self._count):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
+        since = self._count if seen is None else seen
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self._happened(since, topics):
                     await self._changed.wait()
         return self._count
 
+    def _happened(self, since: int, topics: Topics) -> bool:
+        return any(at > since and (not type or type.startswith(topics)) for type, at in self._last.items())
 
-async def follow(db: Database, wakeup: Wakeup, consumer: str, handler: Handler) -> None:
-    """Consume for ever. A failing batch is tried again after the next wake-up; its cursor has not moved."""
+
+async def follow(db: Database, wakeup: Wakeup, consumer: str, handler: Handler, topics: Topics) -> None:
+    """Consume for ever: at once what is of ``topics``, and all else with it or a little later.
+
+    A failing batch is tried again after the next wake-up; its cursor has not moved.
+    """
     seen = 0
     while True:
         handled = await consume_batch(db, consumer, handler)
         if not handled:
-            seen = await wakeup.wait(5.0, seen)
+            seen = await wakeup.wait(5.0, seen, topics)
 
 
-async def changes(wakeup: Wakeup, timeout_s: float) -> AsyncIterator[None]:
-    """Yield now and after every notification until ``timeout_s`` has passed: the heart of ``GET …?wait=``."""
+async def changes(wakeup: Wakeup, timeout_s: float, topics: Topics = ALL) -> AsyncIterator[None]:
+    """Yield now and after every event of ``topics`` until ``timeout_s`` has passed: the heart of ``GET …?wait=``."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     seen = await wakeup.wait(0, None)
     while True:
@@ -211,4 +226,4 @@ async def changes(wakeup: Wakeup, timeout_s: float) -> AsyncIterator[None]:
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return
-        seen = await wakeup.wait(min(left, 2.0), seen)
+        seen = await wakeup.wait(min(left, 2.0), seen, topics)

@@ -4,7 +4,7 @@ WITH event AS (
     VALUES (%(id)s, %(type)s, %(subject)s, %(org_id)s, %(project_id)s, %(actor)s, %(data)s, %(traceparent)s)
     ON CONFLICT (id) DO NOTHING
 )
-SELECT pg_notify('aidos_events', %(subject)s);
+SELECT pg_notify('aidos_events', %(type)s);
 
 -- list_events --
 SELECT seq, id, type, subject, org_id, project_id, actor, data, traceparent, time

@@ -20,7 +20,7 @@ from psycopg import sql
 
 from cluster import leases, metrics, telemetry
 from cluster.db import Connection, Database
-from cluster.events import Wakeup
+from cluster.events import ALL, Topics, Wakeup
 
 log = telemetry.get_logger(__name__)
 
@@ -46,6 +46,8 @@ class Reconciler(Generic[Item]):
 
     name: ClassVar[str]
     table: ClassVar[tuple[str, str]]
+    topics: ClassVar[Topics] = ALL
+    """Events at which there may be a row that wants work; what is due without one is found within ``poll_s``."""
     concurrency: ClassVar[int] = 4
     lock_s: ClassVar[float] = 30.0
     lease_s: ClassVar[float] = 15.0
@@ -83,40 +85,34 @@ class Reconciler(Generic[Item]):
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
-                    lease = await self._lease(holder)
-                    worked = lease is not None and await self._claim_and_start(lease, slots, tasks)
+                    worked = await self._claim_and_start(holder, slots, tasks)
                 except Exception as error:
                     log.warning("reconciler.paused", reconciler=self.name, error=str(error))
                     worked = False
                 if not worked:
-                    seen = await wakeup.wait(self.poll_s, seen)
+                    seen = await wakeup.wait(self.poll_s, seen, self.topics)
 
     async def run_once(self, holder: str = "once") -> int:
         """Claim one batch and work it off; the number of rows. For tests and for drains."""
-        lease = await self._lease(holder)
-        if lease is None:
-            return 0
+        claimed = await self._claim(holder, self.concurrency)
+        await asyncio.gather(*(self._work(*each) for each in claimed))
+        return len(claimed)
+
+    async def _claim(self, holder: str, limit: int) -> list[tuple[Item, UUID, leases.Lease]]:
+        """Rows with the token and the lease that they are claimed under; none while another holds the lease."""
         token = uuid4()
         async with self.db.platform() as conn:
-            items = await self.claim(conn, token, self.lock_s, self.concurrency)
-        await asyncio.gather(*(self._work(item, token, lease) for item in items))
-        return len(items)
+            lease = await leases.acquire(conn, f"reconciler:{self.name}", holder, ttl_s=self.lease_s)
+            return [(item, token, lease) for item in await self.claim(conn, token, self.lock_s, limit)] if lease else []
 
-    async def _lease(self, holder: str) -> leases.Lease | None:
-        async with self.db.platform() as conn:
-            return await leases.acquire(conn, f"reconciler:{self.name}", holder, ttl_s=self.lease_s)
-
-    async def _claim_and_start(self, lease: leases.Lease, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> bool:
+    async def _claim_and_start(self, holder: str, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> bool:
         await slots.acquire()
         slots.release()
-        token = uuid4()
-        async with self.db.platform() as conn:
-            await leases.hold(conn, lease)
-            items = await self.claim(conn, token, self.lock_s, 1)
-        for item in items:
+        claimed = await self._claim(holder, 1)
+        for each in claimed:
             await slots.acquire()
-            tasks.create_task(self._work(item, token, lease)).add_done_callback(lambda _: slots.release())
-        return bool(items)
+            tasks.create_task(self._work(*each)).add_done_callback(lambda _: slots.release())
+        return bool(claimed)
 
     async def _work(self, item: Item, token: UUID, lease: leases.Lease) -> None:
         """One step of one row, in the trace of the request that asked for it."""

@@ -7,17 +7,18 @@ import asyncio
 from actors.costoptimizer import service
 from aidos.errors import Unavailable
 from cluster import telemetry
-from cluster.events import follow
+from cluster.events import Topics, follow
 from cluster.host import Host
 
 REVIEW_EVERY_S = 10.0
+LEASES: Topics = ("trainos.lease.", "deployengine.lease.")
 
 log = telemetry.get_logger(__name__)
 
 
 async def meter_usage(host: Host) -> None:
     """The loop of the actor ``costoptimizer``: each event once, in the transaction that moves its cursor."""
-    await follow(host.db, host.wakeup, service.CONSUMER, service.record_leases)
+    await follow(host.db, host.wakeup, service.CONSUMER, service.record_leases, LEASES)
 
 
 async def watch_budgets(host: Host) -> None:

@@ -20,7 +20,7 @@ from actors.modelhub import policy, store
 from actors.modelhub.models import Finding, ModelFile, ModelVersion, VersionState
 from aidos.errors import Unavailable
 from cluster.db import Connection, Database
-from cluster.events import Event, publish
+from cluster.events import Event, Topics, publish
 from cluster.host import Host
 from cluster.objects import Objects, prefix_key
 from cluster.reconciler import Reconciler
@@ -50,6 +50,7 @@ class VersionReconciler(Reconciler[ModelVersion]):
 
     name: ClassVar[str] = "modelhub.versions"
     table: ClassVar[tuple[str, str]] = ("modelhub", "versions")
+    topics: ClassVar[Topics] = ("modelhub.version.",)
     concurrency: ClassVar[int] = 2
     lock_s: ClassVar[float] = 60.0
 

@@ -52,7 +52,10 @@ async def list_studies(tx: TxDep, page: PageDep, state: StudyState | None = None
 async def get_study(study: StudyName, session: SessionDep, wait: WaitS) -> StudyRead:
     """A study; with `wait`, once it no longer runs."""
     return await session.wait_until(
-        lambda conn: studies.get_study(conn, session.scope, study), lambda now: wait == 0 or now.state != StudyState.RUNNING, wait
+        lambda conn: studies.get_study(conn, session.scope, study),
+        lambda now: wait == 0 or now.state != StudyState.RUNNING,
+        wait,
+        ("studies.study.",),
     )
 
 

@@ -11,18 +11,13 @@ from fastapi import APIRouter, Path, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from actors.securityvault.policy import require
+from aidos.schemas.checkpoints import CheckpointCreate, CheckpointUpload, CheckpointUploadRead, JobCheckpointRead
 from aidos.schemas.common import PageOf
+from aidos.schemas.queue import AmountsRead, CoverageRead, HistoryRead, QueueRead, QuotaBody, QuotaRead
 from aidos.schemas.trainos import (
-    AmountsRead,
-    CheckpointCreate,
-    CheckpointUpload,
-    CheckpointUploadRead,
     CodeUpload,
     CodeUploadRead,
-    CoverageRead,
-    HistoryRead,
     JobChange,
-    JobCheckpointRead,
     JobCreate,
     JobOutlook,
     JobRead,
@@ -31,9 +26,6 @@ from aidos.schemas.trainos import (
     LogChunkRead,
     LogRead,
     LogText,
-    QueueRead,
-    QuotaBody,
-    QuotaRead,
 )
 from api.deps import ApiRoute, PageDep, Session, SessionDep, TxDep, WaitS, needs
 from api.forecasts import foretell, read_jobs
@@ -108,7 +100,9 @@ async def list_jobs(tx: TxDep, page: PageDep, state: State = None, array: Array 
 @router.get("/jobs/{job}", openapi_extra=needs("trainos:read", transaction=False))
 async def get_job(job: JobName, session: SessionDep, wait: WaitS) -> JobRead:
     """A job; with `wait`, once it has ended."""
-    found = await session.wait_until(lambda conn: service.get_job(conn, session.scope, job), lambda now: wait == 0 or now.state.final, wait)
+    found = await session.wait_until(
+        lambda conn: service.get_job(conn, session.scope, job), lambda now: wait == 0 or now.state.final, wait, ("trainos.job.",)
+    )
     async with session.transaction() as conn:
         return (await read_jobs(conn, session.scope, [found]))[0]
 

@@ -15,6 +15,7 @@ from actors.securityvault.models import platform_scope
 from aidos.errors import AidosError
 from cluster import metrics, telemetry
 from cluster.db import Connection
+from cluster.events import Topics
 from cluster.host import Host
 from cluster.reconciler import Reconciler
 from serve_apps.deployengine import policy, service, store
@@ -51,6 +52,7 @@ class EndpointReconciler(Reconciler[Endpoint]):
 
     name: ClassVar[str] = "deployengine.endpoints"
     table: ClassVar[tuple[str, str]] = ("deployengine", "endpoints")
+    topics: ClassVar[Topics] = ("deployengine.",)
     concurrency: ClassVar[int] = 4
 
     async def claim(self, conn: Connection, token: UUID, lock_s: float, limit: int) -> Sequence[Endpoint]:

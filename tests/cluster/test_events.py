@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import anyio
@@ -93,6 +94,20 @@ class TestWakeup:
             async with database.platform() as conn:
                 await publish(conn, thing_made(new_id(), "x"))
             assert await asyncio.wait_for(waiting, 5.0) > seen
+
+    async def test_who_waits_for_some_events_sleeps_through_others(self, database: Database) -> None:
+        async with Wakeup(database) as wakeup:
+            seen = await wakeup.wait(5.0)
+            first, second = (
+                asyncio.create_task(wakeup.wait(30.0, seen, topics)) for topics in (("test.thing.",), ("test.other.", "never."))
+            )
+            for type in ("test.thing.made", "test.other.made"):
+                async with database.platform() as conn:
+                    await publish(conn, replace(thing_made(new_id(), "x"), type=type))
+                if type == "test.thing.made":
+                    assert await asyncio.wait_for(first, 5.0) == seen + 1
+            assert await asyncio.wait_for(second, 5.0) == seen + 2
+            assert await wakeup.wait(30.0, seen, ("test.thing.",)) == seen + 2, "what came while nobody waited is not missed"
 
     async def test_who_leaves_as_it_comes_leaves_at_once_and_keeps_nobody_waiting(self, database: Database) -> None:
         """Streams end by scopes of anyio, which cancel again and again until who was cancelled has left."""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from actors.securityvault.models import platform_scope
 from cluster.db import Connection
+from cluster.events import Topics
 from cluster.host import Host
 from cluster.reconciler import Reconciler
 from tune.studies import policy, service, store
@@ -21,6 +22,7 @@ class StudyReconciler(Reconciler[Study]):
 
     name: ClassVar[str] = "studies.studies"
     table: ClassVar[tuple[str, str]] = ("studies", "studies")
+    topics: ClassVar[Topics] = ("studies.study.", "trainos.job.")
 
     async def claim(self, conn: Connection, token: UUID, lock_s: float, limit: int) -> Sequence[Study]:
         return await store.claim_study(conn, token, lock_s, limit)

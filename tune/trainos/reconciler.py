@@ -20,6 +20,7 @@ from actors.securityvault import service as securityvault
 from actors.securityvault.models import platform_scope
 from cluster import metrics, telemetry
 from cluster.db import Connection, Database
+from cluster.events import Topics
 from cluster.host import Host
 from cluster.objects import Objects, prefix_key
 from cluster.reconciler import LostClaim, Reconciler
@@ -47,6 +48,7 @@ class JobReconciler(Reconciler[Job]):
 
     name: ClassVar[str] = "trainos.jobs"
     table: ClassVar[tuple[str, str]] = ("trainos", "jobs")
+    topics: ClassVar[Topics] = ("trainos.",)
     concurrency: ClassVar[int] = 16
     lock_s: ClassVar[float] = 15.0
     poll_s: ClassVar[float] = 1.0

@@ -55,7 +55,7 @@ class Forwarder:
                     await asyncio.sleep(pause_s)
                     continue
                 if not sent:
-                    seen = await wakeup.wait(5.0, seen)
+                    seen = await wakeup.wait(5.0, seen, ("modelhub.",))
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(headers=self._headers, timeout=self.timeout_s)

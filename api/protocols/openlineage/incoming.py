@@ -131,4 +131,4 @@ async def join_import(conn: Connection, events: Sequence[Event]) -> None:
 
 async def join_imports(host: Host) -> None:
     """Loop of an actor."""
-    await follow(host.db, host.wakeup, "lineage-of-imports", join_import)
+    await follow(host.db, host.wakeup, "lineage-of-imports", join_import, ("dataforge.import.",))

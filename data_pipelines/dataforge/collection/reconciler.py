@@ -9,6 +9,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from cluster.db import Connection, Database
+from cluster.events import Topics
 from cluster.objects import Objects
 from cluster.reconciler import Reconciler
 from data_pipelines.dataforge.collection import service, store
@@ -23,6 +24,7 @@ class CollectionReconciler(Reconciler[Collection]):
 
     name: ClassVar[str] = "dataforge.collections"
     table: ClassVar[tuple[str, str]] = ("dataforge", "collections")
+    topics: ClassVar[Topics] = ("dataforge.",)
     concurrency: ClassVar[int] = 1
     lock_s: ClassVar[float] = 60.0
     poll_s: ClassVar[float] = 30.0

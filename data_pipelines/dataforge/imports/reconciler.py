@@ -10,6 +10,7 @@ from uuid import UUID
 from aidos.errors import AidosError, Unavailable
 from cluster.buckets import Buckets
 from cluster.db import Connection, Database
+from cluster.events import Topics
 from cluster.host import Host
 from cluster.objects import Objects
 from cluster.reconciler import LostClaim, Reconciler
@@ -23,6 +24,7 @@ class ImportReconciler(Reconciler[Import]):
 
     name: ClassVar[str] = "dataforge.imports"
     table: ClassVar[tuple[str, str]] = ("dataforge", "imports")
+    topics: ClassVar[Topics] = ("dataforge.",)
     concurrency: ClassVar[int] = 2
 
     def __init__(self, db: Database, objects: Objects) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 from aidos.errors import AidosError, Unavailable
 from cluster.buckets import Buckets, Seen
 from cluster.db import Connection, Database
+from cluster.events import Topics
 from cluster.host import Host
 from cluster.objects import Objects
 from cluster.reconciler import LostClaim, Reconciler
@@ -25,6 +26,7 @@ class VerificationReconciler(Reconciler[Verification]):
 
     name: ClassVar[str] = "dataforge.verifications"
     table: ClassVar[tuple[str, str]] = ("dataforge", "verifications")
+    topics: ClassVar[Topics] = ("dataforge.",)
     concurrency: ClassVar[int] = 1
 
     def __init__(self, db: Database, objects: Objects) -> None:

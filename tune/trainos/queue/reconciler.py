@@ -123,4 +123,4 @@ async def admit_for_ever(admission: Admission, wakeup: Wakeup) -> None:
             log.warning("trainos.queue_paused", error=str(error))
             moved = False
         if not moved:
-            seen = await wakeup.wait(_POLL_S, seen)
+            seen = await wakeup.wait(_POLL_S, seen, ("trainos.", "deployengine."))

@@ -40,4 +40,4 @@ async def run_schedules(host: Host) -> None:
             log.warning("trainos.schedules_paused", error=str(error))
             moved = False
         if not moved:
-            seen = await host.wakeup.wait(_POLL_S, seen)
+            seen = await host.wakeup.wait(_POLL_S, seen, ("trainos.schedule.",))

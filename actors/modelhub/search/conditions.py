@@ -48,6 +48,8 @@ class Table:
     """Order of what is equal in all else."""
     repeated: frozenset[Entity] = frozenset()
     """What has several rows of one key, of which the newest counts."""
+    keeps_deleted: bool = True
+    """With a moment in ``deleted_at``."""
 
 
 class Statement:
@@ -69,7 +71,7 @@ class Statement:
 
     def restrict(self, conditions: Sequence[Condition], lifecycle: Lifecycle = Lifecycle.ALL) -> None:
         self.clauses += [self._clause(condition) for condition in conditions]
-        if lifecycle is not Lifecycle.ALL:
+        if self.table.keeps_deleted and lifecycle is not Lifecycle.ALL:
             negation = "IS NULL" if lifecycle is Lifecycle.ACTIVE else "IS NOT NULL"
             self.clauses.append(sql.SQL("{}.deleted_at " + negation).format(sql.Identifier(self.table.name)))
 

@@ -6,7 +6,7 @@ Each returns one row more than the page has, where there is one: so that its cal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 from actors.modelhub.evaluation.models import EvaluationDataset
@@ -118,6 +118,7 @@ EVALUATION_DATASETS = Table(
     },
     {Entity.TAG: "jsonb_each_text(d.tags) x WHERE true"},
     newest="d.created_at DESC, d.id DESC",
+    keeps_deleted=False,
 )
 
 TRACES = Table(
@@ -140,85 +141,68 @@ TRACES = Table(
         Entity.EXPECTATION: _EXPECTATION,
     },
     newest="t.requested_at DESC, t.id DESC",
+    keeps_deleted=False,
 )
 
 
-async def search_experiments(conn: Connection, project_id: UUID, search: Search, ids: Sequence[UUID] | None = None) -> list[Experiment]:
-    statement = Statement(EXPERIMENTS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if ids is not None:
-        statement.require("e.id = ANY({value})", list(ids))
+async def _search(
+    conn: Connection, query: LiteralString, table: Table, project_id: UUID, search: Search, required: Mapping[LiteralString, Any]
+) -> list[dict[str, Any]]:
+    """``required``: clauses of one ``{value}`` with their values; None asks for nothing."""
+    statement = Statement(table, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    for clause, value in required.items():
+        if value is not None:
+            statement.require(clause, value)
+    statement.datasets = search.datasets
     statement.restrict(search.comparisons, search.lifecycle)
-    cursor = await conn.execute(statement.compose(Q.search_experiments, search.order), statement.values)
-    return [Experiment(**row) for row in await cursor.fetchall()]
+    cursor = await conn.execute(statement.compose(query, search.order), statement.values)
+    return await cursor.fetchall()
+
+
+async def search_experiments(conn: Connection, project_id: UUID, search: Search, ids: Sequence[UUID] | None = None) -> list[Experiment]:
+    rows = await _search(conn, Q.search_experiments, EXPERIMENTS, project_id, search, {"e.id = ANY({value})": ids})
+    return [Experiment(**row) for row in rows]
 
 
 async def search_runs(
     conn: Connection, project_id: UUID, search: Search, *, experiments: Sequence[UUID] | None = None, ids: Sequence[UUID] | None = None
 ) -> list[Run]:
-    statement = Statement(RUNS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
+    required: dict[LiteralString, Any] = {"r.experiment_id = ANY({value})": experiments, "r.id = ANY({value})": ids}
     if experiments is not None and len(experiments) == 1:  # as an equation, so that its index gives the newest first
-        statement.require("r.experiment_id = {value}", experiments[0])
-    elif experiments is not None:
-        statement.require("r.experiment_id = ANY({value})", list(experiments))
-    if ids is not None:
-        statement.require("r.id = ANY({value})", list(ids))
-    statement.restrict(search.comparisons, search.lifecycle)
-    cursor = await conn.execute(statement.compose(Q.search_runs, search.order), statement.values)
-    return [Run.from_row(row) for row in await cursor.fetchall()]
+        required = {"r.experiment_id = {value}": experiments[0], "r.id = ANY({value})": ids}
+    return [Run.from_row(row) for row in await _search(conn, Q.search_runs, RUNS, project_id, search, required)]
 
 
 async def search_models(conn: Connection, project_id: UUID, search: Search, names: Sequence[str] | None = None) -> list[Model]:
-    statement = Statement(MODELS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if names is not None:
-        statement.require("m.name = ANY({value})", list(names))
-    statement.restrict(search.comparisons, search.lifecycle)
-    cursor = await conn.execute(statement.compose(Q.search_models, search.order), statement.values)
-    return [Model(**row) for row in await cursor.fetchall()]
+    rows = await _search(conn, Q.search_models, MODELS, project_id, search, {"m.name = ANY({value})": names})
+    return [Model(**row) for row in rows]
 
 
 async def search_versions(
     conn: Connection, project_id: UUID, search: Search, *, ids: Sequence[UUID] | None = None, newest_of: Sequence[UUID] | None = None
 ) -> list[ModelVersion]:
     """``newest_of``: of these models the newest version in each stage. Without their files."""
-    statement = Statement(VERSIONS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if ids is not None:
-        statement.require("v.id = ANY({value})", list(ids))
-    if newest_of is not None:
-        statement.require(
-            "v.model_id = ANY({value}) AND v.version = (SELECT max(w.version) FROM modelhub.versions w"
-            " WHERE w.model_id = v.model_id AND w.stage = v.stage AND w.deleted_at IS NULL)",
-            list(newest_of),
-        )
-    statement.restrict(search.comparisons, search.lifecycle)
-    cursor = await conn.execute(statement.compose(Q.search_versions, search.order), statement.values)
-    return [ModelVersion.from_row(row) for row in await cursor.fetchall()]
+    newest: LiteralString = (
+        "v.model_id = ANY({value}) AND v.version = (SELECT max(w.version) FROM modelhub.versions w"
+        " WHERE w.model_id = v.model_id AND w.stage = v.stage AND w.deleted_at IS NULL)"
+    )
+    rows = await _search(conn, Q.search_versions, VERSIONS, project_id, search, {"v.id = ANY({value})": ids, newest: newest_of})
+    return [ModelVersion.from_row(row) for row in rows]
 
 
 async def search_logged_models(
     conn: Connection, project_id: UUID, search: Search, *, experiments: Sequence[UUID] | None = None, ids: Sequence[UUID] | None = None
 ) -> list[LoggedModel]:
-    statement = Statement(LOGGED_MODELS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if experiments is not None:
-        statement.require("l.experiment_id = ANY({value})", list(experiments))
-    if ids is not None:
-        statement.require("l.id = ANY({value})", list(ids))
-    statement.datasets = search.datasets
-    statement.restrict(search.comparisons, search.lifecycle)
-    cursor = await conn.execute(statement.compose(Q.search_logged_models, search.order), statement.values)
-    return [LoggedModel.from_row(row) for row in await cursor.fetchall()]
+    required: dict[LiteralString, Any] = {"l.experiment_id = ANY({value})": experiments, "l.id = ANY({value})": ids}
+    return [LoggedModel.from_row(row) for row in await _search(conn, Q.search_logged_models, LOGGED_MODELS, project_id, search, required)]
 
 
 async def search_evaluation_datasets(
     conn: Connection, project_id: UUID, search: Search, *, experiments: Sequence[UUID] | None = None, ids: Sequence[UUID] | None = None
 ) -> list[EvaluationDataset]:
-    statement = Statement(EVALUATION_DATASETS, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if experiments is not None:
-        statement.require("d.experiment_ids && {value}", list(experiments))
-    if ids is not None:
-        statement.require("d.id = ANY({value})", list(ids))
-    statement.restrict(search.comparisons)
-    cursor = await conn.execute(statement.compose(Q.search_evaluation_datasets, search.order), statement.values)
-    return [EvaluationDataset.from_row(row) for row in await cursor.fetchall()]
+    required: dict[LiteralString, Any] = {"d.experiment_ids && {value}": experiments, "d.id = ANY({value})": ids}
+    rows = await _search(conn, Q.search_evaluation_datasets, EVALUATION_DATASETS, project_id, search, required)
+    return [EvaluationDataset.from_row(row) for row in rows]
 
 
 async def search_traces(
@@ -230,13 +214,9 @@ async def search_traces(
     trace_ids: Sequence[str] | None = None,
     ids: Sequence[UUID] | None = None,
 ) -> list[Trace]:
-    statement = Statement(TRACES, project_id=project_id, limit=search.limit + 1, offset=search.offset)
-    if experiments is not None:
-        statement.require("t.experiment_id = ANY({value})", list(experiments))
-    if trace_ids is not None:
-        statement.require("t.trace_id = ANY({value})", list(trace_ids))
-    if ids is not None:
-        statement.require("t.id = ANY({value})", list(ids))
-    statement.restrict(search.comparisons)
-    cursor = await conn.execute(statement.compose(Q.search_traces, search.order), statement.values)
-    return [Trace.from_row(row) for row in await cursor.fetchall()]
+    required: dict[LiteralString, Any] = {
+        "t.experiment_id = ANY({value})": experiments,
+        "t.trace_id = ANY({value})": trace_ids,
+        "t.id = ANY({value})": ids,
+    }
+    return [Trace.from_row(row) for row in await _search(conn, Q.search_traces, TRACES, project_id, search, required)]

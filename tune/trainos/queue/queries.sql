@@ -27,12 +27,18 @@ due AS (
              WHERE job.project_id = queues.project_id AND job.created_by = queues.created_by
                AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
              ORDER BY queued_at, id LIMIT %(oldest)s) AS oldest)
-SELECT id, name, project_id, created_by AS "user", queued_at, priority, spec, attempt > 0 AS begun
+SELECT id, name, project_id, created_by AS "user", queued_at, priority, attempt > 0 AS begun,
+       (spec -> 'workers')::int AS workers, (spec -> 'driver_cpus')::float8 AS driver_cpu, (spec -> 'cpus_per_worker')::float8 AS worker_cpu,
+       (spec -> 'gpus_per_worker')::float8 AS worker_gpu, (spec -> 'memory_gib_per_worker')::float8 AS worker_memory_gib,
+       (spec ->> 'timeout_s')::float8 AS limit_s
   FROM trainos.jobs JOIN due USING (id)
  ORDER BY id;
 
 -- list_running --
-SELECT job.id, name, job.project_id, created_by AS "user", queued_at, priority, spec, placement,
+SELECT job.id, name, job.project_id, created_by AS "user", queued_at, priority, attempt > 1 AS begun, placement,
+       (spec -> 'workers')::int AS workers, (spec -> 'driver_cpus')::float8 AS driver_cpu, (spec -> 'cpus_per_worker')::float8 AS worker_cpu,
+       (spec -> 'gpus_per_worker')::float8 AS worker_gpu, (spec -> 'memory_gib_per_worker')::float8 AS worker_memory_gib,
+       (spec ->> 'timeout_s')::float8 AS limit_s, (spec -> 'preemptible') IS DISTINCT FROM 'false' AS preemptible,
        coalesce(started_at, admitted_at) AS started_at, coalesce(saved.created_at, started_at, admitted_at) AS saved_at,
        started_at IS NOT NULL AND started_at < %(now)s - make_interval(
            secs => CASE WHEN (spec -> 'workers')::int = 0 THEN %(shown_s)s ELSE %(settle_s)s END) AS settled,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
-from tests.trainos.queue.snapshots import HOUR, decide, gang, job, node, of, own, preempted, reason, runs, started
+from tests.trainos.queue.snapshots import HOUR, decide, gang, job, node, of, own, preempted, reason, runs, snapshot, started
 from tune.trainos.models import Resources
-from tune.trainos.queue.models import Quota
+from tune.trainos.queue import policy
+from tune.trainos.queue.models import Node, Quota
 
 EIGHT_CPUS = [node("a", cpu=8)]
 HALVES = {"vision": own(cpu=4), "text": own(cpu=4)}
@@ -23,6 +25,21 @@ class TestReclaim:
         assert preempted(decision) == {of("v0"), of("v1")}, "those with the latest checkpoints"
         assert {each.by for each in decision.preempted} == {self.owner.id}
         assert reason(decision, self.owner) == "waits for another project's job and 1 more to save and stop"
+
+    @pytest.mark.parametrize("shown", [0, 4, 8], ids=["nothing", "half", "all"])
+    def test_also_from_jobs_of_which_nobody_knows_how_much_ray_shows_yet(self, shown: float) -> None:
+        running = [runs(job(f"v{i}", cpu=4), "a", settled=False, for_s=20 + i) for i in range(2)]
+        nodes = [Node("a", Resources(8), Resources(8 - shown))]
+        decision = policy.decide(replace(snapshot(nodes, [self.owner], running, quotas=HALVES), nodes=nodes))
+        assert preempted(decision) == {of("v0")}
+
+    @pytest.mark.parametrize(("for_s", "asked"), [(2.0, set()), (20.0, {of("v0")})])
+    def test_what_has_just_begun_leaves_for_nobody_in_vain(self, for_s: float, asked: set[UUID]) -> None:
+        """Serving may hold all that Ray shows as taken: who had no time yet to place its workers would leave, and return, without end."""
+        running = [runs(job("v0", cpu=2), "a", settled=False, for_s=for_s)]
+        nodes = [Node("a", Resources(8), Resources(2))]
+        found = snapshot(nodes, [self.owner], running, quotas={"text": own(cpu=4)})
+        assert preempted(policy.decide(replace(found, nodes=nodes))) == asked
 
     def test_nobody_falls_below_its_own_quota(self) -> None:
         running = [runs(job("v0", cpu=3), "a"), runs(job("v1", cpu=3), "a")]

@@ -11,10 +11,11 @@ import numpy as np
 
 from tune.trainos.models import Resources
 from tune.trainos.queue.models import Quota, Running, Snapshot, Workload
-from tune.trainos.queue.packing import Plan, Shape, Shapes, Space, plus, vector
-from tune.trainos.queue.shares import NONE, Account
+from tune.trainos.queue.packing import Plan, Shape, Shapes, Space, vector
+from tune.trainos.queue.shares import Account
 
 _NO_BOUND_S = 1e9  # thirty years
+_PLACING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Ledger:
     """``free``: what is free now. ``soon``: once those ``leaving`` are gone, less what is kept for who waits for that.
 
     Free is the smaller of two truths: what Ray has available less the leases that do not show there yet, and the total less all leases.
-    The first counts serving and whatever else runs on the cluster, the second jobs that do not use all they asked for.
+    The first counts serving and whatever else runs on the cluster, the second jobs that do not use all they asked for. Whether Ray shows
+    a job's workers yet nobody knows in its first minute: ``free`` then takes them to be missing, ``soon`` only for ``_PLACING_S``.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -50,15 +52,19 @@ class Ledger:
 
     def _account_for_running(self) -> None:
         available = np.array([vector(node.available) for node in self.nodes], dtype=np.float64).reshape(-1, 3)
-        self.free, leased = Space(available, self.totals.whole.copy()), NONE
+        self.free, leased = Space(available, self.totals.whole.copy()), self.totals.copy()
+        most = self.free.copy()
         for running in self.snapshot.running:
-            workload, shape = running.workload, self.shapes.of(running.workload.gang)
+            workload, shape, plan = running.workload, self.shapes.of(running.workload.gang), self._plan(running)
             self.account(workload.project_id).hold(workload.user, shape.total, running.leaving)
-            leased = plus(leased, shape.total)
+            leased.take(shape, plan)
             if not running.settled:
-                self.free.take(shape, self._plan(running))
-        self.free.whole = self.totals.whole - leased
-        self.soon = self.free.copy()
+                self.free.take(shape, plan)
+                if (self.snapshot.now - running.started_at).total_seconds() < _PLACING_S:
+                    most.take(shape, plan)
+        self.free.whole = leased.whole
+        # What Ray may show already of the unsettled is not counted twice: between the two a node has free what nobody leases of it.
+        self.soon = Space(leased.nodes.clip(self.free.nodes, most.nodes), leased.whole.copy())
         for running in self.snapshot.running:
             if running.leaving:
                 self._give_soon(running.workload, self._plan(running))

@@ -64,9 +64,10 @@ async def publish(conn: Connection, event: Event) -> None:
 
 
 async def publish_all(conn: Connection, events: Iterable[Event]) -> None:
-    """Write many events, in their order, in one exchange with the server."""
-    async with conn.cursor() as cursor:
-        await cursor.executemany(Q.publish, [_row(event) for event in events])
+    """Write many events, in their order, by one statement."""
+    rows = [_row(event) for event in events]
+    if rows:
+        await conn.execute(Q.publish_all, {name: [row[name] for row in rows] for name in rows[0]})
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -6,6 +6,18 @@ WITH event AS (
 )
 SELECT pg_notify('aidos_events', %(type)s);
 
+-- publish_all --
+WITH events AS (
+    INSERT INTO cluster.events (id, type, subject, org_id, project_id, actor, data, traceparent)
+    SELECT id, type, subject, org_id, project_id, actor, data, traceparent
+      FROM unnest(%(id)s::uuid[], %(type)s::text[], %(subject)s::text[], %(org_id)s::uuid[], %(project_id)s::uuid[], %(actor)s::text[],
+                  %(data)s::jsonb[], %(traceparent)s::text[])
+           WITH ORDINALITY AS told (id, type, subject, org_id, project_id, actor, data, traceparent, place)
+     ORDER BY place
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT pg_notify('aidos_events', type) FROM unnest(%(type)s::text[]) AS told (type) GROUP BY type;
+
 -- list_events --
 SELECT seq, id, type, subject, org_id, project_id, actor, data, traceparent, time
   FROM cluster.events

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from cluster.db import Connection, Database, new_id
-from cluster.events import Event, Wakeup, consume_batch, list_events, publish
+from cluster.events import Event, Wakeup, consume_batch, list_events, publish, publish_all
 
 pytestmark = pytest.mark.postgres
 
@@ -42,6 +42,17 @@ class TestConsume:
         await drain(database, consumer, seen)
         await drain(database, consumer, seen)
         assert [s for s in seen.subjects if s.startswith(str(org))] == [f"{org}/{n}" for n in range(5)]
+
+    async def test_many_told_at_once_keep_their_order_and_each_what_it_said(self, database: Database) -> None:
+        org = new_id()
+        told = [thing_made(org, f"{org}/{n}", step=n) for n in range(300)]
+        async with database.platform() as conn:
+            await publish_all(conn, [*told, told[0], replace(thing_made(org, "later"), type="test.other.made", traceparent=None)])
+            await publish_all(conn, [])
+        async with database.tenant(org_id=org, project_id=org) as conn:
+            kept = await list_events(conn, after_seq=0, limit=1000)
+        assert [(event.id, event.subject, event.data) for event in kept[:-1]] == [(event.id, event.subject, event.data) for event in told]
+        assert (kept[-1].type, kept[-1].project_id) == ("test.other.made", org)
 
     async def test_an_undone_transaction_has_no_event(self, database: Database) -> None:
         org, seen = new_id(), Collector()

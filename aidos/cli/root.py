@@ -6,11 +6,12 @@ import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.models import CommandInfo
 
 import aidos
 from aidos import resources
@@ -71,19 +72,22 @@ def _common_options() -> list[Any]:
 
 
 class VerbGroup(TyperGroup):
-    """A noun's verbs, each with the global options behind it too; those that are generated are built when they are named.
+    """A noun's verbs, each with the global options behind it too; each is built when it is named.
 
     What is installed beside the client adds verbs by the entry point group ``aidos.verbs``, each entry named as its noun.
     """
 
     resource: type[resources.Resource] | None = None
+    written: Mapping[str, CommandInfo] = {}
+    """Verbs by hand."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         self._join_plugins()
-        generated = self._generated
-        return [*generated, *(name for name in super().list_commands(ctx) if name not in generated)]
+        return list(dict.fromkeys([*self._generated, *self.written, *super().list_commands(ctx)]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and (info := self.written.get(cmd_name)):
+            self.add_command(build_alone(info), cmd_name)
         if cmd_name not in self.commands and self.resource and (name := self._generated.get(cmd_name)):
             self.add_command(build_verb(self.resource, name), cmd_name)
         if cmd_name not in self.commands:
@@ -219,23 +223,31 @@ def build_noun(noun: str) -> TyperGroup | None:
     register = find_register(f"aidos.cli.{noun}") if noun in HANDWRITTEN_NOUNS else None
     if resource is None and register is None:
         return None
-    line = _first_line(resource.__doc__) if resource else None
-    group = typer.Typer(name=noun, cls=verbs_of(resource), no_args_is_help=True, rich_markup_mode=None, help=line)
-    group.callback()(lambda: None)
+    written = typer.Typer()
     if register is not None:
-        register(group)
+        register(written)
+    line = _first_line(resource.__doc__) if resource else None
+    verbs = verbs_of(resource, {str(info.name): info for info in written.registered_commands})
+    group = typer.Typer(name=noun, cls=verbs, no_args_is_help=True, rich_markup_mode=None, help=line)
+    group.callback()(lambda: None)
     return typer.main.get_group(group)
 
 
-def verbs_of(resource: type[resources.Resource] | None) -> type[VerbGroup]:
-    """The group that knows the operations of ``resource``."""
-    return type("Verbs", (VerbGroup,), {"resource": resource})
+def verbs_of(resource: type[resources.Resource] | None, written: Mapping[str, CommandInfo]) -> type[VerbGroup]:
+    """The group that knows the operations of ``resource`` and the verbs by hand."""
+    return type("Verbs", (VerbGroup,), {"resource": resource, "written": written})
 
 
 def build_verb(resource: type[resources.Resource], name: str) -> Any:
     """The command of an operation."""
+    declared = resource.operations[name]
+    return build_alone(CommandInfo(verb(name), help=declared.help, callback=build_command(resource, name, declared)))
+
+
+def build_alone(info: CommandInfo) -> Any:
+    """One command; typer itself builds all of a group's, which takes a millisecond each."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(verb(name), help=resource.operations[name].help)(build_command(resource, name, resource.operations[name]))
+    alone.registered_commands.append(info)
     return typer.main.get_command(alone)
 
 

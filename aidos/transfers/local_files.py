@@ -65,7 +65,7 @@ def walk(directory: Path) -> list[LocalFile]:
     if problems:
         shown = "; ".join(sorted(problems)[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
         raise DirectoryUnusable(count=len(problems), directory=str(directory), problems=shown)
-    return sorted(files.values())
+    return [files[path] for path in sorted(files)]
 
 
 def _entries(root: str, prefix: str, above: tuple[str, ...], problems: list[str]) -> Iterator[LocalFile]:

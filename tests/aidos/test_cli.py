@@ -36,7 +36,7 @@ SCRIPT = [sys.executable, "-c", "from aidos.cli import main; main()"]
 @pytest.fixture
 def trial() -> typer.Typer:
     """The command with one noun of no module."""
-    group = typer.Typer(cls=verbs_of(Widgets), rich_markup_mode=None)
+    group = typer.Typer(cls=verbs_of(Widgets, {}), rich_markup_mode=None)
     group.callback()(lambda: None)
     trial = typer.Typer(cls=RootGroup, rich_markup_mode=None, pretty_exceptions_enable=False)
     trial.callback()(root)

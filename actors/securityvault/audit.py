@@ -37,29 +37,35 @@ def canonical(value: Any) -> bytes:
 
 def chain_hash(record: AuditRecord) -> bytes:
     """SHA-256 over all of the record but its own hash."""
+    before, between = spell(record)
+    return hashlib.sha256(b'%b%d%b%b"]' % (before, record.seq, between, record.prev_hash.hex().encode())).digest()
+
+
+def spell(record: AuditRecord) -> tuple[bytes, bytes]:
+    """The record's canonical JSON up to its number, and from there to the hash before it: both are known only under the head's lock."""
     fields = [
-        str(record.org_id), record.seq, record.at.astimezone(UTC).isoformat(timespec="microseconds"), record.actor, record.action,
-        record.resource, str(record.project_id or ""), record.client_ip, record.request_id, record.data, record.prev_hash.hex(),
+        record.at.astimezone(UTC).isoformat(timespec="microseconds"), record.actor, record.action, record.resource,
+        str(record.project_id or ""), record.client_ip, record.request_id, record.data,
     ]  # fmt: skip
-    return hashlib.sha256(canonical(fields)).digest()
+    return b'["%b",' % str(record.org_id).encode(), b',%b,"' % canonical(fields)[1:-1]
 
 
-def build_record(head: AuditHead, scope: Scope, entry: AuditEntry, at: datetime) -> AuditRecord:
-    """The record that follows ``head``."""
-    fields: dict[str, Any] = {
-        "org_id": scope.org_id,
-        "seq": head.seq + 1,
-        "at": at,
-        "actor": scope.actor,
-        "action": _storable(entry.action),
-        "resource": _storable(entry.resource),
-        "project_id": scope.project_id,
-        "client_ip": _storable(entry.client_ip),
-        "request_id": _storable(entry.request_id),
-        "data": _storable(canonical(dict(entry.data)).decode(), 20_000),
-        "prev_hash": head.hash,
-    }
-    return AuditRecord(**fields, hash=chain_hash(AuditRecord(**fields, hash=b"")))
+def build_record(scope: Scope, entry: AuditEntry, at: datetime) -> AuditRecord:
+    """A record that has no place in the chain yet."""
+    return AuditRecord(
+        org_id=scope.org_id,
+        seq=0,
+        at=at,
+        actor=scope.actor,
+        action=_storable(entry.action),
+        resource=_storable(entry.resource),
+        project_id=scope.project_id,
+        client_ip=_storable(entry.client_ip),
+        request_id=_storable(entry.request_id),
+        data=_storable(canonical(dict(entry.data)).decode(), 20_000),
+        prev_hash=b"",
+        hash=b"",
+    )
 
 
 def _storable(text: str, length: int = 2000) -> str:
@@ -67,26 +73,24 @@ def _storable(text: str, length: int = 2000) -> str:
     return text.replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode()[:length]
 
 
-async def write_audit(conn: Connection, scope: Scope, entry: AuditEntry) -> AuditRecord:
+async def write_audit(conn: Connection, scope: Scope, entry: AuditEntry) -> None:
     """Append to the organisation's chain in the caller's transaction: as its last statement, for the head stays locked until commit.
 
     Raises: AuditUnwritable, so that no change is made without its record.
     """
+    record = build_record(scope, entry, datetime.now(UTC))
     try:
-        head = await store.lock_audit_head(conn, scope.org_id)
+        head = await store.append_audit(conn, record, *spell(record))
         if head is None:
             await store.create_audit_head(conn, scope.org_id, GENESIS)
-            head = await store.lock_audit_head(conn, scope.org_id)
+            head = await store.append_audit(conn, record, *spell(record))
         if head is None:
             raise AuditUnwritable(retry_after_s=5)
-        record = build_record(head, scope, entry, datetime.now(UTC))
-        await store.append_audit(conn, record)
-        if record.seq % SEAL_EVERY_EVENTS == 0:
+        if head.seq % SEAL_EVERY_EVENTS == 0:
             await store.announce_seal(conn, str(scope.org_id))
     except psycopg.Error as error:
         _log.error("audit record was not written", action=entry.action, error=str(error))
         raise AuditUnwritable(retry_after_s=5) from error
-    return record
 
 
 async def seal(conn: Connection, keys: SigningKeys, org_id: UUID | None = None) -> int:

@@ -235,20 +235,24 @@ UPDATE securityvault.rate_windows SET used = greatest(0, used - %(count)s)
 -- forget_windows --
 DELETE FROM securityvault.rate_windows WHERE ends_at < clock_timestamp() - interval '2 minutes';
 
--- lock_audit_head --
-SELECT org_id, seq, hash FROM securityvault.audit_heads WHERE org_id = %(org_id)s FOR UPDATE;
-
 -- create_audit_head --
 INSERT INTO securityvault.audit_heads (org_id, seq, hash) VALUES (%(org_id)s, 0, %(genesis)s) ON CONFLICT (org_id) DO NOTHING;
 
 -- append_audit --
-WITH moved AS (
-    UPDATE securityvault.audit_heads SET seq = %(seq)s, hash = %(hash)s WHERE org_id = %(org_id)s
+-- In one exchange, since the head stays locked until commit: what is hashed is spelled but for the number and the hash before (audit.spell).
+WITH head AS (
+    UPDATE securityvault.audit_heads
+       SET seq = seq + 1,
+           hash = sha256(%(before)s::bytea || convert_to((seq + 1)::text, 'UTF8') || %(between)s::bytea
+                         || convert_to(encode(hash, 'hex') || '"]', 'UTF8'))
+     WHERE org_id = %(org_id)s
+    RETURNING org_id, seq, old.hash AS prev_hash, hash
 )
 INSERT INTO securityvault.audit_log
        (org_id, seq, at, actor, action, resource, project_id, client_ip, request_id, data, prev_hash, hash)
-VALUES (%(org_id)s, %(seq)s, %(at)s, %(actor)s, %(action)s, %(resource)s, %(project_id)s, %(client_ip)s, %(request_id)s,
-        %(data)s, %(prev_hash)s, %(hash)s);
+SELECT org_id, seq, %(at)s, %(actor)s, %(action)s, %(resource)s, %(project_id)s, %(client_ip)s, %(request_id)s, %(data)s, prev_hash, hash
+  FROM head
+RETURNING org_id, seq, hash;
 
 -- find_audit_head --
 SELECT org_id, seq, hash FROM securityvault.audit_heads WHERE org_id = %(org_id)s;

@@ -320,17 +320,13 @@ async def forget_windows(conn: Connection) -> None:
     await conn.execute(Q.forget_windows)
 
 
-async def lock_audit_head(conn: Connection, org_id: UUID) -> AuditHead | None:
-    return one(AuditHead, await _row(conn, Q.lock_audit_head, org_id=org_id))
-
-
 async def create_audit_head(conn: Connection, org_id: UUID, genesis: bytes) -> None:
     await conn.execute(Q.create_audit_head, {"org_id": org_id, "genesis": genesis})
 
 
-async def append_audit(conn: Connection, record: AuditRecord) -> None:
-    """Insert the record and move the head onto it."""
-    await conn.execute(Q.append_audit, asdict(record))
+async def append_audit(conn: Connection, record: AuditRecord, before: bytes, between: bytes) -> AuditHead | None:
+    """Put the record behind the head, which moves onto it; None where there is no head yet. ``before``, ``between``: ``audit.spell``."""
+    return one(AuditHead, await _row(conn, Q.append_audit, **{**asdict(record), "before": before, "between": between}))
 
 
 async def find_audit_head(conn: Connection, org_id: UUID) -> AuditHead | None:

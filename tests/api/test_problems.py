@@ -93,14 +93,20 @@ class TestAnswer:
 class TestRefuseDeepNesting:
     @pytest.mark.parametrize("depth", [65, 100, 100_000])
     def test_refuses_what_is_deeper_than_the_limit(self, depth: int) -> None:
-        for text in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+        for text in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth, b'["]","",' * depth + b"1" + b"]" * depth):
             with pytest.raises(MalformedBody):
                 refuse_deep_nesting(text)
 
     @pytest.mark.parametrize(
         "text",
-        [b"[" * 64 + b"]" * 64, b"[" + b"[],{}," * 500 + b"1]", json.dumps({"a": "[" * 1000, "b": '\\"' + "{" * 500}).encode(), b"]" * 200],
-        ids=["at the limit", "wide", "in strings", "not JSON"],
+        [
+            b"[" * 64 + b"]" * 64,
+            b"[" + b"[],{}," * 500 + b"1]",
+            json.dumps({"a": "[" * 1000, "b": '\\"' + "{" * 500}).encode(),
+            json.dumps({"a": ["[" * 1000, "", "{" * 500]}).encode(),
+            b"]" * 200,
+        ],
+        ids=["at the limit", "wide", "in strings", "in strings without escapes", "not JSON"],
     )
     def test_counts_only_what_nests(self, text: bytes) -> None:
         refuse_deep_nesting(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -29,10 +30,15 @@ def entry(number: int, **data: object) -> AuditEntry:
     return AuditEntry("create_run", f"/v1/modelhub/runs/{number}", "192.0.2.1", f"request-{number}", {"status": 201, **data})
 
 
+def record_after(head: AuditHead, entry: AuditEntry) -> AuditRecord:
+    placed = replace(build_record(SCOPE, entry, datetime.now(UTC)), seq=head.seq + 1, prev_hash=head.hash)
+    return replace(placed, hash=chain_hash(placed))
+
+
 def chain(length: int) -> list[AuditRecord]:
     head, records = AuditHead(ORG, 0, audit.GENESIS), []
     for number in range(1, length + 1):
-        records.append(build_record(head, SCOPE, entry(number), datetime.now(UTC)))
+        records.append(record_after(head, entry(number)))
         head = AuditHead(ORG, number, records[-1].hash)
     return records
 
@@ -53,9 +59,7 @@ class TestRecord:
         assert chain_hash(one) != chain_hash(two)
 
     def test_what_cannot_be_stored_is_written_otherwise(self) -> None:
-        record = build_record(
-            AuditHead(ORG, 0, audit.GENESIS), SCOPE, AuditEntry("a\x00b", "/\ud800", data={"x": "\ud800"}), datetime.now(UTC)
-        )
+        record = build_record(SCOPE, AuditEntry("a\x00b", "/\ud800", data={"x": "\ud800"}), datetime.now(UTC))
         assert "\x00" not in record.action and record.resource.encode() and record.data.encode()
 
 
@@ -124,7 +128,7 @@ class TestChainWalk:
         records, forged = chain(20), chain(5)
         head = AuditHead(ORG, 5, forged[-1].hash)
         for number in range(6, 21):
-            forged.append(build_record(head, SCOPE, entry(number, forged=True), datetime.now(UTC)))
+            forged.append(record_after(head, entry(number, forged=True)))
             head = AuditHead(ORG, number, forged[-1].hash)
         found = self.walk(forged, head, {10: records[9].hash})
         assert found is not None and found[0] == 10
@@ -152,6 +156,13 @@ class TestLog:
         await asyncio.gather(*(write(vault, 20) for _ in range(6)))
         verdict = await verify(vault)
         assert verdict.valid and verdict.rows == 121, verdict  # the first is the bootstrap's
+
+    async def test_whatever_a_record_says_it_stands_as_it_was_hashed(self, vault: Vault) -> None:
+        for text in ('"', "\\", "\n\x00\x1f\x7f", "ä€😀", "\ud800", "%b%(seq)s", "'; --"):
+            async with vault.db.tenant(org_id=vault.scope.org_id, project_id=vault.scope.project_id) as conn:
+                await service.write_audit(conn, vault.scope, AuditEntry(text, text, text, text, {text: text}))
+        verdict = await verify(vault)
+        assert verdict.valid and verdict.rows == 8, verdict
 
     async def test_a_change_that_fails_leaves_no_record(self, vault: Vault) -> None:
         class Failed(Exception):

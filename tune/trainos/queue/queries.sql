@@ -5,12 +5,32 @@ SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NU
                 WHERE state IN ('STARTING', 'RUNNING') AND NOT is_array AND origin = 'aidos' AND (spec -> 'preemptible') IS DISTINCT FROM 'false') AS waiting;
 
 -- count_queues --
-SELECT count(*) AS queues, now() AS at FROM (
-    SELECT DISTINCT project_id, created_by FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits) AS queue;
+-- From each queue to the next by the index, here and below: DISTINCT would go through all that waits.
+WITH RECURSIVE queues AS (
+    (SELECT project_id, created_by FROM trainos.jobs
+      WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits ORDER BY project_id, created_by LIMIT 1)
+     UNION ALL
+    SELECT next.project_id, next.created_by
+      FROM queues
+     CROSS JOIN LATERAL (
+            SELECT project_id, created_by FROM trainos.jobs AS job
+             WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits
+               AND (job.project_id, job.created_by) > (queues.project_id, queues.created_by)
+             ORDER BY project_id, created_by LIMIT 1) AS next)
+SELECT count(*) AS queues, now() AS at FROM queues;
 
 -- list_waiting --
-WITH queues AS (
-    SELECT DISTINCT project_id, created_by FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits),
+WITH RECURSIVE queues AS (
+    (SELECT project_id, created_by FROM trainos.jobs
+      WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits ORDER BY project_id, created_by LIMIT 1)
+     UNION ALL
+    SELECT next.project_id, next.created_by
+      FROM queues
+     CROSS JOIN LATERAL (
+            SELECT project_id, created_by FROM trainos.jobs AS job
+             WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits
+               AND (job.project_id, job.created_by) > (queues.project_id, queues.created_by)
+             ORDER BY project_id, created_by LIMIT 1) AS next),
 due AS (
     SELECT first.id
       FROM queues

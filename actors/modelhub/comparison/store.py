@@ -66,7 +66,8 @@ async def query_runs(
     if before is not None:
         statement.require("r.id < {value}", before)
     statement.restrict([condition] if condition else [])
-    cursor = await conn.execute(statement.compose(Q.query_runs, ()), statement.values)
+    # Planned for its values each time, as searches are.
+    cursor = await conn.execute(statement.compose(Q.query_runs, ()), statement.values, prepare=False)
     return [PricedRun(Run.from_row(row), cost_usd) for row in await cursor.fetchall() for cost_usd in [row.pop("cost_usd")]]
 
 

@@ -155,7 +155,9 @@ async def _search(
             statement.require(clause, value)
     statement.datasets = search.datasets
     statement.restrict(search.comparisons, search.lifecycle)
-    cursor = await conn.execute(statement.compose(query, search.order), statement.values)
+    # A filter is planned for its values each time, a millisecond: the plan that is kept for any values takes three times as long.
+    prepare = False if search.comparisons else None
+    cursor = await conn.execute(statement.compose(query, search.order), statement.values, prepare=prepare)
     return await cursor.fetchall()
 
 

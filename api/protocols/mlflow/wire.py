@@ -6,7 +6,9 @@ fields are left out, as protobuf's JSON does; times are milliseconds since 1970;
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +30,7 @@ from actors.modelhub.tracking.service import DEFAULT, RUN_NAME, USER
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000
 LATEST_MS = 253_000_000_000_000
-_POINT = {"key", "value", "timestamp", "step"}
+_point = operator.itemgetter("key", "step", "timestamp", "value")
 _NAME = re.compile(r"[/\w.\- :]*")
 _Row = Mapping[str, Any]
 
@@ -66,6 +68,7 @@ def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
+@functools.lru_cache(maxsize=10_000)
 def _check_key(key: str) -> str:
     if len(key) > 250:
         raise ValueError("the name exceeds the maximum length of 250 characters")
@@ -230,16 +233,15 @@ def read_points(body: bytes) -> tuple[str, Columns] | None:
         if not sent.keys() <= {"run_id", "metrics", "params", "tags"} or sent.get("params") or sent.get("tags"):
             return None
         points = sent["metrics"]
-        if not all(point.keys() == _POINT for point in points):
+        if {*map(len, points)} != {4}:
             return None
-        keys, steps = [point["key"] for point in points], [point["step"] for point in points]
-        times, values = [point["timestamp"] for point in points], [point["value"] for point in points]
+        keys, steps, times, values = zip(*map(_point, points), strict=True)
         known = {*map(type, steps), *map(type, times)} == {int} and {*map(type, values)} <= {int, float} and type(sent["run_id"]) is str
         if not known or min(steps) < -(2**63) or max(steps) >= 2**63 or min(times) < 0 or max(times) > LATEST_MS:
             return None
         for key in set(keys):
             _check_key(key)
-        return sent["run_id"], Columns(keys, steps, [1000 * time for time in times], [float(value) for value in values])
+        return sent["run_id"], Columns(keys, steps, [1000 * time for time in times], [*map(float, values)])
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
 

@@ -272,9 +272,8 @@ class LocalCluster:
         return json.loads(listed.stdout)
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
+        for process in reversed(self.processes):  # a node whose head has gone looks for it for a minute
             process.terminate()
-        for process in self.processes:
             try:
                 process.wait(timeout=40)
             except subprocess.TimeoutExpired:

@@ -23,7 +23,8 @@ from aidos.transfers.directories import push
 from cluster.settings import Settings
 from tests.modelhub.inspecting import inspecting
 from tests.support.ray_nodes import RayNodes
-from tests.support.running import ROOT
+from tests.support.running import ROOT, RunningPlatform
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 Train = Callable[..., RunRead]
@@ -58,13 +59,13 @@ def nodes() -> Iterator[RayNodes]:
     """Two Ray nodes of one CPU each: two workers are on both of them."""
     home = Path(tempfile.mkdtemp(prefix="aidos-recipes-"))
     cluster = RayNodes(home)
-    running = [cluster.start_head(), cluster.start_node()]
-    yield cluster
-    for node in running:
-        node.terminate()
-    for node in running:
-        node.wait()
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        cluster.start_head("--include-dashboard=false")
+        cluster.start_node()
+        yield cluster
+    finally:
+        wait_until(lambda: not RunningPlatform(home).kill(), within_s=30, every_s=0.2)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

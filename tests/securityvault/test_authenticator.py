@@ -321,7 +321,9 @@ class TestBootstrap:
 
     async def test_secrets_are_for_the_owner_alone(self, vault: Vault) -> None:
         modes = {path.name: path.stat().st_mode & 0o777 for path in (vault.settings.home / "secrets").iterdir()}
-        assert set(modes) >= {"aidos_token_keys", "aidos_audit_keys", "aidos_key_pepper", "aidos_secret_keys"} and set(modes.values()) == {0o600}
+        assert set(modes) >= {"aidos_token_keys", "aidos_audit_keys", "aidos_key_pepper", "aidos_secret_keys"} and set(modes.values()) == {
+            0o600
+        }
 
 
 class TestSecretsAtRest:

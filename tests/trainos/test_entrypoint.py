@@ -130,10 +130,12 @@ class TestSecrets:
             yield answers
             server.shutdown()
 
-    def run(self, folder: Path, script: str) -> tuple[int, str]:
+    def job(self, folder: Path) -> dict[str, str]:
         (folder / "token").write_text("the-token")
-        job = {"AIDOS_JOB_ID": "job-7", "AIDOS_SECRETS": "DB", "AIDOS_URL": self.url, "AIDOS_TOKEN_FILE": str(folder / "token")}
-        return run("python", "-c", script, **job)
+        return {"AIDOS_JOB_ID": "job-7", "AIDOS_SECRETS": "DB", "AIDOS_URL": self.url, "AIDOS_TOKEN_FILE": str(folder / "token")}
+
+    def run(self, folder: Path, script: str) -> tuple[int, str]:
+        return run("python", "-c", script, cwd=ROOT, **self.job(folder))
 
     def test_are_in_the_commands_environment_and_masked_in_what_it_and_its_children_print(
         self, tmp_path: Path, answers: list[object]
@@ -154,9 +156,16 @@ raise SystemExit(3)
         script = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True); print('hunter', end='')"
         assert self.run(tmp_path, script) == (0, "hunter")
 
+    def test_a_command_whose_log_takes_no_more_ends_as_one_without_secrets_does(self, tmp_path: Path, answers: list[object]) -> None:
+        answers.append((200, {"environment": {"DB": "hunter2-horse"}}))
+        process = start("sh", "-c", "exec yes", cwd=ROOT, **self.job(tmp_path))
+        assert process.stdout is not None and process.stdout.readline() == "y\n"
+        process.stdout.close()
+        assert process.wait(timeout=60) != 0
+
     def test_one_that_is_gone_ends_the_job_before_its_command_in_one_sentence(self, tmp_path: Path, answers: list[object]) -> None:
         answers.append((404, {"type": "urn:aidos:securityvault:secret-not-found", "detail": "The project has no secret 'prod-db'."}))
-        assert self.run(tmp_path, "print('begun')") == (120, "aidos: The project has no secret 'prod-db'.\n")
+        assert self.run(tmp_path, "print('begun')") == (119, "aidos: The project has no secret 'prod-db'.\n")
 
     def test_a_platform_that_is_away_for_a_moment_is_asked_again(self, tmp_path: Path, answers: list[object]) -> None:
         answers += [(503, {}), (503, {}), (200, {"environment": {"DB": "hunter2-horse"}})]

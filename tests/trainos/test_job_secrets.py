@@ -140,18 +140,18 @@ class TestGone:
     ) -> None:
         job = str(client.jobs.create("load", command=["true"], secrets=SECRETS, max_restarts_on_errors=5).id)
         steps(database, reconciler, 2)
-        error = {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "exit_code": 120, "message": "aidos: The project has no secret 'HF_TOKEN'."}
+        error = {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "exit_code": 119, "message": "aidos: The project has no secret 'HF_TOKEN'."}
         cluster.become(client.jobs.get(job).submission_id or "", RayState.FAILED, **error)
         steps(database, reconciler, 1)
         found = client.jobs.get(job)
-        assert (found.state, found.reason) == ("FAILED", "exit code 120; last line: aidos: The project has no secret 'HF_TOKEN'.")
+        assert (found.state, found.reason) == ("FAILED", "exit code 119; last line: aidos: The project has no secret 'HF_TOKEN'.")
 
     def test_one_that_the_platform_did_not_answer_is_lost_by_the_platform(
         self, client: Client, database: Database, reconciler: JobReconciler, cluster: FakeCluster
     ) -> None:
         job = str(client.jobs.create("load", command=["true"], secrets=SECRETS).id)
         steps(database, reconciler, 2)
-        error = {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "exit_code": 119, "message": "aidos: The platform answered 503."}
+        error = {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "exit_code": 118, "message": "aidos: The platform answered 503."}
         cluster.become(client.jobs.get(job).submission_id or "", RayState.FAILED, **error)
         steps(database, reconciler, 2)
         assert client.jobs.get(job).attempt == 2

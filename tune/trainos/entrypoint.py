@@ -114,11 +114,12 @@ def _relaying(child: subprocess.Popen[bytes], mask: Mask) -> Iterator[None]:
 
 def relay_output(output: IO[bytes], mask: Mask) -> None:
     """Pass it on to the job's log, masked, until its end."""
-    while piece := os.read(output.fileno(), 2**16):
-        sys.stdout.buffer.write(mask.feed(piece))
+    with output:  # who still prints, where the log takes no more, is told so by its next line
+        while piece := os.read(output.fileno(), 2**16):
+            sys.stdout.buffer.write(mask.feed(piece))
+            sys.stdout.buffer.flush()
+        sys.stdout.buffer.write(mask.rest())
         sys.stdout.buffer.flush()
-    sys.stdout.buffer.write(mask.rest())
-    sys.stdout.buffer.flush()
 
 
 def _prepare(own: Path, working: Path) -> None:

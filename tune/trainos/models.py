@@ -11,7 +11,7 @@ from uuid import UUID
 
 GAVE_WAY = 75
 """Exit code of a command that was asked to give way and left with work left: EX_TEMPFAIL of ``sysexits.h``, "try again later"."""
-SECRETS_REFUSED, SECRETS_AWAY = 120, 119
+SECRETS_REFUSED, SECRETS_AWAY = 119, 118
 """Exit codes of an attempt that did not begin, where the job has secrets: it may not have one, or the platform gave no answer."""
 
 

@@ -11,6 +11,7 @@ from actors.modelhub.logged.errors import LoggedModelNotFound
 from actors.modelhub.logged.models import LoggedModel, LoggedModelSpec, LoggedModelState, ModelMetric, Role
 from actors.modelhub.models import Experiment, Run
 from actors.modelhub.search import service as search
+from actors.modelhub.tracking.errors import TagNotFound
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id
 
@@ -76,9 +77,10 @@ async def set_tags(conn: Connection, scope: Scope, id: UUID, tags: Mapping[str, 
 
 
 async def delete_tag(conn: Connection, scope: Scope, id: UUID, key: str) -> None:
-    """Raises: LoggedModelNotFound."""
+    """Raises: LoggedModelNotFound, TagNotFound."""
     await _touch(conn, scope, id)
-    await store.delete_tag(conn, scope.project, id, key)
+    if not await store.delete_tag(conn, scope.project, id, key):
+        raise TagNotFound(key=key, owner=f"logged model m-{id.hex}")
 
 
 async def log_metrics(conn: Connection, scope: Scope, run_id: UUID, metrics: Sequence[tuple[UUID, ModelMetric]]) -> None:

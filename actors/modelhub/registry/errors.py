@@ -26,6 +26,11 @@ class InvalidAlias(InvalidPayload):
     )
 
 
+class AliasUnknown(InvalidPayload):
+    title = "Alias unknown"
+    detail = "Registered model alias {alias} not found."
+
+
 class InvalidStage(InvalidPayload):
     title = "Invalid stage"
     detail = "Invalid Model Version stage: {stage}. Value must be one of None, Staging, Production, Archived."

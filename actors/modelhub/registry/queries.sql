@@ -16,7 +16,7 @@ ON CONFLICT (model_id, key) DO UPDATE SET value = excluded.value;
 -- delete_model_tag --
 DELETE FROM modelhub.model_tags WHERE project_id = %(project_id)s AND model_id = %(id)s AND key = %(key)s;
 
--- keep_prompt --
+-- keep_apart --
 UPDATE modelhub.versions SET state = 'QUARANTINED', reason = %(reason)s, findings = %(findings)s
  WHERE project_id = %(project_id)s AND id = %(id)s;
 

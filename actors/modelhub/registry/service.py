@@ -19,7 +19,7 @@ from actors.modelhub.governance import service as governance
 from actors.modelhub.logged import service as logged
 from actors.modelhub.models import Finding, Model, ModelFile, ModelVersion, Run, VersionOrigin
 from actors.modelhub.registry import store
-from actors.modelhub.registry.errors import InvalidAlias, InvalidModelName, InvalidSource, InvalidStage
+from actors.modelhub.registry.errors import AliasUnknown, InvalidAlias, InvalidModelName, InvalidSource, InvalidStage
 from actors.modelhub.search import service as search
 from actors.modelhub.search.conditions import IS_PROMPT
 from actors.modelhub.tracking import service as tracking
@@ -30,7 +30,10 @@ from cluster.db import Connection, unique
 STAGES = {stage.lower(): stage for stage in ("None", "Staging", "Production", "Archived")}
 MOST_FILES = 2000
 NOT_SERVED = Finding("prompt", "high", "", "a prompt is read, not served")
-"""Why a prompt is there at once, for clients to read, and no model."""
+ELSEWHERE = Finding("elsewhere", "high", "", "its files are outside of the platform, which has not looked at them")
+"""Why such a version is there at once, for clients to read, and for no endpoint."""
+_OUTSIDE = frozenset({"s3", "gs", "abfss", "wasbs", "dbfs", "r2"})
+"""Stores that clients read by themselves, with credentials of their own."""
 _NAME = re.compile(r"[^/:\x00-\x1f\x7f]{1,255}")
 _ALIAS = re.compile(r"(?!(?:latest|[vV]?\d+)$)[\w-]{1,255}")
 _LOGGED = re.compile(r"m-[0-9a-f]{32}")
@@ -45,7 +48,7 @@ async def create_model(conn: Connection, scope: Scope, name: str, description: s
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or not name.strip():
         raise InvalidModelName(name=name[:300])
 
 
@@ -84,23 +87,29 @@ async def set_model_tags(conn: Connection, scope: Scope, name: str, tags: Mappin
 async def create_version(
     conn: Connection, scope: Scope, name: str, origin: VersionOrigin, run_id: str, description: str, tags: Mapping[str, str]
 ) -> ModelVersion:
-    """Register what lies at ``origin.source``, PENDING until inspected. A prompt has no files; its text is a tag.
+    """Register what lies at ``origin.source``, PENDING until inspected. A prompt has no files, its text is a tag; those that lie in another
+    store stay there.
 
     Raises: ModelNotFound, RunNotFound, InvalidSource.
     """
     await service.get_model(conn, scope, name)
     run = await tracking.get_run(conn, scope, run_id) if run_id else None
-    is_prompt = tags.get(IS_PROMPT) == "true"
-    files, made_by, logged_model = ([], None, None) if is_prompt else await _resolve(conn, scope, origin)
-    if not files and not is_prompt:
+    apart = NOT_SERVED if tags.get(IS_PROMPT) == "true" else ELSEWHERE if _is_outside(origin.source) else None
+    files, made_by, logged_model = ([], None, None) if apart else await _resolve(conn, scope, origin)
+    if not files and not apart:
         raise InvalidSource(source=origin.source, reason="there are no files")
     flavour = policy.choose_flavour([file.path for file in files])
     known = VersionOrigin(origin.source, origin.run_link, logged_model)
     made = await service.register_files(conn, scope, name, flavour, files, run=run or made_by, description=description, origin=known)
     await store.set_version_tags(conn, scope.project, made.id, tags)
-    if is_prompt:
-        await store.keep_prompt(conn, scope.project, made.id, NOT_SERVED)
+    if apart:
+        await store.keep_apart(conn, scope.project, made.id, apart)
     return await get_version(conn, scope, name, str(made.version))
+
+
+def _is_outside(source: str) -> bool:
+    parts = urlsplit(source)
+    return parts.scheme in _OUTSIDE and ".." not in unquote(parts.path).split("/")
 
 
 async def _resolve(conn: Connection, scope: Scope, origin: VersionOrigin) -> tuple[list[ModelFile], Run | None, UUID | None]:
@@ -154,13 +163,17 @@ async def get_version(conn: Connection, scope: Scope, name: str, version: str) -
 
 
 async def get_version_by_alias(conn: Connection, scope: Scope, name: str, alias: str) -> ModelVersion:
-    """``latest`` is the newest, whatever its state, as clients load prompts. Raises: ModelNotFound, VersionNotFound, InvalidAlias."""
+    """``latest`` is the newest, whatever its state, as clients load prompts. Raises: ModelNotFound, VersionNotFound, AliasUnknown, InvalidAlias."""
     if alias.lower() == "latest":
         newest = await latest_versions(conn, scope, [await get_model(conn, scope, name)])
         if not newest:
             raise VersionNotFound(model=name, version=alias)
         return max(newest, key=lambda version: version.version)
-    return await get_version(conn, scope, name, _check_alias(alias))
+    await service.get_model(conn, scope, name)
+    try:
+        return await get_version(conn, scope, name, _check_alias(alias))
+    except VersionNotFound:
+        raise AliasUnknown(alias=alias) from None
 
 
 def _check_alias(alias: str) -> str:

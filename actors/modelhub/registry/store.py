@@ -31,10 +31,10 @@ async def delete_model_tag(conn: Connection, project_id: UUID, id: UUID, key: st
     await conn.execute(Q.delete_model_tag, {"project_id": project_id, "id": id, "key": key})
 
 
-async def keep_prompt(conn: Connection, project_id: UUID, id: UUID, finding: Finding) -> None:
+async def keep_apart(conn: Connection, project_id: UUID, id: UUID, finding: Finding) -> None:
     """As inspected, with the finding."""
     values = {"reason": finding.detail, "findings": Jsonb([finding.__dict__])}
-    await conn.execute(Q.keep_prompt, {"project_id": project_id, "id": id, **values})
+    await conn.execute(Q.keep_apart, {"project_id": project_id, "id": id, **values})
 
 
 async def update_version(

@@ -63,7 +63,7 @@ RUNS = Table(
         Entity.TAG: "modelhub.run_tags x WHERE x.run_id = r.id",
     },
     {Entity.DATASET: ("modelhub.run_datasets x WHERE x.run_id = r.id", _DATASET)},
-    newest="r.started_at DESC, r.id DESC",
+    newest="r.started_at DESC, r.id",
 )
 
 MODELS = Table(

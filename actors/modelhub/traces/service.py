@@ -13,6 +13,7 @@ from actors.modelhub.search import service as search
 from actors.modelhub.traces import store
 from actors.modelhub.traces.errors import AssessmentNotFound, InvalidDeletion, TraceNotFound
 from actors.modelhub.traces.models import Assessment, Trace, TraceSpec
+from actors.modelhub.tracking.errors import TagNotFound
 from actors.securityvault.models import Scope
 from cluster.db import Connection, new_id
 
@@ -37,8 +38,11 @@ async def require_trace(conn: Connection, scope: Scope, id: UUID) -> None:
 
 
 async def change_tags(conn: Connection, scope: Scope, trace_id: str, tags: Mapping[str, str | None]) -> None:
-    """None removes one. Raises: TraceNotFound."""
-    await store.change_tags(conn, scope.project, (await get_trace(conn, scope, trace_id)).id, tags)
+    """None removes one. Raises: TraceNotFound, TagNotFound."""
+    trace = await get_trace(conn, scope, trace_id)
+    if gone := [key for key, value in tags.items() if value is None and key not in trace.tags]:
+        raise TagNotFound(key=gone[0], owner=f"trace {trace_id}")
+    await store.change_tags(conn, scope.project, trace.id, tags)
 
 
 async def link_traces(conn: Connection, scope: Scope, trace_ids: Sequence[str], run_id: UUID) -> None:

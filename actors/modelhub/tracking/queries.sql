@@ -32,7 +32,7 @@ INSERT INTO modelhub.run_datasets (project_id, run_id, name, digest, source_type
 SELECT %(project_id)s, %(run_id)s, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, d.tags
   FROM jsonb_to_recordset(%(datasets)s)
        AS d (name text, digest text, source_type text, source text, schema text, profile text, tags jsonb)
-ON CONFLICT (run_id, name, digest) DO UPDATE SET tags = run_datasets.tags || excluded.tags;
+ON CONFLICT (run_id, name, digest) DO NOTHING;
 
 -- list_datasets --
 SELECT run_id, name, digest, source_type, source, schema, profile, tags

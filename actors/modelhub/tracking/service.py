@@ -18,6 +18,7 @@ from actors.modelhub.tracking.errors import (
     DuplicateParams,
     ExperimentDeleted,
     InvalidParameterValue,
+    RunDeleted,
     TagNotFound,
 )
 from actors.securityvault.models import Scope
@@ -123,9 +124,16 @@ async def _live(conn: Connection, scope: Scope, id: str) -> Experiment:
 
 
 async def create_run(conn: Connection, scope: Scope, experiment_id: str, spec: RunSpec) -> Run:
-    """``spec.experiment`` is put in here. The tag ``mlflow.runName`` is the run's name. Raises: ExperimentNotFound, ExperimentDeleted."""
+    """``spec.experiment`` is put in here. The tag ``mlflow.runName`` is the run's name.
+
+    Raises: ExperimentNotFound, ExperimentDeleted, InvalidParameterValue.
+    """
     experiment = await _live(conn, scope, experiment_id)
-    name = spec.name or spec.tags.get(RUN_NAME, "")
+    tagged = spec.tags.get(RUN_NAME, "")
+    if spec.name and tagged and spec.name != tagged:
+        reason = f"Both 'run_name' argument and '{RUN_NAME}' tag are specified, but with different values ('{spec.name}', '{tagged}')"
+        raise InvalidParameterValue(parameter="run_name", reason=reason)
+    name = spec.name or tagged
     tags = {key: value for key, value in spec.tags.items() if key != RUN_NAME}
     return await service.create_run(conn, scope, RunSpec(experiment.name, name, tags=tags, started_at=spec.started_at), experiment)
 
@@ -142,6 +150,12 @@ def run_id(id: str) -> UUID:
     if (known := to_id(id)) is None:
         raise RunNotFound(run_id=id)
     return known
+
+
+async def refuse_deleted(conn: Connection, scope: Scope, id: str) -> None:
+    """For who wants to change a run that was not found. Raises: RunDeleted."""
+    if (known := to_id(id)) and await search.find_runs(conn, scope, [known]):
+        raise RunDeleted(run_id=known.hex)
 
 
 async def restore_run(conn: Connection, scope: Scope, id: str) -> None:
@@ -174,7 +188,7 @@ def check_batch(counts: Mapping[str, int]) -> None:
         if count > MOST[what]:
             raise BatchTooLarge(limit=MOST[what], what=what, count=count)
     if sum(counts.values()) > MOST_TOGETHER:
-        raise BatchTooLarge(limit=MOST_TOGETHER, what="metrics, params and tags", count=sum(counts.values()))
+        raise BatchTooLarge(limit=MOST_TOGETHER, what="metrics, params, and tags", count=sum(counts.values()))
 
 
 async def set_tags(conn: Connection, scope: Scope, id: str, tags: Mapping[str, str]) -> None:
@@ -198,13 +212,16 @@ async def add_model_history(conn: Connection, scope: Scope, id: str, model_json:
 
 async def delete_tag(conn: Connection, scope: Scope, id: str, key: str) -> None:
     """Raises: RunNotFound, TagNotFound."""
-    if key not in (await get_run(conn, scope, id)).tags:
-        raise TagNotFound(key=key, owner=f"run {id}")
+    run = await get_run(conn, scope, id)
+    if run.deleted_at is not None:
+        raise RunDeleted(run_id=run.id.hex)
+    if key not in run.tags:
+        raise TagNotFound(key=key, owner=f"run with id {id}")
     await service.set_tags(conn, scope, run_id(id), {key: None})
 
 
 async def log_datasets(conn: Connection, scope: Scope, id: str, datasets: Sequence[DatasetInput]) -> None:
-    """Inputs of a run. Raises: RunNotFound, BatchTooLarge."""
+    """Inputs of a run; one that it has stays as it is. Raises: RunNotFound, BatchTooLarge."""
     if len(datasets) > MOST_DATASETS:
         raise BatchTooLarge(limit=MOST_DATASETS, what="datasets", count=len(datasets))
     run = await service.get_run(conn, scope, run_id(id))
@@ -230,6 +247,14 @@ async def list_history(conn: Connection, scope: Scope, id: str, key: str, limit:
     asked = search.Search(limit=limit or 0, offset=search.offset(question, run.id))
     found = await store.list_history(conn, scope.project, run.id, key, limit and limit + 1, asked.offset)
     return search.cut(question, asked, found, run.id) if limit else (found, "")
+
+
+async def list_histories(conn: Connection, scope: Scope, ids: Sequence[str], key: str, limit: int) -> list[tuple[UUID, Point]]:
+    """The first ``limit`` points of the series of the runs, one after the other. Raises: RunNotFound."""
+    found: list[tuple[UUID, Point]] = []
+    for id in sorted({run_id(id) for id in ids}):
+        found += [(id, point) for point in await store.list_history(conn, scope.project, id, key, limit - len(found), 0)]
+    return found
 
 
 async def sample_histories(

@@ -16,10 +16,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from actors.modelhub.artifacts import service
 from actors.modelhub.artifacts.models import Entry, Location, OwnerKind
 from actors.modelhub.logged import service as logged
+from actors.modelhub.registry import service as registry
+from actors.modelhub.traces import service as traces
 from actors.modelhub.tracking import service as tracking
-from api.deps import ApiRoute, SessionDep, TxDep, needs
+from api.deps import Session, SessionDep, Tx, TxDep, needs
 from api.errors import UploadStalled
 from api.protocols.mlflow import model_wire, wire
+from api.protocols.mlflow.errors import MlflowRoute
 from api.protocols.mlflow.tracking import MANAGE, READ
 from api.protocols.mlflow.wire import answer
 
@@ -28,7 +31,7 @@ SPEAKS = "3.3.2"
 UPLOADS = "/api/2.0/mlflow-artifacts/artifacts/"
 """Bodies below it are files."""
 
-router = APIRouter(tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+router = APIRouter(tags=["modelhub"], route_class=MlflowRoute, include_in_schema=False)
 PROXY = "/api/2.0/mlflow-artifacts"
 PUT = needs("modelhub:write", transaction=False, streams=True)
 PARTS = needs("modelhub:write", transaction=False)
@@ -72,8 +75,34 @@ def _entry(entry: Entry, folder: str = "") -> dict[str, Any]:
 
 @router.get(PROXY + "/artifacts/{artifact:path}", openapi_extra=READ)
 async def mlflow_download_artifact(artifact: str, tx: TxDep) -> RedirectResponse:
+    return await _redirect(tx, service.parse_location(artifact))
+
+
+@router.get("/get-artifact", openapi_extra=READ)
+async def mlflow_get_artifact(path: Annotated[str, Query()], tx: TxDep, run_id: str = "", run_uuid: str = "") -> RedirectResponse:
+    at = service.check_path(path)
+    run = await tracking.get_run(tx.conn, tx.scope, run_id or run_uuid)
+    return await _redirect(tx, Location(OwnerKind.RUN, run.id, at))
+
+
+@router.get("/model-versions/get-artifact", openapi_extra=READ)
+async def mlflow_get_version_artifact(
+    name: Annotated[str, Query()], version: Annotated[str, Query()], path: Annotated[str, Query()], tx: TxDep
+) -> RedirectResponse:
+    at = service.check_path(path)
+    found = await registry.get_version(tx.conn, tx.scope, name, version)
+    return await _redirect(tx, Location(OwnerKind.VERSION, found.id, at))
+
+
+@router.get("/api/2.0/mlflow/get-trace-artifact", openapi_extra=READ)
+async def mlflow_get_trace_artifact(request_id: Annotated[str, Query()], tx: TxDep) -> RedirectResponse:
+    trace = await traces.get_trace(tx.conn, tx.scope, request_id)
+    return await _redirect(tx, Location(OwnerKind.TRACE, trace.id, "traces.json"))
+
+
+async def _redirect(tx: Tx, at: Location) -> RedirectResponse:
     """HTTP clients leave their credentials behind when a redirect leads to another host or port (requests, curl, browsers)."""
-    file = await service.find_file(tx.conn, tx.scope, service.parse_location(artifact))
+    file = await service.find_file(tx.conn, tx.scope, at)
     return RedirectResponse(tx.objects.presign_get(file.key, filename=file.path.rsplit("/", 1)[-1]))
 
 
@@ -85,7 +114,18 @@ async def mlflow_presign_download(artifact: str, tx: TxDep) -> JSONResponse:
 
 @router.put(PROXY + "/artifacts/{artifact:path}", openapi_extra=PUT)
 async def mlflow_upload_artifact(artifact: str, request: Request, session: SessionDep) -> JSONResponse:
-    at, objects = service.parse_location(artifact), session.edge.objects
+    return await _receive(request, session, service.parse_location(artifact))
+
+
+@router.post("/api/2.0/mlflow/upload-artifact", openapi_extra=PUT)
+async def mlflow_upload_run_artifact(
+    run_uuid: Annotated[str, Query()], path: Annotated[str, Query()], request: Request, session: SessionDep
+) -> JSONResponse:
+    return await _receive(request, session, Location(OwnerKind.RUN, tracking.run_id(run_uuid), service.check_path(path)))
+
+
+async def _receive(request: Request, session: Session, at: Location) -> JSONResponse:
+    objects = session.edge.objects
     key = service.build_key(session.scope, at)
     async with session.transaction() as conn:
         await service.check_writable(conn, session.scope, at)

@@ -6,14 +6,25 @@ Codes and statuses: https://github.com/mlflow/mlflow/blob/master/mlflow/protos/d
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from actors.modelhub.errors import RunNotFound
+from actors.modelhub.tracking import service as tracking
 from aidos.http.problems import MEDIA_TYPE
+from api.deps import ApiRoute, Session
+from api.errors import RequestInvalid
 
-PREFIXES = ("/api/2.0/mlflow", "/api/3.0/mlflow", "/version")
+PREFIXES = ("/api/2.0/mlflow", "/api/3.0/mlflow", "/version", "/get-artifact", "/model-versions/get-artifact")
+AJAX = "/ajax-api/"
+"""What MLflow's own pages call the same routes."""
 _BY_STATUS = {
     400: "INVALID_PARAMETER_VALUE",
     401: "UNAUTHENTICATED",
@@ -31,6 +42,16 @@ _BY_STATUS = {
 _CONFLICTS = ("alias-protected", "protection-kept")
 _STATUS = {409: 400, 412: 400, 413: 400, 422: 400}
 _ROUTES = ("route-not-found", "method-not-allowed")
+# Where client scripts look at the words: those of MLflow's server, of the problem's members.
+_WORDS = {
+    "experiment-not-found": "No Experiment with id={name} exists",
+    "experiment-exists": "Experiment(name={name}) already exists.",
+    "invalid-artifact-path": "Invalid path",
+    "run-not-found": "Run with id={run_id} not found",
+    "model-not-found": "Registered Model with name={name} not found",
+    "model-exists": "Registered Model (name={name}) already exists.",
+    "version-not-found": "Model Version (name={model}, version={version}) not found",
+}
 
 
 def to_mlflow(problem: dict[str, Any]) -> dict[str, Any]:
@@ -47,15 +68,44 @@ def to_mlflow(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def _message(problem: dict[str, Any]) -> str:
+    if words := _WORDS.get(str(problem["type"]).rsplit(":", 1)[-1]):
+        return words.format(**{name: _to_id(value) for name, value in problem.items()})
     errors = problem.get("errors")
-    return " ".join(_field(error) for error in errors) if isinstance(errors, list) and errors else str(problem["detail"])
+    return " ".join(error["detail"] for error in errors) if isinstance(errors, list) and errors else str(problem["detail"])
 
 
-def _field(error: dict[str, str]) -> str:
-    name = error["pointer"].removeprefix("#/").replace("/", ".") or "body"
-    if error["detail"] == "Field required":
+def _to_id(value: object) -> str:
+    """Ids are shown without hyphens."""
+    with contextlib.suppress(ValueError):
+        return UUID(str(value)).hex
+    return str(value)
+
+
+class MlflowRoute(ApiRoute):
+    """Says what is wrong with a message as MLflow does, with the value."""
+
+    async def _run(self, request: Request) -> Response:
+        try:
+            return await super()._run(request)
+        except RunNotFound as error:
+            session = Session(request.app.state.edge, request.scope["state"]["scope"], request)
+            async with session.transaction() as conn:
+                await tracking.refuse_deleted(conn, session.scope, str(error.fields["run_id"]))
+            raise
+        except RequestValidationError as error:
+            if any(each["type"] == "json_invalid" for each in error.errors()):
+                raise
+            said = [{"pointer": "#", "detail": _say(each)} for each in error.errors()[:20]]
+            raise RequestInvalid(reason=said[0]["detail"].rstrip("."), errors=said) from None
+
+
+def _say(error: Mapping[str, Any]) -> str:
+    _, *path = error["loc"] or ("body",)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "body"
+    if error["type"] == "missing" or error["input"] in (None, "", []):
         return f"Missing value for required parameter '{name}'."
-    return f"Invalid value for parameter '{name}' supplied: {error['detail']}."
+    value = json.dumps(error["input"], separators=(",", ":"), default=str)
+    return f"Invalid value {value[:500]} for parameter '{name}' supplied: {str(error['msg']).removeprefix('Value error, ')}."
 
 
 class MlflowErrors:
@@ -65,6 +115,9 @@ class MlflowErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(AJAX):
+            path = scope["path"].removeprefix("/ajax-")
+            scope = {**scope, "path": f"/{path}", "raw_path": b"/" + scope["raw_path"].removeprefix(b"/ajax-")}
         if scope["type"] == "http" and scope["path"].startswith(PREFIXES):
             send = _Translation(send).send
         await self._app(scope, receive, send)

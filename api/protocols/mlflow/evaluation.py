@@ -13,12 +13,13 @@ from actors.modelhub.evaluation.models import EvaluationDataset
 from actors.modelhub.models import Experiment
 from actors.modelhub.search import service as search
 from actors.modelhub.tracking import service as tracking
-from api.deps import ApiRoute, Tx, TxDep
+from api.deps import Tx, TxDep
 from api.protocols.mlflow import evaluation_wire as wire
+from api.protocols.mlflow.errors import MlflowRoute
 from api.protocols.mlflow.tracking import LOG, MANAGE, READ, WRITE
 from api.protocols.mlflow.wire import answer, experiment_id, ms
 
-router = APIRouter(prefix="/api/3.0/mlflow", tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+router = APIRouter(prefix="/api/3.0/mlflow", tags=["modelhub"], route_class=MlflowRoute, include_in_schema=False)
 Text = Annotated[str, Query()]
 
 

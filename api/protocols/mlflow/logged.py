@@ -9,12 +9,13 @@ from actors.modelhub.logged import service
 from actors.modelhub.logged.models import LoggedModelSpec, LoggedModelState
 from actors.modelhub.search import service as search
 from actors.modelhub.tracking import service as tracking
-from api.deps import ApiRoute, TxDep
+from api.deps import TxDep
 from api.protocols.mlflow import model_wire, wire
+from api.protocols.mlflow.errors import MlflowRoute
 from api.protocols.mlflow.tracking import LOG, MANAGE, READ, WRITE
 from api.protocols.mlflow.wire import answer
 
-router = APIRouter(prefix="/api/2.0/mlflow/logged-models", tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+router = APIRouter(prefix="/api/2.0/mlflow/logged-models", tags=["modelhub"], route_class=MlflowRoute, include_in_schema=False)
 
 
 @router.post("", openapi_extra=WRITE)

@@ -12,12 +12,13 @@ from pydantic import Field, StringConstraints
 
 from actors.modelhub.logged.models import LoggedModel, LoggedModelState, ModelMetric
 from actors.modelhub.models import Model, ModelVersion, VersionState
+from actors.modelhub.registry.service import ELSEWHERE
 from api.protocols.mlflow.wire import Param, Sent, Tag, experiment_id, metric, model_id, ms, pairs
 
 
 class LoggedModelCreate(Sent):
     experiment_id: str
-    name: Annotated[str, StringConstraints(max_length=500)] = ""
+    name: Annotated[str, StringConstraints(max_length=500, pattern=r"""^[^/:.%"']*$""")] = ""
     model_type: str = ""
     source_run_id: str = ""
     params: list[Param] = []
@@ -49,7 +50,7 @@ class Ordered(Sent):
 
 
 class LoggedModelsSearch(Sent):
-    experiment_ids: list[str] = []
+    experiment_ids: Annotated[list[str], Field(min_length=1)]
     filter: str = ""
     datasets: list[DatasetNamed] = []
     max_results: Annotated[int, Field(ge=1, le=1000)] = 50
@@ -204,5 +205,7 @@ def model_version(stored: ModelVersion) -> dict[str, Any]:
 
 
 def version_uri(stored: ModelVersion) -> str:
-    """Where the inspected copy of its files is."""
+    """Where the inspected copy of its files is; those that lie in another store stay there."""
+    if any(finding.kind == ELSEWHERE.kind for finding in stored.findings):
+        return stored.origin.source
     return f"mlflow-artifacts:/versions/{stored.id.hex}/artifacts"

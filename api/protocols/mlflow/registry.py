@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from actors.modelhub.errors import AliasNotFound
 from actors.modelhub.governance import service as governance
 from actors.modelhub.models import Model, VersionOrigin
 from actors.modelhub.registry import service
 from actors.modelhub.search import service as search
-from api.deps import ApiRoute, Tx, TxDep
+from actors.modelhub.tracking.errors import InvalidParameterValue
+from api.deps import Tx, TxDep
 from api.protocols.mlflow import model_wire
+from api.protocols.mlflow.errors import MlflowRoute
 from api.protocols.mlflow.tracking import MANAGE, READ, WRITE
 from api.protocols.mlflow.wire import answer
 
-router = APIRouter(prefix="/api/2.0/mlflow", tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+router = APIRouter(prefix="/api/2.0/mlflow", tags=["modelhub"], route_class=MlflowRoute, include_in_schema=False)
 Text = Annotated[str, Query()]
 Texts = Annotated[list[str] | None, Query()]
 
@@ -102,7 +106,8 @@ async def mlflow_set_alias(body: model_wire.ModelAlias, tx: TxDep) -> JSONRespon
 
 @router.delete("/registered-models/alias", openapi_extra=MANAGE)
 async def mlflow_delete_alias(body: model_wire.ModelAliasNamed, tx: TxDep) -> JSONResponse:
-    await governance.delete_alias(tx.conn, tx.scope, body.name, body.alias)
+    with contextlib.suppress(AliasNotFound):
+        await governance.delete_alias(tx.conn, tx.scope, body.name, body.alias)
     return answer()
 
 
@@ -120,6 +125,8 @@ async def mlflow_create_version(body: model_wire.VersionCreate, tx: TxDep) -> JS
 
 @router.get("/model-versions/get", openapi_extra=READ)
 async def mlflow_get_version(name: Text, version: Text, tx: TxDep) -> JSONResponse:
+    if not version.isdecimal():
+        raise InvalidParameterValue(parameter="version", reason=f"it must be an integer, got '{version[:100]}'")
     return answer(model_version=model_wire.model_version(await service.get_version(tx.conn, tx.scope, name, version)))
 
 

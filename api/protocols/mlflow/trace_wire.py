@@ -78,7 +78,7 @@ class TraceStart(Sent):
 
 
 class TracesSearch(Searched):
-    locations: Annotated[list[Location], Field(max_length=1000)] = []
+    locations: Annotated[list[Location], Field(min_length=1, max_length=1000)]
     max_results: Annotated[int, Field(ge=1, le=500)] = 100
 
 

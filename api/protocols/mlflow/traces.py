@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from actors.modelhub.search import service as search
 from actors.modelhub.traces import service
+from actors.modelhub.traces.errors import AssessmentNotFound
 from actors.modelhub.tracking import service as tracking
-from api.deps import ApiRoute, TxDep
+from api.deps import TxDep
 from api.protocols.mlflow import trace_wire as wire
+from api.protocols.mlflow.errors import MlflowRoute
 from api.protocols.mlflow.tracking import LOG, MANAGE, READ, WRITE
 from api.protocols.mlflow.wire import answer, moment
 
-router = APIRouter(tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+router = APIRouter(tags=["modelhub"], route_class=MlflowRoute, include_in_schema=False)
 V2, V3 = "/api/2.0/mlflow/traces", "/api/3.0/mlflow/traces"
 
 
@@ -92,5 +96,6 @@ async def mlflow_update_assessment(trace_id: str, assessment_id: str, body: wire
 
 @router.delete(V3 + "/{trace_id}/assessments/{assessment_id}", openapi_extra=WRITE)
 async def mlflow_delete_assessment(trace_id: str, assessment_id: str, tx: TxDep) -> JSONResponse:
-    await service.delete_assessment(tx.conn, tx.scope, trace_id, assessment_id)
+    with contextlib.suppress(AssessmentNotFound):
+        await service.delete_assessment(tx.conn, tx.scope, trace_id, assessment_id)
     return answer()

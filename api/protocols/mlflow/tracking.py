@@ -20,11 +20,12 @@ from actors.modelhub.search.models import Lifecycle
 from actors.modelhub.series.models import Columns
 from actors.modelhub.tracking import service
 from actors.modelhub.tracking.errors import InvalidParameterValue
-from api.deps import ApiRoute, Session, SessionDep, Tx, TxDep, needs
+from api.deps import Session, SessionDep, Tx, TxDep, needs
 from api.protocols.mlflow import wire
+from api.protocols.mlflow.errors import MlflowRoute
 from api.protocols.mlflow.wire import answer
 
-router = APIRouter(prefix="/api/2.0/mlflow", tags=["modelhub"], route_class=ApiRoute, include_in_schema=False)
+router = APIRouter(prefix="/api/2.0/mlflow", tags=["modelhub"], route_class=MlflowRoute, include_in_schema=False)
 READ, WRITE, MANAGE = needs("modelhub:read", audit=False), needs("modelhub:write"), needs("modelhub:manage")
 LOG = needs("modelhub:write", audit=False)
 LOG_POINTS = needs("modelhub:write", audit=False, transaction=False)
@@ -114,7 +115,10 @@ async def mlflow_create_run(body: wire.RunCreate, tx: TxDep) -> JSONResponse:
 
 
 @router.get("/runs/get", openapi_extra=READ)
-async def mlflow_get_run(run_id: Text, tx: TxDep) -> JSONResponse:
+async def mlflow_get_run(tx: TxDep, run_id: Text = "", run_uuid: Text = "") -> JSONResponse:
+    run_id = run_id or run_uuid
+    if not run_id:
+        raise InvalidParameterValue(parameter="run_id", reason="it is missing")
     (run,) = await _with_links(tx, [await service.get_run(tx.conn, tx.scope, run_id)])
     return answer(run=run)
 
@@ -242,12 +246,18 @@ async def mlflow_get_metric_history(
 @router.get("/metrics/get-history-bulk-interval", openapi_extra=READ)
 async def mlflow_get_metric_histories(
     run_ids: Annotated[list[str], Query(min_length=1, max_length=100)],
-    metric_key: Text,
+    metric_key: Annotated[str, Query(min_length=1)],
     tx: TxDep,
     start_step: int | None = None,
     end_step: int | None = None,
     max_results: Annotated[int, Query(ge=1, le=2500)] = 320,
 ) -> JSONResponse:
+    if (start_step is None) != (end_step is None):
+        reason = "If either start step or end step are specified, both must be specified."
+        raise InvalidParameterValue(parameter="end_step", reason=reason)
+    if start_step is not None and end_step is not None and start_step > end_step:
+        reason = f"end_step must be greater than start_step. Found start_step={start_step} and end_step={end_step}."
+        raise InvalidParameterValue(parameter="end_step", reason=reason)
     found = await service.sample_histories(tx.conn, tx.scope, run_ids, metric_key, (start_step, end_step), max_results)
     return answer(metrics=_by_run(found))
 
@@ -259,7 +269,7 @@ async def mlflow_get_metric_histories_bulk(
     tx: TxDep,
     max_results: Annotated[int, Query(ge=1, le=25_000)] = 25_000,
 ) -> JSONResponse:
-    return answer(metrics=_by_run(await service.sample_histories(tx.conn, tx.scope, run_id, metric_key, (None, None), max_results)))
+    return answer(metrics=_by_run(await service.list_histories(tx.conn, tx.scope, run_id, metric_key, max_results)))
 
 
 def _by_run(found: list[tuple[UUID, wire.Point]]) -> list[dict[str, object]]:

@@ -30,6 +30,8 @@ from actors.modelhub.tracking.service import DEFAULT, RUN_NAME, USER
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000
 LATEST_MS = 253_000_000_000_000
+UNKNOWN = (USER, "unknown")
+"""A client that knows no user says so of the run, and not as a tag."""
 _point = operator.itemgetter("key", "step", "timestamp", "value")
 _NAME = re.compile(r"[/\w.\- :]*")
 _Row = Mapping[str, Any]
@@ -130,9 +132,10 @@ class Metric(Sent):
 
 
 class ExperimentCreate(Sent):
-    """``artifact_location`` is not asked for: bytes lie where the platform keeps them."""
+    """``artifact_location`` has no effect: bytes lie where the platform keeps them."""
 
     name: ExperimentName
+    artifact_location: str = ""
     tags: list[Tag] = []
 
 
@@ -276,7 +279,7 @@ class Inputs(RunNamed):
 
 
 class DatasetsSearch(Sent):
-    experiment_ids: list[str] = []
+    experiment_ids: Annotated[list[str], Field(min_length=1, max_length=20)]
 
 
 def to_map(sent: Iterable[Tag | Param]) -> dict[str, str]:
@@ -329,7 +332,8 @@ def run(stored: Run, datasets: Sequence[DatasetInput] = (), links: Sequence[Link
         {"key": key, "value": double(latest.value), "timestamp": ms(latest.at), "step": latest.step}
         for key, latest in stored.metrics.items()
     ]
-    data = {"metrics": metrics, "params": pairs(stored.params), "tags": pairs({**stored.tags, RUN_NAME: stored.name})}
+    tags = {key: value for key, value in stored.tags.items() if (key, value) != UNKNOWN}
+    data = {"metrics": metrics, "params": pairs(stored.params), "tags": pairs({**tags, RUN_NAME: stored.name})}
     taken = [{"model_id": model_id(id)} for _, id, role, _ in links if role == "input"]
     made = [{"model_id": model_id(id), "step": step} for _, id, role, step in links if role == "output"]
     inputs = {"dataset_inputs": [dataset_input(dataset) for dataset in datasets], "model_inputs": taken}

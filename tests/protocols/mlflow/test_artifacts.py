@@ -148,7 +148,7 @@ class TestFiles:
 
     def test_of_a_deleted_run_are_not_written(self, tracking: MlflowClient, run_id: str, proxy: httpx.Client) -> None:
         tracking.delete_run(run_id)
-        assert proxy.put(f"/artifacts/runs/{run_id}/artifacts/a.txt", content=b"x").status_code == 404
+        assert proxy.put(f"/artifacts/runs/{run_id}/artifacts/a.txt", content=b"x").status_code == 400
 
 
 class TestPaths:

@@ -138,7 +138,7 @@ class TestRuns:
             lambda: tracking.set_tag(run_id, "later", 1),
             lambda: tracking.log_batch(run_id, tags=[RunTag("later", "1")]),
         ):
-            refusal(call, "RESOURCE_DOES_NOT_EXIST")
+            assert "Current state is deleted" in refusal(call)
         tracking.restore_run(run_id)
         assert tracking.get_run(run_id).data.metrics == {"late": 1.0}
 

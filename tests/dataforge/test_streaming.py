@@ -17,7 +17,7 @@ from PIL import Image
 
 import aidos
 from aidos.client import Client
-from aidos.streaming.chunks import Sample
+from aidos.streaming.chunks import Sample, TypesDiffer
 from aidos.streaming.dataset import Dataset
 from aidos.streaming.source import FilesMixed, NothingToRead
 from aidos.streaming.tables import RowsUnreadable
@@ -91,6 +91,17 @@ class TestTables:
         (root / name).write_bytes(content)
         with pytest.raises(RowsUnreadable, match=name):
             list(opened(client, root).to_torch())
+
+    @pytest.mark.parametrize("window", [1, 1000])
+    def test_files_of_another_schema_are_read_together_or_both_are_named(self, client: Client, root: Path, window: int) -> None:
+        for name, columns in (("0", {"n": [1, 2], "a": [1.5, 2.5]}), ("1", {"n": ["x", "y"], "b": [1, 2]})):
+            pyarrow.parquet.write_table(pyarrow.table(columns), root / f"{name}.parquet")
+        data = opened(client, root)
+        found = list(data.to_torch(columns=["a"], shuffle=False))
+        assert [sample["a"] for sample in found] == [1.5, 2.5, None, None], "a column more is missing elsewhere"
+        with pytest.raises(TypesDiffer, match=r"'n' is (int64|string) in '[01]\.parquet' and (int64|string) in '[01]\.parquet'") as refused:
+            list(data.to_torch(batch_size=3, seed=1, window=window))
+        assert {refused.value.fields["path"], refused.value.fields["other"]} == {"0.parquet", "1.parquet"}
 
     def test_refuses_a_mixture_and_nothing(self, client: Client, root: Path) -> None:
         write_parquet(root, 1)

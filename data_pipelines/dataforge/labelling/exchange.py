@@ -19,7 +19,7 @@ from cluster.objects import Objects, blob_key
 from data_pipelines.dataforge import service as dataforge
 from data_pipelines.dataforge.errors import RefNotFound
 from data_pipelines.dataforge.labelling import policy, rows, store
-from data_pipelines.dataforge.labelling.errors import FormatCannotHold, ItemUnknown, LabelFileInvalid
+from data_pipelines.dataforge.labelling.errors import FormatCannotHold, ItemUnknown, LabelFileInvalid, LabelInvalid
 from data_pipelines.dataforge.labelling.formats.catalogue import FORMATS
 from data_pipelines.dataforge.labelling.formats.common import Paths
 from data_pipelines.dataforge.labelling.labels import check_value, draws_on_images, to_schema, with_told_size
@@ -190,7 +190,10 @@ def _read(labelling: Labelling, schema: LabelSchema, format: str, files: Mapping
         item = with_told_size(schema, task.item, record.size)
         if record.size not in (None, item.size) and draws_on_images(schema):
             raise LabelFileInvalid(file=path, reason=_other_size(record.size, item.size))
-        value = check_value(schema, record.value, item)
+        try:
+            value = check_value(schema, record.value, item)
+        except LabelInvalid as error:
+            raise LabelInvalid(**{**error.fields, "reason": f"{error.fields['reason']}, in the label of '{record.path}'"}) from None
         matched[task.id, record.annotator] = task, dataclasses.replace(record, path=path, value=value, size=item.size)
     return list(matched.values())
 

@@ -203,5 +203,5 @@ class TestVerify:
             await reconciler.run_once()
             await asyncio.sleep(0.05)
         done = await command
-        assert done.returncode != 0 and "'gone'" in done.stderr + done.stdout
+        assert done.returncode == 5 and "'gone'" in done.stderr + done.stdout
         assert json.JSONDecoder().raw_decode(done.stdout)[0]["faults"] == 1

@@ -152,7 +152,7 @@ class TestImports:
     @pytest.mark.parametrize(
         ("line", "error", "place"),
         [
-            (b"0000.png,fox", LabelInvalid, "'kind'.*cat, dog, owl.*'fox'"),
+            (b"0000.png,fox", LabelInvalid, "'kind'.*cat, dog, owl.*'fox', in the label of '0000.png'"),
             (b"other.png,cat", ItemUnknown, "other.png"),
             (b"0000.png", LabelFileInvalid, "line 3"),
         ],

@@ -113,6 +113,16 @@ class TestOrderBetweenProjects:
         mine, other = job("mine", cpu=4, age_s=HOUR), job("other", cpu=4, project="text", age_s=1)
         assert started(decide(EIGHT_CPUS, [mine, other], running), mine, other) == ["other"]
 
+    def test_who_asks_in_large_pieces_is_not_always_the_one_with_more(self) -> None:
+        running = [runs(job("v", cpu=4), "a"), runs(job("t", cpu=4, project="text"), "a")]
+        large, small = job("large", cpu=4, age_s=HOUR), job("small", cpu=1, project="text", age_s=1)
+        assert started(decide([node("a", cpu=12)], [large, small], running), large, small) == ["small"]
+
+    def test_who_holds_nothing_is_not_put_behind_for_what_it_asks(self) -> None:
+        running = [runs(job("t", cpu=1, project="text"), "a")]
+        whole, small = job("whole", cpu=7, age_s=1), job("small", cpu=1, project="text", age_s=HOUR)
+        assert started(decide(EIGHT_CPUS, [whole, small], running), whole, small) == ["whole"]
+
     def test_shares_move_with_every_admission(self) -> None:
         vision = [job(f"v{i}", cpu=2, age_s=100 - i) for i in range(4)]
         text = [job(f"t{i}", cpu=2, project="text", age_s=50 - i) for i in range(4)]

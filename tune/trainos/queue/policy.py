@@ -100,7 +100,7 @@ class _Look:
         workload = line[-1]
         shape = self.ledger.shapes.of(workload.gang)
         waited_long = workload.queued_at < self._patience_ends
-        share = 0.0 if waited_long else account.share(self.ledger.capacity)
+        share = 0.0 if waited_long else account.share(self.ledger.capacity, shape.total)
         return not account.owns(shape.total), not waited_long, share, workload.queued_at, workload.id, shape, line, account
 
     def _consider(self, workload: Workload, shape: Shape, account: Account) -> None:

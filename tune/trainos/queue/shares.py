@@ -43,16 +43,19 @@ class Account:
         """Whether the project stays within its nominal quota with ``total`` more."""
         return within(plus(self.staying[None], total), self.nominal)
 
-    def share(self, capacity: Vector) -> float:
-        """The weighted dominant share, the larger the later: ``max over r of (recent_r + held_r) / capacity_r, / weight``.
+    def share(self, capacity: Vector, total: Vector) -> float:
+        """The weighted dominant share with ``total`` more, the larger the later: ``max over r of (recent_r + held_r + min(total_r, held_r)) /
+        capacity_r, / weight``.
 
         Dominant Resource Fairness (Ghodsi et al., NSDI 2011, section 4) over what a project holds now and, as what it held before counts
-        too, the exponentially weighted mean of what it held of late. What is leaving is no longer held.
+        too, the exponentially weighted mean of what it held of late. What is leaving is no longer held. What it asks for counts, as in
+        Kueue's fair sharing, or who asks in large pieces would always be the larger one (D'Hondt's rule, not Adams'); but at most as much
+        as it holds, or a gang as large as the cluster would stand behind small jobs for ever.
         """
         holds, recent, share = self.staying[None], self.recent, 0.0
         for i in (0, 1, 2):
             if capacity[i] > 0:
-                share = max(share, (recent[i] + holds[i]) / capacity[i])
+                share = max(share, (recent[i] + holds[i] + min(total[i], holds[i])) / capacity[i])
         return share / self._weight if self._weight > 0 else math.inf
 
     def over_quota(self, user: str, total: Vector, holdings: Mapping[str | None, Vector]) -> str:

@@ -43,14 +43,14 @@ import numpy, torch
 import aidos
 
 class Network(torch.nn.Sequential):
-    """In the first attempt of the job "leaves" it stays in the middle until it is asked to give way."""
+    """In the first attempt of the jobs "leaves" and "dies" it stays in the middle until it is asked to give way."""
     def __init__(self):
         super().__init__(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         self.passes = 0
 
     def forward(self, inputs):
         self.passes += self.training
-        if (aidos.job().name, aidos.job().attempt, self.passes) == ("leaves", 1, 8):
+        if aidos.job().name in ("leaves", "dies") and (aidos.job().attempt, self.passes) == (1, 8):
             print("IN THE MIDDLE", flush=True)
             while not aidos.preempted():
                 time.sleep(0.1)
@@ -90,6 +90,11 @@ class Tenant:
     def log(self, job: str) -> str:
         return self._platform.aidos("job", "logs", job, check=True, AIDOS_PROJECT=self._name).out
 
+    def find_ended(self, job: str) -> Any:
+        """None while it goes on, and while the platform does not answer."""
+        ran = self._platform.aidos("job", "get", job, "--json", AIDOS_PROJECT=self._name)
+        return ran.json if ran.code == 0 and ran.json["state"] in {"SUCCEEDED", "FAILED", "CANCELLED"} else None
+
     def wait(self, job: str) -> Any:
         return json.loads(self._platform.aidos("job", "wait", job, "--json", timeout_s=240, AIDOS_PROJECT=self._name).out)
 
@@ -103,7 +108,8 @@ class TestTenants:
         cpus = math.ceil(int(re.findall(r"needs 1001 CPU, (\d+) in the whole cluster", refused)[0]) / 4)
 
         def submit(tenant: Tenant, jobs: int) -> None:
-            options = ("--array", f"0-{jobs - 1}", "--workers", "0", "--driver-cpus", str(cpus), "--directory", str(tmp_path))
+            gang = ("--workers", "1", "--cpus-per-worker", str(cpus), "--driver-cpus", "0")  # whose worker nobody sees in its first minute
+            options = ("--array", f"0-{jobs - 1}", *gang, "--directory", str(tmp_path))
             tenant.ask("job", "submit", "--name", "steps", *options, "--", "python", "steps.py", str(done))
 
         submit(busy, 5)
@@ -129,7 +135,9 @@ class TestTenants:
 
 
 class TestRecipe:
-    def test_a_training_that_gave_way_in_the_middle_ends_as_an_undisturbed_one(self, platform: RunningPlatform, tmp_path: Path) -> None:
+    def test_a_training_that_gave_way_or_lost_the_head_of_ray_ends_as_an_undisturbed_one(
+        self, platform: RunningPlatform, tmp_path: Path
+    ) -> None:
         rows = np.random.default_rng(7).normal(size=(256, 4))
         (tmp_path / "points" / "train").mkdir(parents=True)
         table = pyarrow.table({**{f"x{n}": rows[:, n] for n in range(4)}, "y": (rows.sum(axis=1) > 0).astype(int)})
@@ -153,5 +161,11 @@ class TestRecipe:
         ended, undisturbed = shared.wait(leaves["id"]), alone.wait(stays["id"])
         assert (ended["state"], ended["attempt"], ended["preemptions"]) == ("SUCCEEDED", 2, 1)
         assert (undisturbed["state"], undisturbed["attempt"]) == ("SUCCEEDED", 1)
-        losses = [tenant.ask("run", "get", job["run_id"])["metrics"]["loss"] for tenant, job in ((shared, leaves), (alone, stays))]
-        assert losses[0]["value"] == losses[1]["value"] and losses[0]["step"] == losses[1]["step"] == 13
+        dies = submit(shared, "dies")
+        wait_until(lambda: "IN THE MIDDLE" in shared.log("dies"), within_s=180, every_s=0.5)
+        assert platform.kill_program("ray"), "the head, its raylet and all that ran there"
+        reborn = wait_until(lambda: shared.find_ended("dies"), within_s=240, every_s=1)
+        assert (reborn["state"], reborn["attempt"], reborn["preemptions"]) == ("SUCCEEDED", 2, 0), reborn
+        jobs = ((shared, leaves), (shared, dies), (alone, stays))
+        metrics = [tenant.ask("run", "get", job["run_id"])["metrics"]["loss"] for tenant, job in jobs]
+        assert [(loss["value"], loss["step"]) for loss in metrics] == [(metrics[-1]["value"], 13)] * 3

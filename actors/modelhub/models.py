@@ -119,6 +119,8 @@ class Run:
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Latest] = field(default_factory=dict)
     deleted_at: datetime | None = None
+    linked: bool = False
+    """Whether datasets or logged models belong to it; only searches look."""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Run:

@@ -12,7 +12,9 @@ SELECT r.id, r.project_id, r.experiment_id, (SELECT e.name FROM modelhub.experim
        r.name, r.state, r.job_id, r.created_by, r.started_at, r.ended_at, r.deleted_at,
        (SELECT jsonb_object_agg(p.key, p.value) FROM modelhub.run_params p WHERE p.run_id = r.id) AS params,
        (SELECT jsonb_object_agg(t.key, t.value) FROM modelhub.run_tags t WHERE t.run_id = r.id) AS tags,
-       (SELECT jsonb_object_agg(m.key, jsonb_build_array(m.value::text, m.step, m.at)) FROM modelhub.metrics m WHERE m.run_id = r.id) AS metrics
+       (SELECT jsonb_object_agg(m.key, jsonb_build_array(m.value::text, m.step, m.at)) FROM modelhub.metrics m WHERE m.run_id = r.id) AS metrics,
+       EXISTS (SELECT FROM modelhub.run_datasets d WHERE d.run_id = r.id)
+           OR EXISTS (SELECT FROM modelhub.run_models l WHERE l.run_id = r.id) AS linked
   FROM modelhub.runs r
  WHERE r.project_id = %(project_id)s AND {where}
  ORDER BY {order}

@@ -155,7 +155,8 @@ async def mlflow_search_runs(body: wire.RunsSearch, tx: TxDep) -> JSONResponse:
 
 
 async def _with_links(tx: Tx, runs: list[Run]) -> list[dict[str, object]]:
-    datasets, models = await service.list_datasets(tx.conn, tx.scope, runs), await logged.list_links(tx.conn, tx.scope, runs)
+    linked = [run for run in runs if run.linked]
+    datasets, models = await service.list_datasets(tx.conn, tx.scope, linked), await logged.list_links(tx.conn, tx.scope, linked)
     return [wire.run(run, datasets.get(run.id, ()), models.get(run.id, ())) for run in runs]
 
 

@@ -38,8 +38,7 @@ def parse_location(path: str) -> Location:
 
 
 def check_path(path: str) -> str:
-    """A relative path, or the empty one, which is also written as ``.``. Raises: InvalidArtifactPath."""
-    path = "" if path == "." else path
+    """A relative path, or the empty one. Raises: InvalidArtifactPath."""
     if path and (not _PATH.fullmatch(path) or any(part in {"", ".", ".."} for part in path.split("/"))):
         raise InvalidArtifactPath(path=path[:600])
     return path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import requests
 from mlflow import MlflowClient, MlflowException
@@ -104,6 +106,12 @@ class TestFilesByAddress:
         assert ask("GET", "/get-artifact", params=named).text == "hello"
         refused = ask("GET", "/get-artifact", params={**named, "path": "../t.txt"})
         assert (refused.status_code, refused.json()["message"]) == (400, "Invalid path")
+
+    def test_come_all_by_a_dot(self, tracking: MlflowClient, run_id: str, tmp_path: Path) -> None:
+        tracking.log_text(run_id, "a", "t.txt")
+        tracking.log_text(run_id, "b", "d/u.txt")
+        found = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=".", dst_path=str(tmp_path / "all"))
+        assert sorted(str(file.relative_to(found)) for file in Path(found).rglob("*.txt")) == ["d/u.txt", "t.txt"]
 
 
 class TestVersionsFromElsewhere:

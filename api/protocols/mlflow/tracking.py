@@ -9,6 +9,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from actors.modelhub import service as modelhub
@@ -118,7 +119,7 @@ async def mlflow_create_run(body: wire.RunCreate, tx: TxDep) -> JSONResponse:
 async def mlflow_get_run(tx: TxDep, run_id: Text = "", run_uuid: Text = "") -> JSONResponse:
     run_id = run_id or run_uuid
     if not run_id:
-        raise InvalidParameterValue(parameter="run_id", reason="it is missing")
+        raise RequestValidationError([{"type": "missing", "loc": ("query", "run_id"), "msg": "Field required", "input": None}])
     (run,) = await _with_links(tx, [await service.get_run(tx.conn, tx.scope, run_id)])
     return answer(run=run)
 

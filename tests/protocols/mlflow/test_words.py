@@ -64,6 +64,11 @@ class TestMessages:
                 call()
             assert words in str(refused.value.message)
 
+    def test_a_run_is_asked_for_by_either_name_of_its_id(self, run_id: str) -> None:
+        for name in ("run_id", "run_uuid"):
+            assert ask("GET", "/api/2.0/mlflow/runs/get", params={name: run_id}).json()["run"]["info"]["run_id"] == run_id
+        assert "Missing value for required parameter 'run_id'" in ask("GET", "/api/2.0/mlflow/runs/get").json()["message"]
+
     def test_a_run_has_one_name(self, tracking: MlflowClient) -> None:
         with pytest.raises(MlflowException, match="with different values"):
             tracking.create_run("0", run_name="a", tags={"mlflow.runName": "b"})

@@ -238,7 +238,7 @@ def read_points(body: bytes) -> tuple[str, Columns] | None:
         points = sent["metrics"]
         if {*map(len, points)} != {4}:
             return None
-        keys, steps, times, values = zip(*map(_point, points), strict=True)
+        keys, steps, times, values = map(list, zip(*map(_point, points), strict=True))
         known = {*map(type, steps), *map(type, times)} == {int} and {*map(type, values)} <= {int, float} and type(sent["run_id"]) is str
         if not known or min(steps) < -(2**63) or max(steps) >= 2**63 or min(times) < 0 or max(times) > LATEST_MS:
             return None

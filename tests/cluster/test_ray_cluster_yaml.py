@@ -132,7 +132,7 @@ class TestWhoMayDoWhat:
         environment = {"AIDOS_HOME": str(tmp_path / "keys"), "PATH": os.environ["PATH"]}
         subprocess.run([sys.executable, "-c", code], cwd=MANIFEST.parent, env=environment, check=True)
         made = {path.name for path in (tmp_path / "keys/secrets").iterdir()}
-        assert made == {f"aidos_{name}" for name in (keyring.TOKEN_KEYS, keyring.AUDIT_KEYS, keyring.PEPPER)}
+        assert made == {f"aidos_{name}" for name in (keyring.TOKEN_KEYS, keyring.AUDIT_KEYS, keyring.PEPPER, keyring.SECRET_KEYS)}
 
     def test_the_head_runs_no_user_work(self) -> None:
         assert cluster()["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"

@@ -39,6 +39,8 @@ def pytest_configure() -> None:
     # `timeout` and CI end a run by SIGTERM: fixtures must still stop their servers.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # A run that a shell began in the background ignores Ctrl-C, and so would all that its tests begin.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -35,6 +36,16 @@ COMMAND = [sys.executable, "-c", "from aidos.cli import main; main()"]
 
 def begin(directory: Path) -> Journal:
     return Journal.create(directory, Begin(run=RunCreate(id=new_id(), params={"lr": "0.1"}), made=False, ends=True))
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing writes the journal."""
+    try:
+        with (path / NAME).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def journals(directory: Path) -> list[Path]:
@@ -222,13 +233,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.postgres
 class TestKilled:
-    def killed(self) -> str:
+    def killed(self, tmp_path: Path) -> str:
         done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        return done.stdout.strip()
+        # Of a process that it was just beginning the kernel takes the lock a moment later.
+        run_id = done.stdout.strip()
+        wait_until(lambda: is_free(tmp_path / "offline" / run_id))
+        return run_id
 
-    def test_goes_on_offline_where_it_stood(self, client: Client, nobody: Client) -> None:
-        run_id = self.killed()
+    def test_goes_on_offline_where_it_stood(self, client: Client, nobody: Client, tmp_path: Path) -> None:
+        run_id = self.killed(tmp_path)
         for offline, platform in ((True, None), (None, nobody)):
             with pytest.raises(ZeroDivisionError), aidos.run(resume=run_id, offline=offline, client=platform) as resumed:
                 resumed.log_metric("loss", 0.0)
@@ -238,7 +252,7 @@ class TestKilled:
         assert client.runs.get(run_id).state == "FAILED"
 
     def test_goes_on_with_the_platform_once_that_is_there(self, client: Client, tmp_path: Path) -> None:
-        run_id = self.killed()
+        run_id = self.killed(tmp_path)
         with aidos.run(resume=run_id) as run:
             assert not journals(tmp_path / "offline") and client.runs.get(run_id).state == "RUNNING"
             run.log_metric("loss", 0.0)
@@ -248,8 +262,8 @@ class TestKilled:
         with pytest.raises(Conflict, match="FINISHED"):
             aidos.run(resume=finished.id, offline=True)
 
-    def test_was_never_ended_and_is_synced_as_killed(self, client: Client) -> None:
-        run_id = self.killed()
+    def test_was_never_ended_and_is_synced_as_killed(self, client: Client, tmp_path: Path) -> None:
+        run_id = self.killed(tmp_path)
         (synced,) = aidos.sync_runs()
         assert synced.run is not None and (str(synced.run.id), synced.run.state) == (run_id, "KILLED")
         assert [step for step, *_ in series(client, run_id)] == list(range(100))

@@ -36,8 +36,15 @@ LENGTH = struct.Struct(">I")
 _PIECE_BYTES = 4096  # what a pipe that is ready takes without waiting (PIPE_BUF)
 _HANG_UP_S = 3
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-# A new session has no terminal until its first process takes one.
-_TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+# A new session has no terminal until its first process takes one; and where the platform was begun in the background, so that it ignores
+# them, the terminal's keys would do nothing.
+_TAKE_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+for key in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(key, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 Outcome = dict[str, Any]
 """What ``END`` says."""

@@ -57,10 +57,8 @@ async def mlflow_list_artifacts(run_id: Annotated[str, Query()], tx: TxDep, path
 
 @router.get(PROXY + "/artifacts", openapi_extra=READ)
 async def mlflow_list_folder(path: Annotated[str, Query()], tx: TxDep) -> JSONResponse:
-    at = service.parse_location(
-        "/".join(part for part in path.split("/") if part != ".")
-    )  # a client that is asked for "." asks for all below
-    return answer(files=[_entry(entry) for entry in await service.list_folder(tx.conn, tx.scope, at)])
+    below = "/".join(part for part in path.split("/") if part != ".")  # by which clients mean all there is
+    return answer(files=[_entry(entry) for entry in await service.list_folder(tx.conn, tx.scope, service.parse_location(below))])
 
 
 @router.get("/api/2.0/mlflow/logged-models/{logged_model}/artifacts/directories", openapi_extra=READ)

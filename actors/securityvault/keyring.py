@@ -25,6 +25,7 @@ from actors.securityvault.errors import VaultLocked
 from cluster.settings import Settings
 
 TOKEN_KEYS, AUDIT_KEYS, PEPPER, SECRET_KEYS = "token_keys", "audit_keys", "key_pepper", "secret_keys"
+_NONCE_BYTES = 12
 
 
 class SigningKeys:
@@ -76,15 +77,25 @@ class Pepper:
 
     def encrypt(self, plain: bytes) -> bytes:
         """AES-256-GCM, for answers that hold a secret and must be repeatable."""
-        nonce = secrets.token_bytes(12)
-        return nonce + AESGCM(self._key["answer"]).encrypt(nonce, plain, None)
+        return encrypt(self._key["answer"], plain)
 
     def decrypt(self, sealed: bytes) -> bytes:
         """Raises: VaultLocked when the pepper is not the one that encrypted."""
         try:
-            return AESGCM(self._key["answer"]).decrypt(sealed[:12], sealed[12:], None)
+            return decrypt(self._key["answer"], sealed)
         except InvalidTag as error:
             raise VaultLocked(name=PEPPER, retry_after_s=60) from error
+
+
+def encrypt(key: bytes, plain: bytes, about: bytes | None = None) -> bytes:
+    """AES-256-GCM (NIST SP 800-38D), the nonce in front. It is opened by the same key, and as being ``about`` the same."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plain, about)
+
+
+def decrypt(key: bytes, sealed: bytes, about: bytes | None = None) -> bytes:
+    """Raises: InvalidTag."""
+    return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
 
 
 _REFRESH_PREFIX = "aidos_refresh_"

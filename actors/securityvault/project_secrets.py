@@ -65,8 +65,8 @@ async def rotate_secret_key(db: Database, settings: Settings) -> int:
     """
     read_master_keys(settings)
     async with db.platform() as conn:
-        needed = await store.list_secret_keys(conn)
-    put_secret_key_first(settings, needed)
+        await store.lock_secret_keys(conn)
+        put_secret_key_first(settings, await store.list_secret_keys(conn))
     return await rewrap_secrets(db, settings)
 
 

@@ -313,5 +313,8 @@ SELECT id, project_id, name, version, key_id, wrapped_key, content FROM security
 -- rewrap_secret --
 UPDATE securityvault.secrets SET key_id = %(key_id)s, wrapped_key = %(wrapped_key)s WHERE id = %(id)s AND version = %(version)s;
 
+-- lock_secret_keys --
+SELECT pg_advisory_xact_lock(hashtext('securityvault.secrets'));
+
 -- list_secret_keys --
 SELECT DISTINCT key_id FROM securityvault.secrets;

@@ -11,14 +11,13 @@ from dataclasses import replace
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from actors.securityvault.errors import SecretUnreadable, VaultLocked
-from actors.securityvault.keyring import SECRET_KEYS, secret_key_id
+from actors.securityvault.keyring import SECRET_KEYS, decrypt, encrypt, secret_key_id
 from actors.securityvault.models import Sealed, SealedSecret
 from cluster.settings import Settings
 
-_KEY_BYTES, _NONCE_BYTES = 32, 12
+_KEY_BYTES = 32
 
 
 class MasterKeys:
@@ -33,7 +32,7 @@ class MasterKeys:
     def seal(self, value: bytes, project_id: UUID, name: str) -> Sealed:
         """Encrypt a secret's value."""
         own, about = secrets.token_bytes(_KEY_BYTES), _about(project_id, name)
-        return Sealed(self.first, _encrypt(self._by_id[self.first], own, about), _encrypt(own, value, about))
+        return Sealed(self.first, encrypt(self._by_id[self.first], own, about), encrypt(own, value, about))
 
     def open(self, secret: SealedSecret) -> bytes:
         """Its value. Raises: SecretUnreadable."""
@@ -42,7 +41,7 @@ class MasterKeys:
 
     def rewrap(self, secret: SealedSecret) -> SealedSecret:
         """The same value, its key wrapped by the first master key. Raises: SecretUnreadable."""
-        wrapped = _encrypt(self._by_id[self.first], self._unwrap(secret), _about(secret.project_id, secret.name))
+        wrapped = encrypt(self._by_id[self.first], self._unwrap(secret), _about(secret.project_id, secret.name))
         return replace(secret, sealed=replace(secret.sealed, key_id=self.first, wrapped_key=wrapped))
 
     def _unwrap(self, secret: SealedSecret) -> bytes:
@@ -64,13 +63,8 @@ def _about(project_id: UUID, name: str) -> bytes:
     return f"securityvault.secrets {project_id} {name}".encode()
 
 
-def _encrypt(key: bytes, plain: bytes, about: bytes) -> bytes:
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, about)
-
-
 def _decrypt(key: bytes, sealed: bytes, about: bytes, name: str) -> bytes:
     try:
-        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+        return decrypt(key, sealed, about)
     except InvalidTag as error:
         raise SecretUnreadable(name=name, reason="its row was changed, or is another secret's or project's") from error

@@ -292,6 +292,11 @@ async def rewrap_secret(conn: Connection, secret: SealedSecret) -> None:
     await conn.execute(Q.rewrap_secret, {"id": secret.id, "version": secret.version, **wrapped})
 
 
+async def lock_secret_keys(conn: Connection) -> None:
+    """Until the end of the transaction nobody else changes the file of the master keys."""
+    await conn.execute(Q.lock_secret_keys)
+
+
 async def list_secret_keys(conn: Connection) -> set[str]:
     """The master keys that secrets are wrapped by."""
     return {row["key_id"] for row in await _rows(conn, Q.list_secret_keys)}

@@ -8,10 +8,10 @@ commands of the operator join through the entry point group ``aidos.commands``.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import io
 import sys
-from types import SimpleNamespace
 
 _COLLECT_AFTER = 100_000  # new objects
 
@@ -23,8 +23,11 @@ def main() -> None:
     atexit.register(gc.freeze)
     # httpx loads a command of its own, if it can, and Rich, Pygments and Click with it: 60 ms.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None keeps a module from being loaded
-    # pydantic asks the metadata of every installed package for its plugins: 20 ms, and no command has one.
-    sys.modules.setdefault("pydantic.plugin._loader", SimpleNamespace(get_plugins=tuple))  # type: ignore[arg-type]  # in a module's place
+    with contextlib.suppress(ImportError):
+        from pydantic.plugin import _loader
+
+        # Else pydantic asks the metadata of every installed package for its plugins: 20 ms, and no command has one.
+        _loader._plugins = {}
     from aidos.cli.root import app
 
     for stream in (sys.stdout, sys.stderr):

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -20,7 +19,7 @@ from aidos.config import cache_directory
 from aidos.errors import Conflict, InvalidRequest, NotFound
 from aidos.schemas.dataforge.versions import CommitRead, FileAdd, FileRead
 from aidos.transfers.downloading import Downloader
-from aidos.transfers.listing import keep_listing, pack_listing, pinned_ref, read_hashes, read_listing
+from aidos.transfers.listing import keep_listing, pinned_ref, read_hashes, read_listing
 from aidos.transfers.local_files import HashCache, LocalFile, walk
 from aidos.transfers.uploading import Uploader
 
@@ -105,12 +104,10 @@ def push(
         uploader = Uploader(opened, name, meter.add)
         uploader.upload(contents)
         files = [FileAdd(path=file.path, sha256=hashes[file.source], size_bytes=file.size_bytes) for file in add]
-        now = {**before, **{file.path: file.sha256 for file in files}}
-        with ThreadPoolExecutor(1) as beside:  # the listing is packed while the platform commits
-            packed = beside.submit(pack_listing, ((file.path, now[file.path], file.size_bytes) for file in local))
-            commit = _commit(opened, name, branch, message or _describe(files, remove), head, files, remove)
-            if len(now) - len(remove) == len(local):  # else the sizes of those that were kept are not known here
-                keep_listing(commit.id, packed.result())
+        commit = _commit(opened, name, branch, message or _describe(files, remove), head, files, remove)
+        contents_now = {**before, **{file.path: file.sha256 for file in files}}
+        if len(contents_now) - len(remove) == len(local):  # else the sizes of those that were kept are not known here
+            keep_listing(commit.id, ((file.path, contents_now[file.path], file.size_bytes) for file in local))
         added = sum(file.path not in before for file in files)
         return PushResult(commit, True, added, len(files) - added, len(remove), uploader.sent_files, uploader.sent_bytes)
 

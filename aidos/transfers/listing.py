@@ -40,22 +40,18 @@ def _read(client: Client, dataset: str, commit_id: UUID) -> list[Row]:
         # A limit makes the pages as large as the platform gives them.
         files = client.datasets.files(dataset, ref=str(commit_id), limit=_ALL)
         known = [(file.path, file.sha256, file.size_bytes) for file in files]
-        keep_listing(commit_id, pack_listing(known))
+        keep_listing(commit_id, known)
     return known
 
 
-def pack_listing(files: Iterable[Row]) -> bytes:
-    """A listing as the cache has it."""
-    return gzip.compress("".join(f"{sha256} {size_bytes} {name}\n" for name, sha256, size_bytes in files).encode(), compresslevel=1)
-
-
-def keep_listing(commit_id: UUID, packed: bytes) -> None:
+def keep_listing(commit_id: UUID, files: Iterable[Row]) -> None:
     """Put a listing into the cache. A cache that cannot be written only costs time."""
     path = _path(commit_id)
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(packed)
+            text = "".join(f"{sha256} {size_bytes} {name}\n" for name, sha256, size_bytes in files)
+            file.write(gzip.compress(text.encode(), compresslevel=1))
         os.replace(file.name, path)
         for old in sorted(path.parent.glob("*.gz"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,8 @@ class TestRotateSecretKey:
             found = aidos(own, "rotate-secret-key", "--json")
             assert found.code == 0 and found.json == {"secrets": 1}, found.err
             assert len(own.secret("secret_keys").split()) == 2
+            with ThreadPoolExecutor(2) as both:  # two operators at once
+                assert [ran.code for ran in both.map(lambda _: aidos(own, "rotate-secret-key"), range(2))] == [0, 0]
             async with db.platform() as conn:
                 assert (await securityvault.open_secrets(conn, scope, own, ["db"]))["db"].value == "hunter2"
 

@@ -15,6 +15,7 @@ import pytest
 
 from actors.securityvault import service
 from actors.securityvault.errors import SecretNotFound, SecretUnreadable, VaultLocked
+from actors.securityvault.keyring import read_pepper
 from actors.securityvault.models import Role, Scope
 from actors.securityvault.project_secrets import rewrap_secrets
 from api.app import build_app
@@ -208,4 +209,5 @@ class TestApi:
         ]
         assert first.json() == again.json() and again.headers["idempotency-replayed"] == "true"
         (kept,) = await (await root.execute("SELECT request_sha256 FROM cluster.idempotency WHERE key = 'once'")).fetchone() or ()
-        assert bytes(kept) != hashlib.sha256(f"PUT {V1}/pin?{b''!r} {vault.scope.project_id}\n".encode() + body).digest()
+        asked = f"PUT {V1}/pin?{b''!r} {vault.scope.project_id}\n".encode() + body
+        assert bytes(kept) == read_pepper(vault.settings).of_request(asked) != hashlib.sha256(asked).digest()

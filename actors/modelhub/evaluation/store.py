@@ -17,9 +17,10 @@ Q = load_queries(__package__ or "actors.modelhub.evaluation")
 async def insert_dataset(
     conn: Connection, project_id: UUID, name: str, tags: Mapping[str, str], experiment_ids: Sequence[UUID], created_by: str | None
 ) -> UUID:
-    row = {"id": new_id(), "project_id": project_id, "name": name, "tags": Jsonb(dict(tags)), "created_by": created_by}
+    id = new_id()
+    row = {"id": id, "project_id": project_id, "name": name, "tags": Jsonb(dict(tags)), "created_by": created_by}
     await conn.execute(Q.insert_dataset, {**row, "experiment_ids": list(experiment_ids)})
-    return row["id"]  # type: ignore[return-value]  # the row's values differ in type
+    return id
 
 
 async def lock_dataset(conn: Connection, project_id: UUID, id: UUID) -> Mapping[str, Any] | None:

@@ -211,7 +211,7 @@ async def add_model_history(conn: Connection, scope: Scope, id: str, model_json:
 
 
 async def delete_tag(conn: Connection, scope: Scope, id: str, key: str) -> None:
-    """Raises: RunNotFound, TagNotFound."""
+    """Raises: RunNotFound, RunDeleted, TagNotFound."""
     run = await get_run(conn, scope, id)
     if run.deleted_at is not None:
         raise RunDeleted(run_id=run.id.hex)
@@ -253,7 +253,8 @@ async def list_histories(conn: Connection, scope: Scope, ids: Sequence[str], key
     """The first ``limit`` points of the series of the runs, one after the other. Raises: RunNotFound."""
     found: list[tuple[UUID, Point]] = []
     for id in sorted({run_id(id) for id in ids}):
-        found += [(id, point) for point in await store.list_history(conn, scope.project, id, key, limit - len(found), 0)]
+        if left := limit - len(found):
+            found += [(id, point) for point in await store.list_history(conn, scope.project, id, key, left, 0)]
     return found
 
 

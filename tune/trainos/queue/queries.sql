@@ -1,12 +1,6 @@
--- has_waiting --
-SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL)
-    OR EXISTS (SELECT FROM trainos.jobs WHERE is_array AND finished_at IS NULL)
-    OR EXISTS (SELECT FROM trainos.closures JOIN trainos.jobs USING (project_id)
-                WHERE state IN ('STARTING', 'RUNNING') AND NOT is_array AND origin = 'aidos' AND (spec -> 'preemptible') IS DISTINCT FROM 'false') AS waiting;
-
--- count_queues --
--- From each queue to the next by the index, here and below: DISTINCT would go through all that waits.
-WITH RECURSIVE queues AS (
+-- {queues} --
+-- From each queue to the next by the index: DISTINCT would go through all that waits.
+queues AS (
     (SELECT project_id, created_by FROM trainos.jobs
       WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits ORDER BY project_id, created_by LIMIT 1)
      UNION ALL
@@ -17,20 +11,24 @@ WITH RECURSIVE queues AS (
              WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits
                AND (job.project_id, job.created_by) > (queues.project_id, queues.created_by)
              ORDER BY project_id, created_by LIMIT 1) AS next)
+
+-- {gang} --
+(spec -> 'workers')::int AS workers, (spec -> 'driver_cpus')::float8 AS driver_cpu, (spec -> 'cpus_per_worker')::float8 AS worker_cpu,
+       (spec -> 'gpus_per_worker')::float8 AS worker_gpu, (spec -> 'memory_gib_per_worker')::float8 AS worker_memory_gib,
+       (spec ->> 'timeout_s')::float8 AS limit_s
+
+-- has_waiting --
+SELECT EXISTS (SELECT FROM trainos.jobs WHERE state = 'QUEUED' AND held_by IS NULL)
+    OR EXISTS (SELECT FROM trainos.jobs WHERE is_array AND finished_at IS NULL)
+    OR EXISTS (SELECT FROM trainos.closures JOIN trainos.jobs USING (project_id)
+                WHERE state IN ('STARTING', 'RUNNING') AND NOT is_array AND origin = 'aidos' AND (spec -> 'preemptible') IS DISTINCT FROM 'false') AS waiting;
+
+-- count_queues --
+WITH RECURSIVE {queues}
 SELECT count(*) AS queues, now() AS at FROM queues;
 
 -- list_waiting --
-WITH RECURSIVE queues AS (
-    (SELECT project_id, created_by FROM trainos.jobs
-      WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits ORDER BY project_id, created_by LIMIT 1)
-     UNION ALL
-    SELECT next.project_id, next.created_by
-      FROM queues
-     CROSS JOIN LATERAL (
-            SELECT project_id, created_by FROM trainos.jobs AS job
-             WHERE state = 'QUEUED' AND held_by IS NULL AND NOT waits
-               AND (job.project_id, job.created_by) > (queues.project_id, queues.created_by)
-             ORDER BY project_id, created_by LIMIT 1) AS next),
+WITH RECURSIVE {queues},
 due AS (
     SELECT first.id
       FROM queues
@@ -48,17 +46,13 @@ due AS (
                AND state = 'QUEUED' AND held_by IS NULL AND NOT waits AND due_at <= %(now)s
              ORDER BY queued_at, id LIMIT %(oldest)s) AS oldest)
 SELECT id, name, project_id, created_by AS "user", queued_at, priority, attempt > 0 AS begun,
-       (spec -> 'workers')::int AS workers, (spec -> 'driver_cpus')::float8 AS driver_cpu, (spec -> 'cpus_per_worker')::float8 AS worker_cpu,
-       (spec -> 'gpus_per_worker')::float8 AS worker_gpu, (spec -> 'memory_gib_per_worker')::float8 AS worker_memory_gib,
-       (spec ->> 'timeout_s')::float8 AS limit_s
+       {gang}
   FROM trainos.jobs JOIN due USING (id)
  ORDER BY id;
 
 -- list_running --
 SELECT job.id, name, job.project_id, created_by AS "user", queued_at, priority, attempt > 1 AS begun, placement,
-       (spec -> 'workers')::int AS workers, (spec -> 'driver_cpus')::float8 AS driver_cpu, (spec -> 'cpus_per_worker')::float8 AS worker_cpu,
-       (spec -> 'gpus_per_worker')::float8 AS worker_gpu, (spec -> 'memory_gib_per_worker')::float8 AS worker_memory_gib,
-       (spec ->> 'timeout_s')::float8 AS limit_s, (spec -> 'preemptible') IS DISTINCT FROM 'false' AS preemptible,
+       {gang}, (spec -> 'preemptible') IS DISTINCT FROM 'false' AS preemptible,
        coalesce(started_at, admitted_at) AS started_at, coalesce(saved.created_at, started_at, admitted_at) AS saved_at,
        started_at IS NOT NULL AND started_at < %(now)s - make_interval(
            secs => CASE WHEN (spec -> 'workers')::int = 0 THEN %(shown_s)s ELSE %(settle_s)s END) AS settled,
